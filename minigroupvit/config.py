@@ -1,0 +1,163 @@
+"""What a GroupViT is made of, as frozen dataclasses, and the presets that have names.
+
+A preset is a constant of `PRESETS`; a variant of it is `dataclasses.replace(preset.image, ...)`.
+Sizes of the paper's models: Section 4.1 of the paper (arXiv 2202.11094).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+
+def _choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} is {value!r}; choose one of {', '.join(map(repr, allowed))}")
+
+
+def _positive(config: object, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """The image encoder. The defaults are the paper's 2-stage model."""
+
+    image_size: int = 224                            # pixels a side in training
+    patch_size: int = 16                             # pixels a side of a patch
+    width: int = 384                                 # channels of every token
+    num_heads: int = 6                               # heads of the Transformer blocks
+    depths: tuple[int, ...] = (6, 3, 3)              # Transformer blocks per stage
+    num_group_tokens: tuple[int, ...] = (64, 8, 0)   # per stage; 0: this stage does not group
+    num_output_groups: tuple[int, ...] = (64, 8, 0)  # segments that leave each grouping block
+    drop_path: float = 0.1                           # of the last block; rises linearly from 0
+    stem: str = "linear"                             # "linear" (paper) | "convolution"
+    positions: str = "learned"                       # "learned" (paper) | "sincos" (fixed)
+    assignment: str = "hard"                         # "hard" (paper) | "soft"
+    gumbel_noise: float = 1.0                        # scale of the noise on hard assignment in training
+    temperature: float = 1.0                         # of the softmax over groups
+    residual: str = "projected"                      # of the merge: "projected" (paper) | "learned" | "none"
+
+    def __post_init__(self) -> None:
+        _positive(self, "image_size", "patch_size", "width", "num_heads")
+        for name in ("depths", "num_group_tokens", "num_output_groups"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON gives lists
+        if self.image_size % self.patch_size:
+            raise ValueError(
+                f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}; "
+                f"take {max(1, self.image_size // self.patch_size) * self.patch_size}")
+        if self.width % self.num_heads:
+            raise ValueError(f"width {self.width} cannot be shared evenly by {self.num_heads} heads")
+        lengths = {len(self.depths), len(self.num_group_tokens), len(self.num_output_groups)}
+        if len(lengths) != 1 or not self.depths:
+            raise ValueError(
+                "depths, num_group_tokens and num_output_groups name one value per stage; got "
+                f"{self.depths}, {self.num_group_tokens} and {self.num_output_groups}")
+        for tokens, groups in zip(self.num_group_tokens, self.num_output_groups):
+            if (tokens > 0) != (groups > 0) or min(tokens, groups) < 0:
+                raise ValueError(
+                    "a stage groups with both group tokens and output groups, or with neither (0); "
+                    f"got {self.num_group_tokens} and {self.num_output_groups}")
+        grouping = [tokens > 0 for tokens in self.num_group_tokens]
+        if sorted(grouping, reverse=True) != grouping:
+            raise ValueError(
+                f"stages that group come before those that do not; got {self.num_group_tokens}")
+        _choice("stem", self.stem, ("linear", "convolution"))
+        _choice("positions", self.positions, ("learned", "sincos"))
+        _choice("assignment", self.assignment, ("hard", "soft"))
+        _choice("residual", self.residual, ("projected", "learned", "none"))
+        if self.stem == "convolution" and self.patch_size & (self.patch_size - 1):
+            raise ValueError(
+                f"the convolution stem halves the picture step by step: patch_size {self.patch_size} "
+                "is no power of two; take 4, 8 or 16, or stem='linear'")
+        if self.positions == "sincos" and self.width % 4:
+            raise ValueError(f"sine-cosine positions need a width divisible by 4, got {self.width}")
+        if self.temperature <= 0 or self.gumbel_noise < 0 or not 0 <= self.drop_path < 1:
+            raise ValueError(
+                "temperature must be above 0, gumbel_noise at least 0 and drop_path in [0, 1); got "
+                f"{self.temperature}, {self.gumbel_noise} and {self.drop_path}")
+
+    @property
+    def grid_size(self) -> int:
+        """Patches a side of a training image."""
+        return self.image_size // self.patch_size
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """The text encoder: CLIP's causal Transformer at the paper's size."""
+
+    vocab_size: int = 49408      # tokens known
+    context_length: int = 77     # longest text in tokens, start and end included
+    width: int = 256             # channels of every token
+    num_heads: int = 4           # heads of the Transformer blocks
+    depth: int = 12              # Transformer blocks
+
+    def __post_init__(self) -> None:
+        _positive(self, "vocab_size", "context_length", "width", "num_heads", "depth")
+        if self.width % self.num_heads:
+            raise ValueError(f"width {self.width} cannot be shared evenly by {self.num_heads} heads")
+
+
+@dataclass(frozen=True)
+class GroupViTConfig:
+    """Both encoders and what joins them."""
+
+    image: ImageConfig = field(default_factory=ImageConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    embed_dim: int = 256         # channels of the space that images and texts share
+    head: str = "mlp"            # "mlp": linear, BatchNorm, ReLU, linear (released) | "linear"
+    head_width: int = 4096       # hidden channels of the mlp head
+    tokenizer: str = "clip"      # "clip": CLIP's byte pairs | "captions": trained on the captions
+
+    def __post_init__(self) -> None:
+        _positive(self, "embed_dim", "head_width")
+        _choice("head", self.head, ("mlp", "linear"))
+        _choice("tokenizer", self.tokenizer, ("clip", "captions"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """A dictionary that JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> GroupViTConfig:
+        """The inverse of `to_dict`. Raises ValueError naming fields that do not exist."""
+        values = dict(values)
+        for name, part in (("image", ImageConfig), ("text", TextConfig)):
+            values[name] = part(**_known(part, values.get(name, {})))
+        return cls(**_known(cls, values))
+
+
+def _known(cls: type, values: dict[str, Any]) -> dict[str, Any]:
+    names = {f.name for f in fields(cls)}
+    unknown = sorted(set(values) - names)
+    if unknown:
+        raise ValueError(f"{cls.__name__} has no field {', '.join(unknown)}; it has {', '.join(sorted(names))}")
+    return values
+
+
+# The paper's models: 224 pixels, CLIP's tokens.
+GROUPVIT_2STAGE = GroupViTConfig()
+# Released never; the paper gives 12 blocks and one grouping of 64 -> 8. Six blocks before the
+# grouping and six after it is the natural split, and ours.
+GROUPVIT_1STAGE = GroupViTConfig(
+    image=ImageConfig(depths=(6, 6), num_group_tokens=(64, 0), num_output_groups=(8, 0)))
+# The baseline of Table 4: the same Transformer without groups, trained with the CLIP loss alone.
+CLIP_VIT = GroupViTConfig(
+    image=ImageConfig(depths=(12,), num_group_tokens=(0,), num_output_groups=(0,)))
+
+PRESETS: dict[str, GroupViTConfig] = {
+    "groupvit_2stage": GROUPVIT_2STAGE,
+    "groupvit_1stage": GROUPVIT_1STAGE,
+    "clip_vit": CLIP_VIT,
+}
+
+
+def preset(name: str) -> GroupViTConfig:
+    """The preset of this name. Raises ValueError with the names there are."""
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}; the presets are {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,180 @@
+"""The grouping block: the one new idea of GroupViT (Section 3.2 of the paper).
+
+Group tokens look at the image, every image token is assigned to one group, and the tokens of
+a group are merged into one segment token. With several stages, segments are grouped again.
+
+B batch  N tokens that come in  T group tokens  G groups that go out  D width
+
+Differences to the released code: the residual of the merge is a choice. The paper adds the
+projected group tokens to the merged segments (`projected`). They have looked at the whole
+image, so on small data a segment can carry a name from another place: `none` and `learned`
+(one constant per group) close that way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .layers import MLP, CrossAttention
+
+
+def gumbel_noise(like: Tensor) -> Tensor:
+    """Gumbel(0, 1) noise: adding it and taking the largest draws from the softmax (Eq. 2)."""
+    uniform = torch.rand_like(like, dtype=torch.float32 if like.dtype != torch.float64 else None)
+    tiny = torch.finfo(uniform.dtype).tiny
+    exponential = -torch.log(uniform.clamp_min(tiny))                 # above 0: uniform is below 1
+    return -torch.log(exponential).to(like.dtype)
+
+
+def one_hot_largest(assignment: Tensor) -> Tensor:
+    """1 for the group with the largest share of each token, else 0. (B, G, N) -> (B, G, N)."""
+    winner = assignment.argmax(dim=1, keepdim=True)                   # (B, 1, N)
+    return torch.zeros_like(assignment).scatter_(1, winner, 1.0)
+
+
+def straight_through(soft: Tensor) -> Tensor:
+    """One-hot going forward, the gradient of the softmax going back (Eq. 4)."""
+    return one_hot_largest(soft) - soft.detach() + soft
+
+
+def soft_assignment(logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """Softmax over the groups, not over the tokens: the groups compete for each token.
+
+    logits (B, G, N) -> (B, G, N) that sums to 1 over G.
+    """
+    return (logits / temperature).softmax(dim=1)
+
+
+def hard_assignment(logits: Tensor, temperature: float = 1.0, noise: float = 0.0) -> Tensor:
+    """Each token to one group, differentiable by the straight-through trick (Eq. 2 to 4).
+
+    logits (B, G, N) -> (B, G, N), one-hot over G. `noise` scales the Gumbel noise: 1 in the
+    paper's training, 0 in evaluation.
+    """
+    if noise > 0:
+        logits = logits + noise * gumbel_noise(logits)
+    return straight_through(soft_assignment(logits, temperature))
+
+
+def merge(assignment: Tensor, values: Tensor) -> Tensor:
+    """Mean value of each group's tokens: (B, G, N), (B, N, D) -> (B, G, D) (Eq. 5).
+
+    The + 1 (in the released code, not in the paper) keeps an empty group from dividing by zero.
+    """
+    return assignment @ values / (assignment.sum(dim=-1, keepdim=True) + 1)
+
+
+@dataclass
+class Grouping:
+    """How the tokens of one stage were shared among its groups."""
+
+    soft: Tensor  # (B, G, N) softmax over the groups, free of noise: what masks are made of
+    hard: Tensor  # (B, G, N) one-hot of its largest, free of noise
+
+
+class Assign(nn.Module):
+    """Assignment attention with one head, then the merge."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale = width ** -0.5
+        self.q_proj = nn.Linear(width, width)
+        self.k_proj = nn.Linear(width, width)
+        self.v_proj = nn.Linear(width, width)
+        self.proj = nn.Linear(width, width)
+
+    def logits(self, groups: Tensor, tokens: Tensor) -> Tensor:
+        """Likeness of each group (B, G, D) to each token (B, N, D): (B, G, N)."""
+        logits = self.q_proj(groups) @ self.k_proj(tokens).transpose(-2, -1) * self.scale
+        # Half precision has too few digits for a softmax and its noise.
+        return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+
+    def forward(self, assignment: Tensor, tokens: Tensor) -> Tensor:
+        """Segments (B, G, D) of tokens (B, N, D) under an assignment (B, G, N)."""
+        values = self.v_proj(tokens)                                  # (B, N, D)
+        return self.proj(merge(assignment.to(values.dtype), values))
+
+
+class TokenMixer(nn.Module):
+    """MLP over the token axis: from T group tokens to G, each channel alike (MLP-Mixer)."""
+
+    def __init__(self, num_in: int, num_out: int, width: int) -> None:
+        super().__init__()
+        self.mlp = MLP(num_in, width // 2, num_out)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.mlp(tokens.transpose(1, 2)).transpose(1, 2)       # (B, T, D) -> (B, G, D)
+
+
+class CrossAttentionBlock(nn.Module):
+    """Lets the groups look at the tokens. No norm on its inputs, one on its output."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.attn = CrossAttention(width, num_heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = MLP(width, 4 * width)
+        self.norm_post = nn.LayerNorm(width)
+
+    def forward(self, groups: Tensor, tokens: Tensor) -> Tensor:
+        groups = groups + self.attn(groups, tokens)                   # (B, G, D)
+        groups = groups + self.mlp(self.norm2(groups))
+        return self.norm_post(groups)
+
+
+class GroupingBlock(nn.Module):
+    """Groups tokens (B, N, D) by group tokens (B, T, D) into segments (B, G, D).
+
+    Args:
+        width: D.
+        num_heads: heads of the cross-attention; the assignment itself has one.
+        num_group_tokens: T.
+        num_output_groups: G.
+        assignment: "hard" (straight-through, Gumbel noise in training) or "soft".
+        noise: scale of the Gumbel noise in training; 1 in the paper.
+        temperature: of the softmax over groups; 1 in the paper.
+        residual: what is added to the merged segments: "projected", "learned" or "none".
+    """
+
+    def __init__(self, width: int, num_heads: int, num_group_tokens: int, num_output_groups: int,
+                 assignment: str = "hard", noise: float = 1.0, temperature: float = 1.0,
+                 residual: str = "projected") -> None:
+        super().__init__()
+        self.assignment = assignment
+        self.noise = noise
+        self.temperature = temperature
+        self.residual = residual
+        self.norm_tokens = nn.LayerNorm(width)                        # on the group tokens
+        self.norm_x = nn.LayerNorm(width)                             # on the image tokens
+        self.mlp_inter = TokenMixer(num_group_tokens, num_output_groups, width)
+        self.norm_post_tokens = nn.LayerNorm(width)
+        self.pre_assign_attn = CrossAttentionBlock(width, num_heads)
+        self.assign = Assign(width)
+        if residual == "learned":
+            self.residual_tokens = nn.Parameter(torch.zeros(1, num_output_groups, width))
+        self.norm_new_x = nn.LayerNorm(width)
+        self.mlp_channels = MLP(width, 4 * width)
+
+    def forward(self, tokens: Tensor, group_tokens: Tensor) -> tuple[Tensor, Grouping]:
+        groups = self.norm_tokens(group_tokens)                       # (B, T, D)
+        tokens = self.norm_x(tokens)                                  # (B, N, D)
+        groups = self.norm_post_tokens(self.mlp_inter(groups))        # (B, G, D)
+        groups = self.pre_assign_attn(groups, tokens)
+
+        logits = self.assign.logits(groups, tokens)                   # (B, G, N)
+        soft = soft_assignment(logits, self.temperature)
+        if self.assignment == "soft":
+            assignment = soft
+        else:
+            assignment = hard_assignment(logits, self.temperature, self.noise if self.training else 0.0)
+        segments = self.assign(assignment, tokens)                    # (B, G, D)
+
+        if self.residual == "projected":
+            segments = segments + groups
+        elif self.residual == "learned":
+            segments = segments + self.residual_tokens
+        segments = segments + self.mlp_channels(self.norm_new_x(segments))
+        return segments, Grouping(soft=soft, hard=one_hot_largest(soft))

@@ -1,0 +1,201 @@
+"""The image encoder: patches, group tokens, stages of Transformer blocks that end in a grouping.
+
+Section 3.1 of the paper. Group tokens are appended after the image tokens, run through the
+blocks with them, and are split off again for the grouping block.
+
+B batch  N tokens  T group tokens  G groups  D width  h, w patch grid  H, W picture
+
+Differences to the released code: the patch grid is carried along with the tokens instead of
+being guessed from their number; any size that is a multiple of the patch works in training too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .config import ImageConfig
+from .grouping import Grouping, GroupingBlock, TokenMixer
+from .layers import Block
+
+
+def sincos_positions(grid: tuple[int, int], width: int) -> Tensor:
+    """Fixed positions, (1, h·w, D): a quarter of the channels each for sin x, cos x, sin y, cos y."""
+    frequencies = 10000.0 ** (-torch.arange(width // 4, dtype=torch.float64) / (width // 4))
+    y, x = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in grid), indexing="ij")
+    angles = [axis.reshape(-1, 1) * frequencies for axis in (x, y)]   # (h·w, D / 4) each
+    table = torch.cat([f(a) for a in angles for f in (torch.sin, torch.cos)], dim=1)
+    return table[None].to(torch.get_default_dtype())
+
+
+def resize_positions(positions: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """Bicubic resize of a position table (1, h·w, D) from one patch grid to another."""
+    if old == new:
+        return positions
+    table = positions.reshape(1, *old, -1).permute(0, 3, 1, 2)        # (1, D, h, w)
+    table = F.interpolate(table, size=new, mode="bicubic", align_corners=False)
+    return table.flatten(2).transpose(1, 2)                           # (1, h'·w', D)
+
+
+class ConvolutionStem(nn.Module):
+    """3 × 3 convolutions that halve the picture until one cell is one patch, then look around.
+
+    A patch of 8 pixels cut out is a spot of colour; here each token has seen its neighbourhood.
+    """
+
+    def __init__(self, width: int, patch_size: int) -> None:
+        super().__init__()
+        halvings = patch_size.bit_length() - 1                        # patch_size = 2 ** halvings
+        widths = [max(16, width >> (halvings - 1 - i)) for i in range(halvings)]
+        layers: list[nn.Module] = []
+        channels = 3
+        for out in widths:
+            layers += [nn.Conv2d(channels, out, 3, stride=2, padding=1, bias=False),
+                       nn.BatchNorm2d(out), nn.ReLU()]
+            channels = out
+        self.layers = nn.Sequential(*layers)
+        self.proj = nn.Conv2d(channels, width, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.proj(self.layers(images))                         # (B, D, h, w)
+
+
+class PatchEmbedding(nn.Module):
+    """Pictures (B, 3, H, W) to patch tokens (B, h·w, D), row by row, and the grid (h, w).
+
+    No class token. Positions are resized for other sizes and aspect ratios.
+    Raises ValueError for sides that are no multiple of the patch size.
+    """
+
+    def __init__(self, config: ImageConfig) -> None:
+        super().__init__()
+        self.patch_size = config.patch_size
+        self.grid = (config.grid_size, config.grid_size)              # the one trained on
+        if config.stem == "linear":
+            self.proj = nn.Conv2d(3, config.width, config.patch_size, stride=config.patch_size)
+        else:
+            self.proj = ConvolutionStem(config.width, config.patch_size)
+        self.norm = nn.LayerNorm(config.width)
+        self.position_kind = config.positions
+        if config.positions == "learned":
+            self.positions = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1], config.width))
+        else:
+            self.register_buffer("positions", sincos_positions(self.grid, config.width), persistent=False)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"expected pictures of shape (B, 3, H, W), got {tuple(images.shape)}")
+        H, W = images.shape[-2:]
+        p = self.patch_size
+        if H % p or W % p or not H or not W:
+            raise ValueError(
+                f"image is {H}x{W}, not a multiple of the patch size {p}; "
+                f"resize it to {max(p, H // p * p)}x{max(p, W // p * p)}")
+        grid = (H // p, W // p)
+        tokens = self.proj(images).flatten(2).transpose(1, 2)         # (B, h·w, D)
+        return self.norm(tokens) + resize_positions(self.positions, self.grid, grid), grid
+
+
+@dataclass
+class StageOutput:
+    """What one stage did. The grouping is None where the stage does not group."""
+
+    tokens: Tensor                 # (B, G, D) segments, or (B, N, D) tokens if it does not group
+    group_tokens: Tensor | None    # (B, T, D) as they left the blocks
+    grouping: Grouping | None      # assignments (B, G, N) of this stage's N input tokens
+
+
+@dataclass
+class ImageOutput:
+    """Everything the image encoder found out about a batch of pictures."""
+
+    feature: Tensor                # (B, D) mean of the segment tokens
+    segment_tokens: Tensor         # (B, G, D) after the last norm; patches if nothing groups
+    stages: list[StageOutput]
+    grid: tuple[int, int]          # patch rows and columns
+
+    @property
+    def groupings(self) -> list[Grouping]:
+        """The assignments of the stages that group, first to last."""
+        return [stage.grouping for stage in self.stages if stage.grouping is not None]
+
+
+class Stage(nn.Module):
+    """Transformer blocks over image and group tokens together, then a grouping block."""
+
+    def __init__(self, config: ImageConfig, index: int, drop_paths: list[float]) -> None:
+        super().__init__()
+        num_tokens = config.num_group_tokens[index]
+        self.num_group_tokens = num_tokens
+        self.layers = nn.ModuleList(
+            Block(config.width, config.num_heads, rate) for rate in drop_paths)
+        self.group_projector: nn.Module | None = None
+        self.grouping: GroupingBlock | None = None
+        if num_tokens:
+            self.group_tokens = nn.Parameter(torch.zeros(1, num_tokens, config.width))
+            self.grouping = GroupingBlock(
+                config.width, config.num_heads, num_tokens, config.num_output_groups[index],
+                assignment=config.assignment, noise=config.gumbel_noise,
+                temperature=config.temperature, residual=config.residual)
+            if index > 0:  # tokens of a later stage hear from those of the one before
+                self.group_projector = nn.Sequential(
+                    nn.LayerNorm(config.width),
+                    TokenMixer(config.num_group_tokens[index - 1], num_tokens, config.width))
+
+    def forward(self, x: Tensor, previous: Tensor | None) -> StageOutput:
+        """x (B, N, D); previous (B, T', D) group tokens of the stage before, if there is one."""
+        N = x.shape[1]
+        if self.num_group_tokens:
+            group_tokens = self.group_tokens.expand(x.shape[0], -1, -1)   # (B, T, D)
+            if self.group_projector is not None:
+                group_tokens = group_tokens + self.group_projector(previous)
+            x = torch.cat([x, group_tokens], dim=1)                       # (B, N + T, D)
+        for block in self.layers:
+            x = block(x)
+        if self.grouping is None:
+            return StageOutput(tokens=x, group_tokens=None, grouping=None)
+        x, group_tokens = x[:, :N], x[:, N:]
+        segments, grouping = self.grouping(x, group_tokens)               # (B, G, D)
+        return StageOutput(tokens=segments, group_tokens=group_tokens, grouping=grouping)
+
+
+class ImageEncoder(nn.Module):
+    """Pictures (B, 3, H, W), normalised, to an `ImageOutput`."""
+
+    def __init__(self, config: ImageConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.patch_embed = PatchEmbedding(config)
+        depth = sum(config.depths)
+        # Drop-path rises linearly over the blocks of all stages.
+        rates = [config.drop_path * i / max(1, depth - 1) for i in range(depth)]
+        ends = [sum(config.depths[: i + 1]) for i in range(len(config.depths))]
+        self.stages = nn.ModuleList(
+            Stage(config, i, rates[end - config.depths[i]: end]) for i, end in enumerate(ends))
+        self.norm = nn.LayerNorm(config.width)
+        self.apply(_init)
+        if config.positions == "learned":
+            nn.init.trunc_normal_(self.patch_embed.positions, std=0.02)
+        if config.num_group_tokens[0]:  # later stages start from zero plus the projection
+            nn.init.trunc_normal_(self.stages[0].group_tokens, std=0.02)
+
+    def forward(self, images: Tensor) -> ImageOutput:
+        x, grid = self.patch_embed(images)                                # (B, N, D)
+        group_tokens = None
+        outputs: list[StageOutput] = []
+        for stage in self.stages:
+            out = stage(x, group_tokens)
+            x, group_tokens = out.tokens, out.group_tokens
+            outputs.append(out)
+        segment_tokens = self.norm(x)                                     # (B, G, D)
+        return ImageOutput(segment_tokens.mean(dim=1), segment_tokens, outputs, grid)
+
+
+def _init(module: nn.Module) -> None:
+    """Truncated normal of std 0.02 for linear weights, zero for their biases, as in ViT."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
