@@ -1,0 +1,232 @@
+"""Scenes: small pictures with captions and an exact mask, made as they are asked for.
+
+Silhouettes lie on procedural textures, lit from one side, with a soft shadow below. The scene of
+(seed, split, index) is the same on every machine: see `dice.py` for the numbers, and only sums,
+products and comparisons touch the pixels.
+
+    scene = make_scene(7)
+    scene.image, scene.caption, scene.mask
+
+Whole sets of them: `scene_sets.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from .captions import write_caption
+from .colours import NATURAL_COLOURS, ODD_COLOURS, UNSEEN_COLOURS, pick_shade
+from .dice import Dice
+from .scene_config import SPLITS, UNSEEN_BACKGROUNDS, SceneConfig, is_unseen_pair
+from .silhouettes import cut_out
+from .textures import cut_texture, grain_tile, light_gradient, split_line
+
+# H, W height and width of the picture, equal here  h, w of the patch that holds one object
+
+_LEAST_VISIBLE = 0.5   # share of every object that the ones before it may not cover
+_MOST_OUTSIDE = 0.08   # share of an object's box that may stick out, on either axis
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """One object of a scene."""
+
+    class_name: str                  # one of the objects of the configuration
+    colour: str                      # a name of `colours.PALETTE`
+    mask: np.ndarray                 # (H, W) bool, its visible pixels
+    box: tuple[int, int, int, int]   # x0, y0, x1, y1 around them; x1 and y1 are just outside
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A picture, its caption, and what no model may see in training."""
+
+    image: np.ndarray                # (H, W, 3) uint8 RGB
+    caption: str
+    mask: np.ndarray                 # (H, W) uint8, position in `SceneConfig.class_names`
+    instances: tuple[Instance, ...]  # from the hindmost to the foremost
+
+
+def _draw_backgrounds(split: str, config: SceneConfig, dice: Dice) -> list[str]:
+    if split == "unseen":  # each object has few backgrounds there, so one picture has only one
+        possible = [b for b in config.backgrounds
+                    if any(b in UNSEEN_BACKGROUNDS[name] for name in config.objects)]
+        if not possible:
+            raise ValueError("the split 'unseen' needs an object with a background kept for it, but there "
+                             f"is none in objects {config.objects} and backgrounds {config.backgrounds}; "
+                             "add objects or backgrounds")
+        return [dice.choice(possible)]
+    first = dice.choice(config.backgrounds)
+    second = dice.choice([b for b in config.backgrounds if b != first] or [first])
+    with_second = dice.chance(config.second_background)
+    free = [n for n in config.objects if not {first, second} & set(UNSEEN_BACKGROUNDS[n])]
+    if not with_second or second == first or not free:
+        return [first]
+    # Sky and night belong above, as far as both do not.
+    return sorted((first, second), key=lambda b: b not in ("sky", "night"))
+
+
+def _draw_objects(split: str, backgrounds: list[str], config: SceneConfig, dice: Dice) -> list[str]:
+    low, high = config.num_objects
+    count = low + dice.below(high - low + 1)
+    unseen = split == "unseen"
+    if unseen:
+        free = [n for n in config.objects if backgrounds[0] in UNSEEN_BACKGROUNDS[n]]
+    else:
+        free = [n for n in config.objects if not set(backgrounds) & set(UNSEEN_BACKGROUNDS[n])]
+    chosen: list[str] = []
+    for _ in range(count):
+        fresh = [n for n in free if n not in chosen
+                 and (unseen or not any(is_unseen_pair(n, other) for other in chosen))]
+        again = dice.chance(config.repeat)
+        if unseen and not fresh:
+            break  # two of one object would be a pair seen elsewhere
+        if chosen and (not fresh or (again and not unseen)):
+            chosen.append(dice.choice(chosen))
+        else:
+            chosen.append(dice.choice(fresh))
+    return chosen
+
+
+def _draw_colour(split: str, name: str, behind: tuple[int, int, int], config: SceneConfig,
+                 dice: Dice) -> tuple[str, tuple[float, float, float]]:
+    natural = dice.chance(config.natural_colour)
+    kind = NATURAL_COLOURS if natural else ODD_COLOURS
+    colours = UNSEEN_COLOURS[name] if split == "unseen" else kind[name]
+    return pick_shade(tuple(dice.shuffled(colours)), behind)
+
+
+def _place(name: str, instance_map: np.ndarray, areas: list[int], config: SceneConfig,
+           dice: Dice) -> tuple[np.ndarray, int, int]:
+    """A patch (3, h, w) of the object and its corner, so that all before it stay visible.
+
+    `areas` are the whole areas of the objects that already lie in `instance_map` as 1, 2, ...
+    """
+    S = config.image_size
+    size = dice.between(*config.object_size) * S
+    visible = np.bincount(instance_map.ravel(), minlength=len(areas) + 1)
+    while True:
+        patch = cut_out(name, size, dice.between(-config.rotation, config.rotation), dice.chance(0.5))
+        h, w = patch.shape[1:]
+        solid = patch[0] >= 0.5
+        out_y, out_x = int(_MOST_OUTSIDE * h), int(_MOST_OUTSIDE * w)
+        for _ in range(6):
+            y = dice.below(max(S - h, 0) + 2 * out_y + 1) - out_y
+            x = dice.below(max(S - w, 0) + 2 * out_x + 1) - out_x
+            window = instance_map[max(y, 0):y + h, max(x, 0):x + w]
+            inside = solid[max(-y, 0):, max(-x, 0):][:window.shape[0], :window.shape[1]]
+            hidden = np.bincount(window[inside], minlength=len(areas) + 1)
+            left = visible - hidden
+            if all(left[i + 1] >= _LEAST_VISIBLE * area for i, area in enumerate(areas)):
+                return patch, y, x
+        size *= 0.86  # no room for it: smaller, at another angle
+
+
+def _paint(canvas: np.ndarray, patch: np.ndarray, y: int, x: int, rgb: tuple[float, float, float],
+           light: tuple[float, float]) -> None:
+    """Put an object (3, h, w) onto the picture (3, H, W), with its shadow, in place."""
+    S = canvas.shape[-1]
+    h, w = patch.shape[1:]
+
+    def window(dy: int, dx: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """Where the moved patch lies on the picture, and what of the patch does."""
+        top, left = max(y + dy, 0), max(x + dx, 0)
+        bottom, right = min(y + dy + h, S), min(x + dx + w, S)
+        return ((slice(top, bottom), slice(left, right)),
+                (slice(top - y - dy, bottom - y - dy), slice(left - x - dx, right - x - dx)))
+
+    alpha, tone, height = patch                                     # (h, w) each
+    # The shadow falls away from the light, as far as a thirtieth of the picture.
+    there, own = window(round(-light[1] * S / 30), round(-light[0] * S / 30))
+    canvas[(slice(None), *there)] *= 1 - 0.4 * alpha[own]
+
+    # A slope that rises away from the light faces it. The larger the patch, the gentler the step.
+    facing = np.zeros((h, w))
+    steep = max(h, w) / 40
+    facing[:, 1:-1] = (height[:, :-2] - height[:, 2:]) * (light[0] * steep)
+    facing[1:-1] += (height[:-2] - height[2:]) * (light[1] * steep)
+    facing = np.minimum(np.maximum(facing, -0.5), 0.5)
+    shade = (0.74 + 0.3 * height + 0.42 * facing) * (1 + 0.75 * np.minimum(tone, 0.0))
+    colour = np.array(rgb)[:, None, None] * shade                   # (3, h, w)
+    colour += (255 - colour) * (0.75 * np.maximum(tone, 0.0)) + 60 * np.maximum(facing, 0.0)
+
+    there, own = window(0, 0)
+    covered = canvas[(slice(None), *there)]                         # a view: changed in place
+    covered += (colour[(slice(None), *own)] - covered) * alpha[own]
+
+
+def make_scene(index: int, split: str = "train", config: SceneConfig = SceneConfig(), seed: int = 0) -> Scene:
+    """The scene of a number, bit for bit the same everywhere.
+
+    Args:
+        index: 0, 1, 2, ... ; every split has as many scenes as one likes.
+        split: train, validation, test: streams of their own. "unseen" holds only colours of
+            objects, pairs of object and background and pairs of objects which the others never show.
+        config: the knobs.
+        seed: another number is another data set.
+
+    Raises:
+        ValueError: an unknown split, a negative number, or nothing to draw "unseen" from.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}; choose one of them")
+    if index < 0 or seed < 0:
+        raise ValueError(f"index and seed must be 0 or more, got {index} and {seed}; count from 0")
+    S = config.image_size
+    key = (seed, SPLITS.index(split), index)
+    dice = Dice(*key, 0)
+
+    backgrounds = _draw_backgrounds(split, config, dice)
+    names = _draw_objects(split, backgrounds, config, dice)
+    canvas = cut_texture(backgrounds[0], S, dice)                   # (3, H, W)
+    ground = np.zeros((S, S), dtype=np.int64)
+    if len(backgrounds) == 2:
+        below = split_line(S, dice)
+        canvas = canvas * (1 - below) + cut_texture(backgrounds[1], S, dice) * below
+        ground = (below >= 0.5).astype(np.int64)
+    canvas = canvas * light_gradient(S, dice)
+    indices = np.array([config.class_names.index(b) for b in backgrounds], dtype=np.uint8)
+    mask = indices[ground]                                          # (H, W)
+
+    # The light comes from above, more or less. Rounded: sines differ in their last digit.
+    angle = dice.between(-0.9, 0.9)
+    light = (round(math.sin(angle), 6), round(-math.cos(angle), 6))
+    instance_map = np.zeros((S, S), dtype=np.int64)                 # 0 none, i + 1 instance i
+    areas: list[int] = []
+    colours: list[str] = []
+    for i, name in enumerate(names):
+        patch, y, x = _place(name, instance_map, areas, config, dice)
+        h, w = patch.shape[1:]
+        rows, columns = slice(max(y, 0), y + h), slice(max(x, 0), x + w)
+        # In whole numbers, whose sum does not depend on the order in which a processor adds.
+        sample = canvas[:, rows, columns][:, ::3, ::3].astype(np.int64)
+        behind = tuple(int(c) // (sample.size // 3) for c in sample.sum((1, 2)))
+        colour, rgb = _draw_colour(split, name, behind, config, dice)
+        _paint(canvas, patch, y, x, rgb, light)
+        solid = (patch[0] >= 0.5)[max(-y, 0):, max(-x, 0):]
+        window = instance_map[rows, columns]
+        solid = solid[:window.shape[0], :window.shape[1]]
+        window[solid] = i + 1
+        mask[rows, columns][solid] = config.objects.index(name)
+        areas.append(int((patch[0] >= 0.5).sum()))
+        colours.append(colour)
+
+    grain = grain_tile(S)
+    free = grain.shape[1] - S
+    y, x = dice.below(free + 1), dice.below(free + 1)
+    canvas = canvas + config.noise * grain[y:y + S, x:x + S]
+    image = np.minimum(np.maximum(canvas + 0.5, 0.0), 255.0).astype(np.uint8)
+    image = np.ascontiguousarray(image.transpose(1, 2, 0))          # (H, W, 3)
+
+    instances = []
+    for i, (name, colour) in enumerate(zip(names, colours)):
+        visible = instance_map == i + 1
+        rows, columns = np.flatnonzero(visible.any(1)), np.flatnonzero(visible.any(0))
+        box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+        instances.append(Instance(name, colour, visible, box))
+    # Words have a stream of their own: a knob of the captions does not change the picture.
+    caption = write_caption(instances, backgrounds, config, Dice(*key, 1))
+    return Scene(image, caption, mask, tuple(instances))
