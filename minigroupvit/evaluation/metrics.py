@@ -1,0 +1,116 @@
+"""The figures of a model on pictures with true masks. All are fractions from 0 to 1.
+
+`miou` and its parts judge the named masks. Three numbers tell what is wrong with a model:
+`recognition_ap` (does it know what the picture shows?), `oracle_miou` (does it cut well, were
+each group named right?) and `naming`, plain over oracle (does it name its pieces?).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import adjusted_rand_score, average_precision_score
+from torch import Tensor
+from torchmetrics.classification import MulticlassJaccardIndex
+
+from ..model import GroupViT
+from ..segmentation import Protocol, embed_classes, segment
+
+
+def oracle_labels(groups: Tensor, masks: Tensor, num_classes: int) -> Tensor:
+    """Each group of a picture takes the class that most of its pixels truly have (Table C3).
+
+    groups (B, H, W), masks (B, H, W) -> (B, H, W). Measures grouping alone.
+    """
+    B = groups.shape[0]
+    num_groups = int(groups.max()) + 1
+    pairs = (torch.arange(B, device=groups.device).view(-1, 1, 1) * num_groups + groups) * num_classes + masks
+    counts = torch.bincount(pairs.flatten(), minlength=B * num_groups * num_classes)
+    majority = counts.view(B, num_groups, num_classes).argmax(dim=-1)     # (B, G)
+    return majority.gather(1, groups.flatten(1)).view_as(groups)
+
+
+def group_use(groups: Tensor, soft: Tensor | None) -> dict[str, float]:
+    """Signs of collapse: groups that own a pixel, per image, and how undecided the patches are.
+
+    groups (B, H, W); soft (B, G, N). `assignment_entropy` is the mean entropy of a patch over the
+    groups, over its largest value log G: 0 decided, 1 no decision at all. `collapsed` is the
+    share of pictures whose pixels are all in one group.
+    """
+    used = torch.tensor([len(g.unique()) for g in groups], dtype=torch.float)
+    figures = {"groups_used": used.mean().item(), "collapsed": (used == 1).float().mean().item()}
+    if soft is not None:
+        entropy = torch.special.entr(soft.float()).sum(dim=1).mean()
+        figures["assignment_entropy"] = (entropy / np.log(soft.shape[1])).item()
+    return figures
+
+
+def recognition_ap(image: Tensor, classes: Tensor, present: Tensor) -> float:
+    """Macro average precision of the cosine of image (B, E) and word (C, E) for present (B, C)."""
+    scores = (image @ classes.T).float().cpu().numpy()
+    truth = present.cpu().numpy()
+    seen = [c for c in range(truth.shape[1]) if 0 < truth[:, c].sum()]
+    return float(np.mean([average_precision_score(truth[:, c], scores[:, c]) for c in seen]))
+
+
+class MaskFigures:
+    """Collects predictions over a whole set: one confusion matrix, not one per picture."""
+
+    def __init__(self, class_names: Sequence[str], num_objects: int) -> None:
+        self.class_names = list(class_names)
+        self.num_objects = num_objects
+        self.jaccard = MulticlassJaccardIndex(len(self.class_names), average="none")
+
+    def update(self, labels: Tensor, masks: Tensor) -> None:
+        self.jaccard.update(labels.cpu(), masks.cpu())
+
+    def compute(self) -> dict[str, Any]:
+        iou = self.jaccard.compute().double()
+        return {
+            "miou": iou.mean().item(),
+            "miou_objects": iou[: self.num_objects].mean().item(),
+            "miou_backgrounds": iou[self.num_objects:].mean().item(),
+            "iou_per_class": {name: value.item() for name, value in zip(self.class_names, iou)},
+        }
+
+
+@torch.no_grad()
+def evaluate(model: GroupViT, images: Tensor, masks: Tensor, class_names: Sequence[str],
+             num_objects: int, protocol: Protocol | None = None, batch_size: int = 100) -> dict[str, Any]:
+    """All figures of a model on pictures (N, 3, H, W) uint8 with masks (N, H, W) of class indices.
+
+    The first `num_objects` classes are objects, the others backgrounds.
+    """
+    protocol = protocol or model.protocol or Protocol()
+    named, oracle = MaskFigures(class_names, num_objects), MaskFigures(class_names, num_objects)
+    was_training = model.training
+    model.eval()
+    classes = embed_classes(model, class_names, protocol.templates)
+    rand, use, embeddings = [], [], []
+    for start in range(0, len(images), batch_size):
+        picture, truth = images[start:start + batch_size], masks[start:start + batch_size].long()
+        result = segment(model, picture, class_names, protocol, class_embeddings=classes)
+        groups = result.groups[-1].cpu()
+        named.update(result.labels, truth)
+        oracle.update(oracle_labels(groups, truth, len(class_names)), truth)
+        rand += [adjusted_rand_score(t.flatten(), g.flatten()) for t, g in zip(truth.numpy(), groups.numpy())]
+        use.append((len(picture), group_use(groups, result.maps[-1].flatten(2).cpu())))
+        embeddings.append(result.image_embeddings.cpu())
+    model.train(was_training)
+    present = torch.stack([(masks == c).flatten(1).any(dim=1) for c in range(num_objects)], dim=1)
+    figures = named.compute()
+    best = oracle.compute()
+    figures |= {
+        "ari": float(np.mean(rand)),
+        "recognition_ap": recognition_ap(torch.cat(embeddings), classes.cpu()[:num_objects], present),
+        "oracle_miou": best["miou"],
+        "oracle_miou_objects": best["miou_objects"],
+        "naming": figures["miou"] / best["miou"],
+        "num_images": len(images),
+    }
+    for key in use[0][1]:
+        figures[key] = sum(n * u[key] for n, u in use) / len(images)
+    return figures

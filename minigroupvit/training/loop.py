@@ -1,0 +1,153 @@
+"""The training loop: captions in, groups out.
+
+The algorithm is `train`; a step of it is `training_loss` and four lines of optimiser. What is
+written down on the way (bars, logs, evaluations, checkpoints) is in `record.py`.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..data.captioned import Batch, CaptionedImages, pack_texts
+from ..losses import image_text_loss, multi_label_loss
+from ..model import GroupViT
+from ..prompts import SIMPLE_TEMPLATES
+from .optimizer import learning_rate, make_optimizer
+from .record import Recorder
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained. The defaults train the small model on the scenes."""
+
+    steps: int = 3000
+    batch_size: int = 256
+    lr: float = 1e-3                  # at its highest
+    min_lr: float = 1e-5              # at the end of the cosine
+    warmup: int = 100                 # steps of linear warm-up
+    weight_decay: float = 0.05
+    clip_norm: float = 5.0            # largest norm of the gradient
+    num_prompts: int = 3              # K prompted nouns an image; 0: no multi-label loss
+    image_text_weight: float = 1.0
+    multi_label_weight: float = 1.0
+    templates: tuple[str, ...] = SIMPLE_TEMPLATES
+    precision: str = "auto"           # "bf16" autocast | "fp32" | "auto": bf16 where it is fast
+    compile: bool = False             # torch.compile the encoders
+    seed: int = 0
+    eval_every: int = 250             # steps between validations; 0: never
+    save_every: int = 250             # steps between checkpoints
+    snapshot_every: int = 0           # steps between snapshots of a few images' groups; 0: never
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "templates", tuple(self.templates))
+        for name, least in (("steps", 1), ("batch_size", 2), ("warmup", 0), ("num_prompts", 0),
+                            ("eval_every", 0), ("save_every", 1), ("snapshot_every", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        if not self.lr > 0 or self.min_lr < 0 or self.clip_norm <= 0:
+            raise ValueError(f"lr and clip_norm must be above 0 and min_lr at least 0; got "
+                             f"{self.lr}, {self.clip_norm} and {self.min_lr}")
+        if self.precision not in ("auto", "bf16", "fp32"):
+            raise ValueError(f"precision is {self.precision!r}; choose 'auto', 'bf16' or 'fp32'")
+
+
+def uses_bf16(precision: str, device: torch.device) -> bool:
+    """Whether to autocast to bf16: on GPUs and CPUs whose instructions make it fast."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and torch.backends.mkldnn.is_available() and (
+        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def training_loss(model: GroupViT, batch: Batch, config: TrainConfig) -> dict[str, Tensor]:
+    """Both losses of a batch, and their weighted sum `loss`."""
+    B, K = len(batch.captions), config.num_prompts
+    ids, spread = pack_texts(model.tokenizer, batch)
+    images, _ = model.encode_image(batch.images.to(model.device))             # (B, C)
+    texts = model.encode_text([i.to(model.device) for i in ids], spread.to(model.device))
+    captions, prompts = texts[:B], texts[B:].unflatten(0, (B, K)) if K else None
+    losses = {"image_text": image_text_loss(images, captions, model.scale())}
+    losses["loss"] = config.image_text_weight * losses["image_text"]
+    if K:
+        losses["multi_label"] = multi_label_loss(images, prompts, model.scale(multi_label=True))
+        losses["loss"] = losses["loss"] + config.multi_label_weight * losses["multi_label"]
+    return losses
+
+
+class TrainingStopped(RuntimeError):
+    """The loss was not finite. The last good checkpoint is untouched."""
+
+
+def train(model: GroupViT, data: CaptionedImages, config: TrainConfig, recorder: Recorder) -> GroupViT:
+    """Trains from captions alone, or goes on from the recorder's last checkpoint.
+
+    Every random number of step s comes from (seed, s): on a CPU a resumed run equals an
+    unbroken one bit by bit. Ctrl-C ends the run after the step, saved.
+    Raises TrainingStopped when the loss is not finite.
+    """
+    device = model.device
+    optimizer = make_optimizer(model, config.lr, config.weight_decay)
+    start = recorder.resume(model, optimizer)
+    bf16 = uses_bf16(config.precision, device)
+    data.tag(progress=recorder.progress) if config.num_prompts else None
+    model.train()
+    with stop_on_interrupt() as interrupted, recorder.bar(start, config) as bar:
+        for step in range(start, config.steps):
+            torch.manual_seed(config.seed * 1_000_003 + step)
+            batch = data.batch(step, config.batch_size, config.seed, config.num_prompts, config.templates)
+            rate = learning_rate(step, config.steps, config.lr, config.warmup, config.min_lr)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                losses = training_loss(model, batch, config)
+            optimizer.zero_grad(set_to_none=True)
+            losses["loss"].backward()
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+            if not torch.isfinite(losses["loss"] + norm):
+                raise TrainingStopped(_advice(step, rate, model, losses, norm, recorder))
+            optimizer.step()
+
+            recorder.step(step, losses | {"grad_norm": norm, "lr": rate}, bar)
+            if interrupted.is_set():
+                recorder.interrupted(step + 1, model, optimizer)
+                return model
+            recorder.after_step(step + 1, model, optimizer)
+    return model
+
+
+def _advice(step: int, rate: float, model: GroupViT, losses: dict[str, Tensor], norm: Tensor,
+            recorder: Recorder) -> str:
+    values = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
+    return (f"step {step}: the loss or its gradient is not finite ({values}, gradient norm {norm.item():.4g}) at "
+            f"learning rate {rate:.2e} and logit scales {model.scale().item():.1f} and "
+            f"{model.scale(multi_label=True).item():.1f}. The last good checkpoint is {recorder.last_path}. "
+            "Try half the learning rate, a longer warm-up, a smaller clip_norm, or precision='fp32'.")
+
+
+@contextmanager
+def stop_on_interrupt():
+    """An event that the first Ctrl-C sets instead of breaking into a step; a second one breaks."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def handle(number, frame):
+        event.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,196 @@
+"""What a run writes down: progress bar, metrics, validations, snapshots, checkpoints.
+
+A run is a folder:
+
+    config.json           model and training configuration
+    metrics.jsonl         a line per logged step and per validation
+    tensorboard/          the same for TensorBoard
+    last.safetensors      the newest checkpoint, with the optimiser: the run goes on from it
+    best.safetensors      the one with the highest validation mIoU
+    snapshots.safetensors groups of a few fixed images over the steps, for the time-lapse
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from tqdm.auto import tqdm
+
+from ..checkpoint import load_tensors, read_checkpoint, save_checkpoint, write_atomically
+from ..images import normalize
+from ..model import GroupViT
+from ..segmentation import group_maps
+
+if TYPE_CHECKING:
+    from .loop import TrainConfig
+
+
+def current_commit() -> str:
+    """The commit of this code, "unknown" outside a clone."""
+    try:
+        return subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=Path(__file__).parent,
+                              capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+class Recorder:
+    """Writes a run into `folder`, and goes on with the run that is there.
+
+    Args:
+        validate: model -> figures; the checkpoint with the highest `miou` is kept as best.
+        snapshot_images: (S, 3, H, W) uint8 pictures whose groups are kept for the time-lapse.
+        log_every: steps between lines of metrics.
+    """
+
+    def __init__(self, folder: str | Path, config: TrainConfig,
+                 validate: Callable[[GroupViT], dict[str, Any]] | None = None,
+                 snapshot_images: Tensor | None = None, log_every: int = 20, progress: bool = True) -> None:
+        self.folder = Path(folder)
+        self.config = config
+        self.validate = validate
+        self.snapshot_images = snapshot_images
+        self.log_every = log_every
+        self.progress = progress
+        self.last_path = self.folder / "last.safetensors"
+        self.best_path = self.folder / "best.safetensors"
+        self.snapshot_path = self.folder / "snapshots.safetensors"
+        self.best_miou = -1.0
+        self.seconds = 0.0           # of training, over all parts of the run
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def resume(self, model: GroupViT, optimizer: torch.optim.Optimizer) -> int:
+        """Loads the last checkpoint, if there is one, and returns the step to go on from."""
+        start = 0
+        if self.last_path.exists():
+            header, tensors = read_checkpoint(self.last_path)
+            about = header["about"]
+            if about["train_config"] != json.loads(json.dumps(asdict(self.config))):
+                raise ValueError(
+                    f"{self.folder} holds a run with other settings; go on with its own "
+                    f"({self.folder / 'config.json'}), or give another folder")
+            load_tensors(model, {n.removeprefix("model."): t for n, t in tensors.items()
+                                 if n.startswith("model.")}, self.last_path)
+            _restore_optimizer(optimizer, model, tensors)
+            start, self.best_miou, self.seconds = about["step"], about["best_miou"], about["seconds"]
+            self._drop_lines_after(start)
+        else:
+            write_atomically(self.folder / "config.json", lambda p: p.write_text(json.dumps(
+                {"model": model.config.to_dict(), "training": asdict(self.config),
+                 "commit": current_commit()}, indent=2) + "\n"))
+            (self.folder / "metrics.jsonl").write_text("")
+            self._snapshot(0, model)
+        self.writer = SummaryWriter(self.folder / "tensorboard", purge_step=start or None)
+        self._clock = time.perf_counter()
+        return start
+
+    def bar(self, start: int, config: TrainConfig) -> tqdm:
+        return tqdm(total=config.steps, initial=start, disable=not self.progress, unit="step",
+                    dynamic_ncols=True, smoothing=0.05)
+
+    def step(self, step: int, values: dict[str, Any], bar: tqdm) -> None:
+        """After each step: the bar; every `log_every` steps a line of metrics."""
+        bar.update(1)
+        if (step + 1) % self.log_every and step + 1 != self.config.steps:
+            return
+        values = {k: v.item() if isinstance(v, Tensor) else v for k, v in values.items()}
+        speed = (bar.format_dict["rate"] or 0.0) * self.config.batch_size
+        bar.set_postfix(loss=f"{values['loss']:.3f}", images=f"{speed:.0f}/s")
+        self._write(step + 1, values, "train")
+
+    def after_step(self, done: int, model: GroupViT, optimizer: torch.optim.Optimizer) -> None:
+        """Every so often, after `done` steps: snapshot, validation, checkpoint."""
+        config, end = self.config, done == self.config.steps
+        if config.snapshot_every and (done % config.snapshot_every == 0 or end):
+            self._snapshot(done, model)
+        if self.validate and config.eval_every and (done % config.eval_every == 0 or end):
+            self._validation(done, model)
+        if done % config.save_every == 0 or end:
+            self.save(done, model, optimizer)
+
+    def interrupted(self, done: int, model: GroupViT, optimizer: torch.optim.Optimizer) -> None:
+        self.save(done, model, optimizer)
+        tqdm.write(f"stopped after {done} of {self.config.steps} steps; saved {self.last_path}. "
+                   "The same command goes on from there.")
+
+    def save(self, done: int, model: GroupViT, optimizer: torch.optim.Optimizer) -> None:
+        save_checkpoint(self.last_path, model, self._about(done), _optimizer_tensors(optimizer, model))
+
+    def _about(self, done: int) -> dict[str, Any]:
+        now = time.perf_counter()
+        self.seconds += now - self._clock
+        self._clock = now
+        return {"step": done, "seed": self.config.seed, "commit": current_commit(),
+                "device": device_name(), "seconds": round(self.seconds, 1),
+                "best_miou": self.best_miou, "train_config": asdict(self.config)}
+
+    def _validation(self, done: int, model: GroupViT) -> None:
+        figures = self.validate(model)
+        self._write(done, figures, "validation")
+        shown = {k: round(figures[k], 3) for k in ("miou", "miou_objects", "oracle_miou", "recognition_ap",
+                                                   "groups_used") if k in figures}
+        if self.progress:
+            tqdm.write(f"step {done}: " + ", ".join(f"{k} {v}" for k, v in shown.items()))
+        if figures["miou"] > self.best_miou:
+            self.best_miou = figures["miou"]
+            save_checkpoint(self.best_path, model, self._about(done) | {"validation": figures})
+
+    @torch.no_grad()
+    def _snapshot(self, done: int, model: GroupViT) -> None:
+        if self.snapshot_images is None or not self.config.snapshot_every or not model.config.image.num_group_tokens[0]:
+            return
+        was_training = model.training
+        model.eval()
+        output = model.image_encoder(normalize(self.snapshot_images.to(model.device).float() / 255))
+        model.train(was_training)
+        frames = load_file(self.snapshot_path) if self.snapshot_path.exists() and done else {}
+        frames["images"] = self.snapshot_images
+        # The share of each patch in each final group, in 8 bits: (S, G, h, w)
+        frames[f"maps.{done:06d}"] = (group_maps(output)[-1] * 255).round().to(torch.uint8).cpu()
+        write_atomically(self.snapshot_path, lambda p: save_file(frames, p))
+
+    def _write(self, done: int, values: dict[str, Any], kind: str) -> None:
+        line = {"step": done, "kind": kind, "seconds": round(self.seconds + time.perf_counter() - self._clock, 1)}
+        with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(line | values) + "\n")
+        for name, value in values.items():
+            if isinstance(value, (int, float)):
+                self.writer.add_scalar(f"{kind}/{name}", value, done)
+
+    def _drop_lines_after(self, step: int) -> None:
+        """Lines of steps that will be made again: those after the checkpoint."""
+        path = self.folder / "metrics.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        kept = [line for line in lines if json.loads(line)["step"] <= step]
+        write_atomically(path, lambda p: p.write_text("".join(line + "\n" for line in kept), encoding="utf-8"))
+
+
+def device_name() -> str:
+    """The GPU's name, or how many threads of the CPU are used."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer, model: GroupViT) -> dict[str, Tensor]:
+    return {f"{key}.{name}": value
+            for name, parameter in model.named_parameters()
+            for key, value in optimizer.state.get(parameter, {}).items()}
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, model: GroupViT, tensors: dict[str, Tensor]) -> None:
+    for name, parameter in model.named_parameters():
+        keys = [k for k in ("step", "exp_avg", "exp_avg_sq") if f"extra.{k}.{name}" in tensors]
+        # AdamW counts its steps on the CPU, whatever the device of the parameter.
+        optimizer.state[parameter] = {
+            k: tensors[f"extra.{k}.{name}"].to("cpu" if k == "step" else parameter.device) for k in keys}

@@ -1,0 +1,1 @@
+"""Pictures of groups, masks and training, in one visual language."""
