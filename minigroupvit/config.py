@@ -35,7 +35,7 @@ class ImageConfig:
     num_output_groups: tuple[int, ...] = (64, 8, 0)  # segments that leave each grouping block
     drop_path: float = 0.1                           # of the last block; rises linearly from 0
     stem: str = "linear"                             # "linear" (paper) | "convolution"
-    positions: str = "learned"                       # "learned" (paper) | "sincos" (fixed)
+    positions: str = "learned"                       # "learned" (paper) | "sincos" (fixed) | "none"
     assignment: str = "hard"                         # "hard" (paper) | "soft"
     gumbel_noise: float = 1.0                        # scale of the noise on hard assignment in training
     temperature: float = 1.0                         # of the softmax over groups
@@ -44,7 +44,10 @@ class ImageConfig:
     def __post_init__(self) -> None:
         _positive(self, "image_size", "patch_size", "width", "num_heads")
         for name in ("depths", "num_group_tokens", "num_output_groups"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON gives lists
+            values = tuple(getattr(self, name))                         # JSON gives lists
+            if any(not isinstance(value, int) or value < 0 for value in values):
+                raise ValueError(f"{name} is {values}; it must be whole numbers of at least 0, one per stage")
+            object.__setattr__(self, name, values)
         if self.image_size % self.patch_size:
             raise ValueError(
                 f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}; "
@@ -66,13 +69,13 @@ class ImageConfig:
             raise ValueError(
                 f"stages that group come before those that do not; got {self.num_group_tokens}")
         _choice("stem", self.stem, ("linear", "convolution"))
-        _choice("positions", self.positions, ("learned", "sincos"))
+        _choice("positions", self.positions, ("learned", "sincos", "none"))
         _choice("assignment", self.assignment, ("hard", "soft"))
         _choice("residual", self.residual, ("projected", "learned", "none"))
-        if self.stem == "convolution" and self.patch_size & (self.patch_size - 1):
+        if self.stem == "convolution" and (self.patch_size < 2 or self.patch_size & (self.patch_size - 1)):
             raise ValueError(
                 f"the convolution stem halves the picture step by step: patch_size {self.patch_size} "
-                "is no power of two; take 4, 8 or 16, or stem='linear'")
+                "is no power of two above 1; take 4, 8 or 16, or stem='linear'")
         if self.positions == "sincos" and self.width % 4:
             raise ValueError(f"sine-cosine positions need a width divisible by 4, got {self.width}")
         if self.temperature <= 0 or self.gumbel_noise < 0 or not 0 <= self.drop_path < 1:
@@ -149,10 +152,21 @@ GROUPVIT_1STAGE = GroupViTConfig(
 CLIP_VIT = GroupViTConfig(
     image=ImageConfig(depths=(12,), num_group_tokens=(0,), num_output_groups=(0,)))
 
+# A small model for the scenes: 1 M parameters, and choices that let it learn from 40,000 pictures.
+# No positions and no Transformer block before the grouping: a patch knows its surroundings only, so
+# that nothing but grouping can tell what a shape is (results/EXPERIMENTS.md).
+SCENES = GroupViTConfig(
+    image=ImageConfig(image_size=64, patch_size=8, width=128, num_heads=4, depths=(0,), num_group_tokens=(16,),
+                      num_output_groups=(16,), drop_path=0.0, stem="convolution", positions="none",
+                      assignment="soft", residual="none"),
+    text=TextConfig(vocab_size=4096, context_length=32, width=128, num_heads=4, depth=1),
+    embed_dim=128, head="linear", tokenizer="captions")
+
 PRESETS: dict[str, GroupViTConfig] = {
     "groupvit_2stage": GROUPVIT_2STAGE,
     "groupvit_1stage": GROUPVIT_1STAGE,
     "clip_vit": CLIP_VIT,
+    "scenes": SCENES,
 }
 
 

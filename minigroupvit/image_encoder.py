@@ -41,32 +41,38 @@ def resize_positions(positions: Tensor, old: tuple[int, int], new: tuple[int, in
 
 
 class ConvolutionStem(nn.Module):
-    """3 × 3 convolutions that halve the picture until one cell is one patch, then look around.
+    """4 × 4 convolutions of stride 2 that halve the picture until one cell is one patch.
 
-    A patch of 8 pixels cut out is a spot of colour; here each token has seen its neighbourhood.
+    A patch of 8 pixels cut out is a spot of colour; here each token has seen its surroundings,
+    22 pixels wide. The even kernel keeps the middle of what a token sees in the middle of its
+    patch: with a 3 × 3 kernel it would sit at the corner, and masks would be shifted by half a
+    patch. Edges are repeated outwards: zeros would mark the border, and groups are quick to cut a
+    picture into border and middle, a fair guess at background and object that needs no look at either.
     """
 
     def __init__(self, width: int, patch_size: int) -> None:
         super().__init__()
         halvings = patch_size.bit_length() - 1                        # patch_size = 2 ** halvings
+        self.margin = patch_size - 1                                  # what the kernels reach beyond the edge
         widths = [max(16, width >> (halvings - 1 - i)) for i in range(halvings)]
         layers: list[nn.Module] = []
-        channels = 3
-        for out in widths:
-            layers += [nn.Conv2d(channels, out, 3, stride=2, padding=1, bias=False),
-                       nn.BatchNorm2d(out), nn.ReLU()]
-            channels = out
-        self.layers = nn.Sequential(*layers)
-        self.proj = nn.Conv2d(channels, width, 1)
+        for channels, out in zip([3, *widths], widths):
+            layers += [nn.Conv2d(channels, out, 4, stride=2, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], width, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.proj(self.layers(images))                         # (B, D, h, w)
+        images = F.pad(images, (self.margin,) * 4, mode="replicate")
+        # Channels last is how CPUs and GPUs convolve fastest.
+        return self.layers(images.contiguous(memory_format=torch.channels_last))   # (B, D, h, w)
 
 
 class PatchEmbedding(nn.Module):
     """Pictures (B, 3, H, W) to patch tokens (B, h·w, D), row by row, and the grid (h, w).
 
     No class token. Positions are resized for other sizes and aspect ratios.
+
+    `overlap` k > 1 takes a patch at every k-th part of a patch instead of side by side, so the
+    grid is k times finer and masks are sharper; the model is as trained. For evaluation.
     Raises ValueError for sides that are no multiple of the patch size.
     """
 
@@ -79,13 +85,14 @@ class PatchEmbedding(nn.Module):
         else:
             self.proj = ConvolutionStem(config.width, config.patch_size)
         self.norm = nn.LayerNorm(config.width)
-        self.position_kind = config.positions
         if config.positions == "learned":
             self.positions = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1], config.width))
-        else:
+        elif config.positions == "sincos":
             self.register_buffer("positions", sincos_positions(self.grid, config.width), persistent=False)
+        else:
+            self.positions = None
 
-    def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    def forward(self, images: Tensor, overlap: int = 1) -> tuple[Tensor, tuple[int, int]]:
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"expected pictures of shape (B, 3, H, W), got {tuple(images.shape)}")
         H, W = images.shape[-2:]
@@ -94,9 +101,26 @@ class PatchEmbedding(nn.Module):
             raise ValueError(
                 f"image is {H}x{W}, not a multiple of the patch size {p}; "
                 f"resize it to {max(p, H // p * p)}x{max(p, W // p * p)}")
-        grid = (H // p, W // p)
-        tokens = self.proj(images).flatten(2).transpose(1, 2)         # (B, h·w, D)
-        return self.norm(tokens) + resize_positions(self.positions, self.grid, grid), grid
+        patches = self.proj(images) if overlap == 1 else self._overlapping(images, overlap)
+        grid = tuple(patches.shape[-2:])
+        tokens = patches.flatten(2).transpose(1, 2)                   # (B, h·w, D)
+        tokens = self.norm(tokens)
+        if self.positions is not None:
+            tokens = tokens + resize_positions(self.positions, self.grid, grid)
+        return tokens, grid
+
+    def _overlapping(self, images: Tensor, k: int) -> Tensor:
+        """Patches of k × k shifted copies of the pictures, woven into one grid (B, D, k·h, k·w)."""
+        p = self.patch_size
+        if p % (2 * k):
+            raise ValueError(f"overlap {k} shifts a patch of {p} by parts of a pixel; take 1 or 2 (patches of 4), 4")
+        H, W = images.shape[-2:]
+        padded = F.pad(images, (p // 2,) * 4, mode="replicate")
+        # Copy i is shifted so that the middles of all patches lie evenly over the picture.
+        shifts = [p // 2 + p * (2 * i + 1 - k) // (2 * k) for i in range(k)]
+        copies = torch.stack([self.proj(padded[..., y:y + H, x:x + W])
+                              for y in shifts for x in shifts], dim=-1)   # (B, D, h, w, k·k)
+        return F.pixel_shuffle(copies.permute(0, 1, 4, 2, 3).flatten(1, 2), k)
 
 
 @dataclass
@@ -182,8 +206,8 @@ class ImageEncoder(nn.Module):
         if config.num_group_tokens[0]:  # later stages start from zero plus the projection
             nn.init.trunc_normal_(self.stages[0].group_tokens, std=0.02)
 
-    def forward(self, images: Tensor) -> ImageOutput:
-        x, grid = self.patch_embed(images)                                # (B, N, D)
+    def forward(self, images: Tensor, overlap: int = 1) -> ImageOutput:
+        x, grid = self.patch_embed(images, overlap)                            # (B, N, D)
         group_tokens = None
         outputs: list[StageOutput] = []
         for stage in self.stages:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ def load_image(path: str | Path) -> Image.Image:
         raise ValueError(f"there is no picture at {path}") from None
     except IsADirectoryError:
         raise ValueError(f"{path} is a folder; give the path of one picture") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is no picture that can be read, or it is cut off: {error}") from None
 
 
@@ -41,7 +42,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
         image = Image.alpha_composite(white, image)
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):     # 16 bits and more of grey
         values = np.asarray(image, dtype=np.float64)
-        top = max(255.0, values.max()) if values.size else 255.0
+        largest = values.max() if values.size else 0.0
+        top = 255.0 if largest <= 255 else max(65535.0, largest)      # 8 bits in a wider file, or 16
         image = Image.fromarray((values.clip(0) / top * 255).astype(np.uint8))
     return image.convert("RGB")
 

@@ -36,6 +36,15 @@ def gather(features: Tensor) -> Tensor:
     return torch.cat(torch.distributed.nn.all_gather(features.contiguous()))
 
 
+def cosines(a: Tensor, b: Tensor) -> Tensor:
+    """All products of unit vectors a (N, C) and b (M, C): (N, M).
+
+    Outside of autocast: times a scale of 100, bf16 would round them to halves.
+    """
+    with torch.autocast(a.device.type, enabled=False):
+        return a @ b.T
+
+
 def image_text_loss(images: Tensor, texts: Tensor, scale: Tensor | float) -> Tensor:
     """Symmetric contrastive loss of images (B, C) and their captions (B, C), unit vectors.
 
@@ -43,8 +52,8 @@ def image_text_loss(images: Tensor, texts: Tensor, scale: Tensor | float) -> Ten
     """
     B = images.shape[0]
     own = torch.arange(B, device=images.device) + _rank_and_size()[0] * B
-    image_to_text = scale * images @ gather(texts).T                  # (B, A)
-    text_to_image = scale * texts @ gather(images).T                  # (B, A)
+    image_to_text = scale * cosines(images, gather(texts))             # (B, A)
+    text_to_image = scale * cosines(texts, gather(images))             # (B, A)
     return (F.cross_entropy(image_to_text, own) + F.cross_entropy(text_to_image, own)) / 2
 
 
@@ -57,9 +66,9 @@ def multi_label_loss(images: Tensor, prompts: Tensor, scale: Tensor | float) -> 
     B, K, C = prompts.shape
     own = torch.arange(B, device=images.device) + _rank_and_size()[0] * B
     all_prompts = gather(prompts).reshape(-1, C)                      # (A·K, C)
-    log_p = F.log_softmax(scale * images @ all_prompts.T, dim=-1)     # (B, A·K)
+    log_p = F.log_softmax(scale * cosines(images, all_prompts), dim=-1)    # (B, A·K)
     positions = own[:, None] * K + torch.arange(K, device=images.device)   # (B, K)
     image_to_text = -log_p.gather(1, positions).mean()                # targets of 1 / K
     text_to_image = F.cross_entropy(
-        scale * prompts.reshape(-1, C) @ gather(images).T, own.repeat_interleave(K))
+        scale * cosines(prompts.reshape(-1, C), gather(images)), own.repeat_interleave(K))
     return (image_to_text + text_to_image) / 2

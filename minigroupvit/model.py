@@ -80,9 +80,12 @@ class GroupViT(nn.Module):
     def device(self) -> torch.device:
         return self.logit_scale.device
 
-    def encode_image(self, images: Tensor) -> tuple[Tensor, ImageOutput]:
-        """Pictures (B, 3, H, W) to unit vectors (B, C), and what the encoder saw on the way."""
-        output = self.image_encoder(images)
+    def encode_image(self, images: Tensor, overlap: int = 1) -> tuple[Tensor, ImageOutput]:
+        """Pictures (B, 3, H, W) to unit vectors (B, C), and what the encoder saw on the way.
+
+        `overlap`: see `PatchEmbedding`; for evaluation.
+        """
+        output = self.image_encoder(images, overlap)
         return unit(self.image_head(output.feature)), output
 
     def encode_text(self, ids: Tensor | list[Tensor], spread: Tensor | None = None) -> Tensor:

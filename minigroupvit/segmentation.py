@@ -39,6 +39,7 @@ class Protocol:
     background_threshold: float | None = None   # a probability; None: there is no background class
     assignment: str = "soft"         # "soft" (released) | "hard": what step 1 multiplies
     upsample: str = "maps"           # "maps" (released): upsample, then argmax | "groups": argmax first
+    overlap: int = 1                 # patches per patch side; 1: side by side, as trained and released
     short_side: int | None = None    # pixels of the shorter side in the model; None: as it is
 
     def __post_init__(self) -> None:
@@ -50,6 +51,8 @@ class Protocol:
             raise ValueError(f"top_classes is {self.top_classes}; keep at least 1 class, or None for all")
         if self.background_threshold is not None and not 0 <= self.background_threshold <= 1:
             raise ValueError(f"background_threshold is a probability from 0 to 1, got {self.background_threshold}")
+        if self.overlap < 1:
+            raise ValueError(f"overlap is {self.overlap}; 1 sets patches side by side, 2 every half patch")
         if self.short_side is not None and self.short_side < 1:
             raise ValueError(f"short_side is {self.short_side}; give pixels, or None to keep the size")
 
@@ -155,6 +158,39 @@ def label_pixels(groups: Tensor, group_scores: Tensor,
     return labels, scores
 
 
+@dataclass
+class Encoded:
+    """What a model has seen of pictures and words, before anything is cut."""
+
+    size: tuple[int, int]       # H, W of the pictures as they were given
+    output: ImageOutput         # with the assignments
+    segments: Tensor            # (B, G, E) unit vectors
+    image: Tensor               # (B, E) unit vectors
+    classes: Tensor             # (C, E) unit vectors
+
+
+def encode(model: GroupViT, images, class_names: Sequence[str], protocol: Protocol,
+           class_embeddings: Tensor | None = None) -> Encoded:
+    """Pictures, brought to a size the model can take, and words through both encoders."""
+    # NumPy's floats are double: the model's own precision here.
+    batch = to_batch(images).to(model.device, model.logit_scale.dtype)    # (B, 3, H, W)
+    size = tuple(batch.shape[-2:])
+    inside = size_for(*size, model.config.image.patch_size, protocol.short_side)
+    if class_embeddings is not None and len(class_embeddings) != len(class_names):
+        raise ValueError(f"got {len(class_names)} class names, but {len(class_embeddings)} class embeddings; "
+                         "make them with embed_classes of these names")
+    was_training = model.training
+    model.eval()
+    try:
+        if class_embeddings is None:
+            class_embeddings = embed_classes(model, class_names, protocol.templates)
+        image, output = model.encode_image(normalize(resize(batch, inside)), protocol.overlap)
+        segments = model.embed_segments(output)                           # (B, G, E)
+    finally:
+        model.train(was_training)
+    return Encoded(size, output, segments, image, class_embeddings)
+
+
 @torch.no_grad()
 def segment(model: GroupViT, images, class_names: Sequence[str], protocol: Protocol | None = None,
             *, class_embeddings: Tensor | None = None, **choices) -> Segmentation:
@@ -173,20 +209,9 @@ def segment(model: GroupViT, images, class_names: Sequence[str], protocol: Proto
     Raises ValueError for pictures or words that cannot be used.
     """
     protocol = replace(protocol or model.protocol or Protocol(), **choices)
-    batch = to_batch(images).to(model.device)                             # (B, 3, H, W)
-    size = tuple(batch.shape[-2:])
-    inside = size_for(*size, model.config.image.patch_size, protocol.short_side)
-    was_training = model.training
-    model.eval()
-    try:
-        if class_embeddings is None:
-            class_embeddings = embed_classes(model, class_names, protocol.templates)
-        image, output = model.encode_image(normalize(resize(batch, inside)))
-        segments = model.embed_segments(output)                           # (B, G, E)
-    finally:
-        model.train(was_training)
-    maps = group_maps(output, protocol.assignment)
-    groups = [pixel_groups(m, size, protocol.upsample) for m in maps]
-    group_scores = score_groups(segments, image, class_embeddings, model.scale(), protocol.top_classes)
+    encoded = encode(model, images, class_names, protocol, class_embeddings)
+    maps = group_maps(encoded.output, protocol.assignment)
+    groups = [pixel_groups(m, encoded.size, protocol.upsample) for m in maps]
+    group_scores = score_groups(encoded.segments, encoded.image, encoded.classes, model.scale(), protocol.top_classes)
     labels, scores = label_pixels(groups[-1], group_scores, protocol.background_threshold)
-    return Segmentation(labels, scores, groups, group_scores, maps, image, list(class_names))
+    return Segmentation(labels, scores, groups, group_scores, maps, encoded.image, list(class_names))

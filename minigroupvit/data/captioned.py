@@ -57,6 +57,8 @@ class CaptionedImages:
         if len(images) != len(captions) or not len(images):
             raise ValueError(f"expected as many caption lists as pictures, got {len(captions)} for {len(images)}")
         for i, texts in enumerate(captions):
+            if isinstance(texts, str):
+                raise ValueError(f"picture {i} needs a list of captions, got the string {texts!r}; write [{texts!r}]")
             if not texts or not all(isinstance(t, str) and t.strip() for t in texts):
                 raise ValueError(f"picture {i} has no usable caption: {list(texts)!r}; leave it out")
         self.images = images

@@ -68,18 +68,30 @@ class MaskFigures:
         self.jaccard.update(labels.cpu(), masks.cpu())
 
     def compute(self) -> dict[str, Any]:
+        """mIoU of all classes, objects, backgrounds, and the IoU of each.
+
+        A class that is neither in a mask nor among the labels has no IoU and counts nowhere.
+        """
         iou = self.jaccard.compute().double()
-        return {
-            "miou": iou.mean().item(),
-            "miou_objects": iou[: self.num_objects].mean().item(),
-            "miou_backgrounds": iou[self.num_objects:].mean().item(),
-            "iou_per_class": {name: value.item() for name, value in zip(self.class_names, iou)},
-        }
+        pixels = self.jaccard.confmat
+        seen = (pixels.sum(dim=0) + pixels.sum(dim=1)) > 0
+        figures = {}
+        for key, part in (("miou", slice(None)), ("miou_objects", slice(self.num_objects)),
+                          ("miou_backgrounds", slice(self.num_objects, None))):
+            if seen[part].any():
+                figures[key] = iou[part][seen[part]].mean().item()
+        names = zip(self.class_names, iou.tolist(), seen.tolist())
+        return figures | {"iou_per_class": {name: value for name, value, is_seen in names if is_seen}}
+
+
+def present_objects(masks: Tensor, num_objects: int) -> Tensor:
+    """Which of the first classes a picture shows: (B, H, W) -> (B, num_objects), true or false."""
+    return torch.stack([(masks == c).flatten(1).any(dim=1) for c in range(num_objects)], dim=1)
 
 
 @torch.no_grad()
 def evaluate(model: GroupViT, images: Tensor, masks: Tensor, class_names: Sequence[str],
-             num_objects: int, protocol: Protocol | None = None, batch_size: int = 100) -> dict[str, Any]:
+             num_objects: int, protocol: Protocol | None = None, batch_size: int = 25) -> dict[str, Any]:
     """All figures of a model on pictures (N, 3, H, W) uint8 with masks (N, H, W) of class indices.
 
     The first `num_objects` classes are objects, the others backgrounds.
@@ -100,12 +112,12 @@ def evaluate(model: GroupViT, images: Tensor, masks: Tensor, class_names: Sequen
         use.append((len(picture), group_use(groups, result.maps[-1].flatten(2).cpu())))
         embeddings.append(result.image_embeddings.cpu())
     model.train(was_training)
-    present = torch.stack([(masks == c).flatten(1).any(dim=1) for c in range(num_objects)], dim=1)
     figures = named.compute()
     best = oracle.compute()
     figures |= {
         "ari": float(np.mean(rand)),
-        "recognition_ap": recognition_ap(torch.cat(embeddings), classes.cpu()[:num_objects], present),
+        "recognition_ap": recognition_ap(torch.cat(embeddings), classes.cpu()[:num_objects],
+                                         present_objects(masks, num_objects)),
         "oracle_miou": best["miou"],
         "oracle_miou_objects": best["miou_objects"],
         "naming": figures["miou"] / best["miou"],

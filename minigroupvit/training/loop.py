@@ -30,7 +30,7 @@ class TrainConfig:
     batch_size: int = 256
     lr: float = 1e-3                  # at its highest
     min_lr: float = 1e-5              # at the end of the cosine
-    warmup: int = 100                 # steps of linear warm-up
+    warmup: int = 200                 # steps of linear warm-up
     weight_decay: float = 0.05
     clip_norm: float = 5.0            # largest norm of the gradient
     num_prompts: int = 3              # K prompted nouns an image; 0: no multi-label loss
@@ -38,11 +38,11 @@ class TrainConfig:
     multi_label_weight: float = 1.0
     templates: tuple[str, ...] = SIMPLE_TEMPLATES
     precision: str = "auto"           # "bf16" autocast | "fp32" | "auto": bf16 where it is fast
-    compile: bool = False             # torch.compile the encoders
+    compile: bool = False             # torch.compile the image encoder
     seed: int = 0
     eval_every: int = 250             # steps between validations; 0: never
     save_every: int = 250             # steps between checkpoints
-    snapshot_every: int = 0           # steps between snapshots of a few images' groups; 0: never
+    snapshot_every: int = 50          # steps between snapshots of a few images' groups; 0: never
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "templates", tuple(self.templates))
@@ -98,6 +98,8 @@ def train(model: GroupViT, data: CaptionedImages, config: TrainConfig, recorder:
     start = recorder.resume(model, optimizer)
     bf16 = uses_bf16(config.precision, device)
     data.tag(progress=recorder.progress) if config.num_prompts else None
+    if config.compile:
+        model.image_encoder.compile()  # in place: the names of the weights stay
     model.train()
     with stop_on_interrupt() as interrupted, recorder.bar(start, config) as bar:
         for step in range(start, config.steps):
@@ -117,10 +119,10 @@ def train(model: GroupViT, data: CaptionedImages, config: TrainConfig, recorder:
             optimizer.step()
 
             recorder.step(step, losses | {"grad_norm": norm, "lr": rate}, bar)
-            if interrupted.is_set():
+            recorder.after_step(step + 1, model, optimizer)
+            if interrupted.is_set():  # after what was due after this step: a resumed run does not look back
                 recorder.interrupted(step + 1, model, optimizer)
                 return model
-            recorder.after_step(step + 1, model, optimizer)
     return model
 
 

@@ -75,7 +75,9 @@ class Recorder:
         if self.last_path.exists():
             header, tensors = read_checkpoint(self.last_path)
             about = header["about"]
-            if about["train_config"] != json.loads(json.dumps(asdict(self.config))):
+            # Through JSON, which turns tuples into lists. The weights of another model might fit as well.
+            ours = json.loads(json.dumps([asdict(self.config), model.config.to_dict(), model.tokenizer.state()]))
+            if [about["train_config"], header["config"], header["tokenizer"]] != ours:
                 raise ValueError(
                     f"{self.folder} holds a run with other settings; go on with its own "
                     f"({self.folder / 'config.json'}), or give another folder")

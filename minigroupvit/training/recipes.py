@@ -1,0 +1,52 @@
+"""Recipes: a model and how it is trained, by name. `python -m minigroupvit train --recipe NAME`.
+
+The four of the scenes are the shipped weights; `scripts/make_weights.py` makes them again, and
+`data/weights/NAME.json` holds their measured figures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from ..config import GroupViTConfig, preset
+from ..segmentation import Protocol
+from .loop import TrainConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides how a model comes out, but the data."""
+
+    about: str                                             # one line for `--help`
+    model: GroupViTConfig
+    training: TrainConfig = TrainConfig()
+    protocol: Protocol = field(default_factory=Protocol)   # how its masks are made
+    num_scenes: int = 40_000                               # of the split train
+
+
+def _scenes(**image: object) -> GroupViTConfig:
+    """The small model with other choices in its image encoder."""
+    base = preset("scenes")
+    return replace(base, image=replace(base.image, **image))
+
+
+_DENSE = Protocol(overlap=2)
+
+RECIPES: dict[str, Recipe] = {
+    "scenes": Recipe(
+        "the best model of the scenes: one stage, soft assignment, no residual", _scenes(), protocol=_DENSE),
+    "scenes_projected": Recipe(
+        "the same with the paper's residual: names part from places",
+        _scenes(residual="projected"), protocol=_DENSE),
+    "scenes_clip_vit": Recipe(
+        "the same Transformer without groups, image-text loss alone",
+        _scenes(num_group_tokens=(0,), num_output_groups=(0,)), TrainConfig(num_prompts=0, snapshot_every=0),
+        _DENSE),
+}
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of this name. Raises ValueError with the names there are."""
+    if name not in RECIPES:
+        raise ValueError(f"unknown recipe {name!r}; the recipes are {', '.join(RECIPES)}")
+    return RECIPES[name]

@@ -1,0 +1,97 @@
+"""Makes the shipped weights again from their seeds: `make weights`, or one of them by name.
+
+    python scripts/make_weights.py scenes scenes_projected
+
+Trains each recipe in outputs/weights/NAME (a run that was stopped goes on), chooses the number of
+classes kept on the validation scenes, and writes to data/weights/
+
+    NAME.safetensors             the best checkpoint of the run, in half precision
+    NAME.json                    where it comes from, and its figures on test scenes, from the stored file
+    NAME.log.jsonl               the log of the run
+    NAME.snapshots.safetensors   groups of a few fixed images over the run, for the time-lapse
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import shutil
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from minigroupvit.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from minigroupvit.data.scene_config import SceneConfig
+from minigroupvit.evaluation.scenes import scene_tensors
+from minigroupvit.model import GroupViT
+from minigroupvit.segmentation import Protocol
+from minigroupvit.training.recipes import RECIPES, recipe
+from minigroupvit.training.run import evaluate_on_scenes, train_on_scenes
+
+TOP_CLASSES = (3, 4, 5, 6, 8, None)   # numbers of classes kept, tried on the validation scenes
+NUM_VALIDATION = 300
+NUM_TEST = 1000
+
+
+def choose_protocol(model: GroupViT, protocol: Protocol) -> tuple[Protocol, dict[str, float]]:
+    """The number of classes kept with the highest mIoU on validation scenes, and the mIoU of each."""
+    scenes = scene_tensors("validation", NUM_VALIDATION)
+    tried = {top: evaluate_on_scenes(model, *scenes, replace(protocol, overlap=1, top_classes=top))
+             for top in TOP_CLASSES}
+    best = max(tried, key=lambda top: tried[top]["miou"])
+    return replace(protocol, top_classes=best), {str(top): figures["miou"] for top, figures in tried.items()}
+
+
+def ship(name: str, run: Path, out: Path) -> dict:
+    """Writes the best checkpoint of a run to `out` with its figures."""
+    best = run / "best.safetensors"
+    model = load_checkpoint(best)
+    model.protocol, tried = choose_protocol(model, model.protocol)
+    stored = out / f"{name}.safetensors"
+    about = {k: model.about[k] for k in ("step", "seed", "commit", "device", "seconds", "train_config")}
+    save_checkpoint(stored, model, about, dtype=torch.float16)
+    model = load_checkpoint(stored)
+    record = {
+        "name": name,
+        "about": RECIPES[name].about,
+        "command": f"python scripts/make_weights.py {name}",
+        "date": datetime.date.today().isoformat(),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        **about,
+        "config": model.config.to_dict(),
+        "num_scenes": RECIPES[name].num_scenes,
+        "scenes": asdict(SceneConfig(image_size=model.config.image.image_size)),
+        "protocol": asdict(model.protocol),
+        "validation_miou_by_top_classes": tried,
+        "test": evaluate_on_scenes(model, *scene_tensors("test", NUM_TEST)),
+        "unseen": evaluate_on_scenes(model, *scene_tensors("unseen", NUM_TEST)),
+    }
+    write_atomically(out / f"{name}.json", lambda p: p.write_text(json.dumps(record, indent=2) + "\n"))
+    shutil.copy(run / "metrics.jsonl", out / f"{name}.log.jsonl")
+    if (run / "snapshots.safetensors").exists():
+        shutil.copy(run / "snapshots.safetensors", out / f"{name}.snapshots.safetensors")
+    return record
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(RECIPES)}; all if none is given")
+    parser.add_argument("--runs", type=Path, default=Path("outputs/weights"))
+    parser.add_argument("--out", type=Path, default=Path("data/weights"))
+    parser.add_argument("--device", default=None, help="cuda or cpu; found out if not given")
+    parser.add_argument("--threads", type=int, default=None, help="of the CPU; all if not given")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    for name in arguments.names or RECIPES:
+        chosen = recipe(name)
+        train_on_scenes(chosen, arguments.runs / name, device=arguments.device, progress=sys.stderr.isatty())
+        test = ship(name, arguments.runs / name, arguments.out)["test"]
+        print(f"{name}: mIoU {test['miou']:.3f}, objects {test['miou_objects']:.3f}")
+
+
+if __name__ == "__main__":
+    main()
