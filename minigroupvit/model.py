@@ -6,7 +6,7 @@ B images  M texts  G segments  D width  C shared channels
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -111,6 +111,17 @@ class GroupViT(nn.Module):
     def forward(self, images: Tensor, ids: Tensor | list[Tensor], spread: Tensor | None = None) -> GroupViTOutput:
         image_embeddings, output = self.encode_image(images)
         return GroupViTOutput(image_embeddings, self.encode_text(ids, spread), output)
+
+    def set_assignment(self, assignment: str, temperature: float) -> None:
+        """Changes how all stages assign, in the model and in its configuration.
+
+        For training that goes slowly from soft to hard; a checkpoint then says how it was at its time.
+        """
+        image = replace(self.config.image, assignment=assignment, temperature=temperature)
+        self.config = replace(self.config, image=image)
+        for stage in self.image_encoder.stages:
+            if stage.grouping is not None:
+                stage.grouping.assignment, stage.grouping.temperature = assignment, temperature
 
     def scale(self, multi_label: bool = False) -> Tensor:
         """The inverse temperature, at most 100."""

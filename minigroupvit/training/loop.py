@@ -14,11 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..config import ImageConfig
 from ..data.captioned import Batch, CaptionedImages, pack_texts
 from ..losses import image_text_loss, multi_label_loss
 from ..model import GroupViT
 from ..prompts import SIMPLE_TEMPLATES
-from .optimizer import learning_rate, make_optimizer
+from .optimizer import assignment_temperature, learning_rate, make_optimizer
 from .record import Recorder
 
 
@@ -37,6 +38,8 @@ class TrainConfig:
     image_text_weight: float = 1.0
     multi_label_weight: float = 1.0
     templates: tuple[str, ...] = SIMPLE_TEMPLATES
+    final_temperature: float | None = None   # of the assignment at hard_from; None: as the model's, always
+    hard_from: float = 1.0            # share of the steps after which soft assignment turns hard
     precision: str = "auto"           # "bf16" autocast | "fp32" | "auto": bf16 where it is fast
     compile: bool = False             # torch.compile the image encoder
     seed: int = 0
@@ -53,6 +56,9 @@ class TrainConfig:
         if not self.lr > 0 or self.min_lr < 0 or self.clip_norm <= 0:
             raise ValueError(f"lr and clip_norm must be above 0 and min_lr at least 0; got "
                              f"{self.lr}, {self.clip_norm} and {self.min_lr}")
+        if not 0 <= self.hard_from <= 1 or (self.final_temperature or 1) <= 0:
+            raise ValueError(f"hard_from is a share from 0 to 1 and final_temperature above 0; got "
+                             f"{self.hard_from} and {self.final_temperature}")
         if self.precision not in ("auto", "bf16", "fp32"):
             raise ValueError(f"precision is {self.precision!r}; choose 'auto', 'bf16' or 'fp32'")
 
@@ -82,6 +88,14 @@ def training_loss(model: GroupViT, batch: Batch, config: TrainConfig) -> dict[st
     return losses
 
 
+def sharpen(model: GroupViT, step: int, first: ImageConfig, config: TrainConfig) -> None:
+    """Sets temperature and kind of the assignment for a step, on the way from soft to hard."""
+    last = config.final_temperature or first.temperature
+    temperature = assignment_temperature(step, config.steps, first.temperature, last, config.hard_from)
+    hard = step >= config.hard_from * config.steps
+    model.set_assignment("hard" if hard else first.assignment, temperature)
+
+
 class TrainingStopped(RuntimeError):
     """The loss was not finite. The last good checkpoint is untouched."""
 
@@ -95,6 +109,7 @@ def train(model: GroupViT, data: CaptionedImages, config: TrainConfig, recorder:
     """
     device = model.device
     optimizer = make_optimizer(model, config.lr, config.weight_decay)
+    first = model.config.image  # as it was before any sharpening
     start = recorder.resume(model, optimizer)
     bf16 = uses_bf16(config.precision, device)
     data.tag(progress=recorder.progress) if config.num_prompts else None
@@ -108,6 +123,8 @@ def train(model: GroupViT, data: CaptionedImages, config: TrainConfig, recorder:
             rate = learning_rate(step, config.steps, config.lr, config.warmup, config.min_lr)
             for group in optimizer.param_groups:
                 group["lr"] = rate
+            if config.final_temperature is not None or config.hard_from < 1:
+                sharpen(model, step, first, config)
 
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 losses = training_loss(model, batch, config)

@@ -1,4 +1,4 @@
-"""AdamW with decay where it belongs, and the learning rate of each step (anchors.md: Training)."""
+"""AdamW with decay where it belongs; learning rate and temperature of each step."""
 
 from __future__ import annotations
 
@@ -32,3 +32,13 @@ def learning_rate(step: int, steps: int, lr: float, warmup: int, min_lr: float) 
         return lr * (step + 1) / warmup
     progress = (step - warmup) / max(1, steps - warmup)
     return min_lr + (lr - min_lr) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
+
+
+def assignment_temperature(step: int, steps: int, first: float, last: float, until: float = 1.0) -> float:
+    """Temperature of the softmax over groups: from `first` to `last`, by equal factors, then `last`.
+
+    `until` is the share of the steps at which it has arrived. Falling slowly, a soft assignment
+    turns into a hard one without a jump.
+    """
+    progress = min(1.0, step / max(1.0, until * steps))
+    return first * (last / first) ** progress

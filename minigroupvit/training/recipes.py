@@ -38,6 +38,10 @@ RECIPES: dict[str, Recipe] = {
     "scenes_projected": Recipe(
         "the same with the paper's residual: names part from places",
         _scenes(residual="projected"), protocol=_DENSE),
+    "scenes_2stage": Recipe(
+        "two stages, 16 groups and then 8, soft at first and hard in the end",
+        _scenes(depths=(0, 0), num_group_tokens=(16, 8), num_output_groups=(16, 8), gumbel_noise=0.1),
+        TrainConfig(final_temperature=0.1, hard_from=0.7), _DENSE),
     "scenes_clip_vit": Recipe(
         "the same Transformer without groups, image-text loss alone",
         _scenes(num_group_tokens=(0,), num_output_groups=(0,)), TrainConfig(num_prompts=0, snapshot_every=0),

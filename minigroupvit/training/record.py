@@ -65,6 +65,7 @@ class Recorder:
         self.last_path = self.folder / "last.safetensors"
         self.best_path = self.folder / "best.safetensors"
         self.snapshot_path = self.folder / "snapshots.safetensors"
+        self.model_config: dict[str, Any] = {}
         self.best_miou = -1.0
         self.seconds = 0.0           # of training, over all parts of the run
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -72,12 +73,13 @@ class Recorder:
     def resume(self, model: GroupViT, optimizer: torch.optim.Optimizer) -> int:
         """Loads the last checkpoint, if there is one, and returns the step to go on from."""
         start = 0
+        self.model_config = model.config.to_dict()   # at the start: training may sharpen the assignment
         if self.last_path.exists():
             header, tensors = read_checkpoint(self.last_path)
             about = header["about"]
             # Through JSON, which turns tuples into lists. The weights of another model might fit as well.
-            ours = json.loads(json.dumps([asdict(self.config), model.config.to_dict(), model.tokenizer.state()]))
-            if [about["train_config"], header["config"], header["tokenizer"]] != ours:
+            ours = json.loads(json.dumps([asdict(self.config), self.model_config, model.tokenizer.state()]))
+            if [about["train_config"], about["model_config"], header["tokenizer"]] != ours:
                 raise ValueError(
                     f"{self.folder} holds a run with other settings; go on with its own "
                     f"({self.folder / 'config.json'}), or give another folder")
@@ -134,7 +136,8 @@ class Recorder:
         self._clock = now
         return {"step": done, "seed": self.config.seed, "commit": current_commit(),
                 "device": device_name(), "seconds": round(self.seconds, 1),
-                "best_miou": self.best_miou, "train_config": asdict(self.config)}
+                "best_miou": self.best_miou,
+                "train_config": asdict(self.config), "model_config": self.model_config}
 
     def _validation(self, done: int, model: GroupViT) -> None:
         figures = self.validate(model)
@@ -143,7 +146,9 @@ class Recorder:
                                                    "groups_used") if k in figures}
         if self.progress:
             tqdm.write(f"step {done}: " + ", ".join(f"{k} {v}" for k, v in shown.items()))
-        if figures["miou"] > self.best_miou:
+        # A run on its way to hard assignment is after a hard model: a soft one cannot be its best.
+        on_the_way = self.config.hard_from < 1 and done <= self.config.hard_from * self.config.steps
+        if figures["miou"] > self.best_miou and not on_the_way:
             self.best_miou = figures["miou"]
             save_checkpoint(self.best_path, model, self._about(done) | {"validation": figures})
 

@@ -1,0 +1,59 @@
+# On a fresh Debian or Ubuntu: sudo apt install git make python3-venv
+#
+#   make demo      segment held-out scenes with the shipped weights: outputs/demo/
+#   make test      every test
+#   make lab       JupyterLab on the first notebook
+#   make train     train the small model again: outputs/train/
+#   make weights   make the shipped weights again from their seeds: data/weights/
+#   make clean     remove .venv and caches; outputs/ stays, trained models may lie there
+#
+# All of them first make .venv and install into it, once.
+
+PYTHON ?= python3
+VENV ?= .venv
+RECIPE ?= scenes
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+FIRST_NOTEBOOK := notebooks/00_quickstart.ipynb
+
+.PHONY: help demo test lab train weights clean
+
+help:
+	@sed -n '/^#   make/s/^#   //p' Makefile
+
+demo: $(STAMP)
+	$(BIN)/python -m minigroupvit demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(ARGS)
+
+lab: $(STAMP)
+	@if [ -f $(FIRST_NOTEBOOK) ]; then exec $(BIN)/jupyter lab $(FIRST_NOTEBOOK); \
+	else echo "$(FIRST_NOTEBOOK) is not there yet: JupyterLab opens on an empty folder"; \
+	mkdir -p notebooks; exec $(BIN)/jupyter lab --notebook-dir notebooks; fi
+
+train: $(STAMP)
+	$(BIN)/python -m minigroupvit train --recipe $(RECIPE) $(ARGS)
+
+weights: $(STAMP)
+	$(BIN)/python scripts/make_weights.py $(ARGS)
+
+# Made once, and again when what is to be installed has changed.
+$(STAMP): requirements.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || \
+	{ echo "there is no $(PYTHON): sudo apt install python3 python3-venv, or make PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	{ echo "$(PYTHON) is `$(PYTHON) -V 2>&1`; Python 3.10 or newer is needed: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	{ echo "$(PYTHON) cannot make environments: sudo apt install python3-venv"; exit 1; }
+	@echo "installing into $(VENV): some minutes, once"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
+	@touch $(STAMP)
+
+clean:
+	[ ! -f $(VENV)/pyvenv.cfg ] || rm -rf $(VENV)
+	rm -rf build dist .pytest_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,72 @@
+"""`make demo`: the shipped weights cut held-out scenes into named segments; a figure, and the figures."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from .checkpoint import load, write_atomically
+from .data.scene_config import SceneConfig
+from .data.scene_sets import scene_arrays
+from .evaluation.scenes import evaluate_scenes, format_table
+from .model import GroupViT
+from .segmentation import segment
+from .visual.plots import demo_figure
+
+NUM_SHOWN = 6   # the first scenes of the split test: shown as they come, not picked
+
+
+def run_demo(out: str | Path = "outputs/demo", num_images: int = 1000, weights: str = "scenes",
+             baseline: str = "scenes_clip_vit") -> dict[str, Any]:
+    """Writes `figure.png` and `metrics.json` into the folder `out`, and prints the table.
+
+    Args:
+        out: made if it is not there; files of an earlier demo are replaced, each whole or not at all.
+        num_images: scenes of each split to measure on.
+        weights: of the model with groups: shipped weights by name, or a .safetensors file.
+        baseline: of the same model without groups.
+
+    Returns the content of `metrics.json`. Raises ValueError where the weights are missing.
+    """
+    started = time.perf_counter()
+    out = Path(out)
+    model, without_groups = _load(weights), _load(baseline)
+    config = SceneConfig(image_size=model.config.image.image_size)
+    print(f"{weights}: {_describe(model)}\n{baseline}: {_describe(without_groups)}\n", flush=True)
+    metrics = evaluate_scenes(model, without_groups, num_images, config, say=lambda text: print(text, flush=True))
+    metrics = {"weights": weights, "about": _origin(model)} | metrics
+    metrics["pixelwise"] = {"weights": baseline, "about": _origin(without_groups)} | metrics["pixelwise"]
+    write_atomically(out / "metrics.json", lambda path: path.write_text(
+        json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8"))
+
+    scenes = scene_arrays("test", NUM_SHOWN, config)
+    figure = demo_figure(
+        scenes.images, segment(model, scenes.images, config.class_names), scenes.masks, config.class_names,
+        scenes.captions, note="In italics: a caption such as the model learnt from. It does not see these. "
+        f"mIoU on {num_images:,} scenes: {100 * metrics['miou']:.0f} %")
+    write_atomically(out / "figure.png", lambda path: figure.savefig(path, format="png", dpi=130))
+
+    print(f"\n{format_table(metrics)}\n\n{out / 'figure.png'}\n{out / 'metrics.json'}\n"
+          f"{time.perf_counter() - started:.0f} s in all")
+    return metrics
+
+
+def _load(name: str) -> GroupViT:
+    try:
+        return load(name)
+    except ValueError as error:
+        raise ValueError(f"the demo needs the weights {name!r}: {error}. In a clone, `git status data/weights` "
+                         "tells whether they are gone; `make weights` trains them again") from None
+
+
+def _origin(model: GroupViT) -> dict[str, Any]:
+    """Where weights come from, as far as the checkpoint says."""
+    return {key: model.about[key] for key in ("seed", "step", "commit") if key in model.about}
+
+
+def _describe(model: GroupViT) -> str:
+    millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    origin = ", ".join(f"{key} {value}" for key, value in _origin(model).items())
+    return f"{millions:.1f} M parameters" + (f", {origin}" if origin else "")

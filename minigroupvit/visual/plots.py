@@ -1,0 +1,262 @@
+"""Pictures of what a model does: the same helpers in the demo and in all notebooks.
+
+Each helper draws into the axes it is given and returns them. Figures are made without pyplot, so
+that they need no display and leave nothing behind; a notebook shows one that a cell returns.
+
+H, W picture  G groups  C classes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import shorten, wrap
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
+from scipy.ndimage import distance_transform_edt, label as connected_regions
+
+from ..checkpoint import write_atomically
+from ..images import to_batch
+from ..segmentation import Segmentation
+from .palette import NO_CLASS, class_colours, group_colours
+
+_SMALLEST_NAMED = 0.012   # share of the picture: smaller regions stay without a name
+_GREY = "#555555"
+
+
+def show_image(ax: Axes, image, title: str | None = None) -> Axes:
+    """One picture of any kind that `images.to_batch` takes."""
+    ax.imshow(_pixels(image), interpolation="nearest")
+    return _bare(ax, title)
+
+
+def show_groups(ax: Axes, group_map, image=None, title: str | None = None, numbers: bool = True,
+                opacity: float = 0.72, size: float = 7.5) -> Axes:
+    """Which group each pixel is in: tint, border and number. group_map (H, W) of numbers from 0.
+
+    With an image, its shades of grey shine through the tint. `size`: points of the numbers.
+    """
+    group_map = _map(group_map)
+    colours = group_colours(int(group_map.max()) + 1)
+    _tint(ax, group_map, colours, image, opacity)
+    draw_borders(ax, group_map)
+    if numbers:
+        write_on_regions(ax, group_map, [str(g) for g in range(len(colours))], size, largest_only=True)
+    return _bare(ax, title)
+
+
+def show_labels(ax: Axes, label_map, class_names: Sequence[str], image=None, title: str | None = None,
+                names: bool = True, opacity: float = 1.0, size: float = 7.5) -> Axes:
+    """The class of each pixel, its name written on it. label_map (H, W): index, or -1 for background.
+
+    `image` and `size` as in `show_groups`.
+    """
+    label_map = _map(label_map)
+    if label_map.max() >= len(class_names) or label_map.min() < -1:
+        raise ValueError(f"labels go from {label_map.min()} to {label_map.max()}, but there are "
+                         f"{len(class_names)} class names; give all names, in the order of the labels")
+    # The last row is that of the background, -1; so is the last name.
+    _tint(ax, label_map, np.vstack([class_colours(class_names), to_rgb(NO_CLASS)]), image, opacity)
+    draw_borders(ax, label_map)
+    if names:
+        write_on_regions(ax, label_map, [*class_names, "background"], size)
+    return _bare(ax, title)
+
+
+def draw_borders(ax: Axes, regions, colour: str = "white", width: float = 0.8) -> Axes:
+    """Lines exactly between the pixels of different regions. regions (H, W) of whole numbers.
+
+    A fine dark edge lets them show on bright regions too.
+    """
+    regions = _map(regions)
+    y, x = np.nonzero(regions[:, 1:] != regions[:, :-1])               # a line right of (y, x)
+    upright = np.stack([np.stack([x + 0.5, y - 0.5], -1), np.stack([x + 0.5, y + 0.5], -1)], 1)
+    y, x = np.nonzero(regions[1:] != regions[:-1])                     # a line below (y, x)
+    level = np.stack([np.stack([x - 0.5, y + 0.5], -1), np.stack([x + 0.5, y + 0.5], -1)], 1)
+    for line, line_width in (("#404040", width + 0.6), (colour, width)):
+        ax.add_collection(LineCollection([*upright, *level], colors=line, linewidths=line_width,
+                                         capstyle="projecting"), autolim=False)
+    return ax
+
+
+def write_on_regions(ax: Axes, regions, names: Sequence[str], size: float = 7.5,
+                     largest_only: bool = False) -> Axes:
+    """Writes each region's name where there is most room for it. regions (H, W), index into names.
+
+    A region is all connected pixels of one number; with `largest_only`, each number is written once.
+    Call it when the axes have their final size: names are kept from covering each other.
+    """
+    regions = _map(regions)
+    H, W = regions.shape
+    box = ax.get_window_extent()
+    pixel = 72 / ax.figure.dpi * min(box.width / W, box.height / H)    # points a side of a pixel
+    height = 1.15 * size / pixel                                       # of a line, in pixels
+    free = np.ones((H, W), dtype=bool)
+    for number, region in _by_size(regions, largest_only):
+        name = names[number]
+        width = max(0.62 * size * len(name), size) / pixel
+        # Distance to the region's edge, where the width of the word counts as its height does.
+        # The picture's edge is an edge too.
+        room = distance_transform_edt(np.pad(region, 1), sampling=(width / height, 1.0))[1:-1, 1:-1]
+        # The word must not leave the picture either, as far as it fits in at all.
+        dx, dy = int(min(width, W - 1) / 2), int(min(height, H - 1) / 2)
+        inside = np.zeros((H, W), dtype=bool)
+        inside[dy:H - dy, dx:W - dx] = True
+        for allowed in (free & inside, inside, np.ones_like(free)):
+            if (room * allowed).any():
+                break
+        y, x = np.unravel_index((room * allowed).argmax(), room.shape)
+        ax.text(x, y, name, size=size, color="white", ha="center", va="center_baseline", weight="bold",
+                path_effects=[withStroke(linewidth=0.27 * size, foreground="#1a1a1a")], clip_on=True)
+        free[max(0, int(y - height)):int(y + height) + 1, max(0, int(x - width)):int(x + width) + 1] = False
+    return ax
+
+
+def class_legend(ax: Axes, label_map, class_names: Sequence[str], **options) -> Legend:
+    """A legend of the classes that occur, from the largest to the smallest; `options` of `Axes.legend`."""
+    numbers, counts = np.unique(_map(label_map), return_counts=True)
+    colours = class_colours(class_names)
+    patches = [Patch(facecolor=colours[n] if n >= 0 else NO_CLASS, edgecolor=_GREY,
+                     label=class_names[n] if n >= 0 else "background") for n in numbers[np.argsort(-counts)]]
+    return ax.legend(handles=patches, **({"loc": "center left", "bbox_to_anchor": (1.02, 0.5), "frameon": False}
+                                         | options))
+
+
+def group_legend(ax: Axes, group_map, meanings: Sequence[str] | None = None, **options) -> Legend:
+    """A legend of the groups that occur; `meanings` says what each group gathers, if that is known."""
+    numbers = np.unique(_map(group_map))
+    colours = group_colours(int(numbers.max()) + 1)
+    patches = [Patch(facecolor=colours[n], edgecolor=_GREY,
+                     label=f"group {n}" + (f": {meanings[n]}" if meanings else "")) for n in numbers]
+    return ax.legend(handles=patches, **({"loc": "center left", "bbox_to_anchor": (1.02, 0.5), "frameon": False}
+                                         | options))
+
+
+def demo_figure(images, segmentation: Segmentation, masks, class_names: Sequence[str],
+                captions: Sequence[str] | None = None, note: str | None = None, side: float = 1.9) -> Figure:
+    """A row for each picture: itself, the groups of each stage, the named masks, the true masks.
+
+    Args:
+        images: of `to_batch`'s kinds.
+        segmentation: of these images; with no groups there are no columns for them.
+        masks: (B, H, W) true classes.
+        class_names: of masks and segmentation.
+        captions: written below the rows.
+        note: some words at the foot.
+        side: inches of a picture.
+    """
+    pictures = to_batch(images)
+    stages = len(segmentation.groups)
+    groups = [("groups" if stages == 1 else f"groups, stage {s + 1}", "found without any mask")
+              for s in range(stages)]
+    titles = [("picture", "not seen in training"), *groups, ("named masks", "nearest word of each group"),
+              ("true masks", "only to compare with")]
+    if not stages:
+        titles[1] = ("named masks", "nearest word of each patch")
+    rows, columns = len(pictures), len(titles)
+    gap, line = 0.08, 0.27 if captions is not None else 0.08           # inches
+    width = columns * side + (columns + 1) * gap
+    foot = wrap(note or "", int(12.5 * width))
+    top, bottom = 0.48, 0.06 + 0.15 * (len(foot) + 1) * bool(foot)
+    height = top + rows * (side + line) + bottom
+    fig = Figure(figsize=(width, height), facecolor="white")
+
+    for row in range(rows):
+        low = height - top - row * (side + line) - side
+        axes = [fig.add_axes(((gap + c * (side + gap)) / width, low / height, side / width, side / height))
+                for c in range(columns)]
+        show_image(axes[0], pictures[row])
+        for ax, group_map in zip(axes[1:], segmentation.groups):
+            show_groups(ax, group_map[row], pictures[row])
+        show_labels(axes[-2], segmentation.labels[row], class_names)
+        show_labels(axes[-1], masks[row], class_names)
+        if row == 0:
+            for ax, (title, subtitle) in zip(axes, titles):
+                ax.set_title(title, size=11.5, weight="bold", pad=17)
+                ax.annotate(subtitle, (0.5, 1), (0, 5), xycoords="axes fraction", textcoords="offset points",
+                            size=8, color=_GREY, ha="center")
+        if captions is not None:
+            text = shorten(captions[row], width=int(15 * (width - 2 * gap)), placeholder=" …")
+            fig.text((gap + 0.02) / width, (low - 0.045) / height, f"“{text}”", size=8.5, style="italic",
+                     color=_GREY, va="top")
+    fig.text(0.5, 0.12 / height, "\n".join(foot), size=9, color="#222222", ha="center", va="bottom")
+    return fig
+
+
+def overlay_figure(image, segmentation: Segmentation, side: float = 5.0) -> Figure:
+    """A picture and, beside it, its named masks laid over it. `side`: inches of its longer side."""
+    H, W = segmentation.labels.shape[-2:]
+    unit = side / max(H, W)
+    gap, top = 0.08, 0.34
+    width, height = 2 * W * unit + 3 * gap, H * unit + gap + top
+    fig = Figure(figsize=(width, height), facecolor="white")
+    left, right = (fig.add_axes(((gap + i * (W * unit + gap)) / width, gap / height, W * unit / width,
+                                 H * unit / height)) for i in range(2))
+    show_image(left, image, title="picture")
+    show_labels(right, segmentation.labels[0], segmentation.class_names, image, title="named masks", opacity=0.62,
+                size=12)
+    return fig
+
+
+def save_overlay(image, segmentation: Segmentation, path: str | Path) -> None:
+    """Writes `overlay_figure` to a file, whole or not at all. Raises ValueError for an unknown ending."""
+    path = Path(path)
+    fig = overlay_figure(image, segmentation)
+    kind, known = path.suffix[1:].lower(), fig.canvas.get_supported_filetypes()
+    if kind not in known:
+        raise ValueError(f"{path} ends in no kind of picture that can be written; take .png, or one of "
+                         f"{', '.join(sorted(known))}")
+    write_atomically(path, lambda part: fig.savefig(part, format=kind, dpi=150))
+
+
+def _by_size(regions: np.ndarray, largest_only: bool) -> list[tuple[int, np.ndarray]]:
+    """Connected regions (number, (H, W) of true and false) that are worth a name, the largest first."""
+    found = []
+    for number in np.unique(regions):
+        parts, count = connected_regions(regions == number)
+        sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
+        if largest_only:
+            chosen = [int(sizes.argmax())]
+        else:
+            chosen = [i for i in range(count) if sizes[i] >= _SMALLEST_NAMED * regions.size]
+        found += [(sizes[i], int(number), parts == i + 1) for i in chosen
+                  if sizes[i] >= _SMALLEST_NAMED * regions.size]
+    found.sort(key=lambda part: -part[0])
+    return [(number, region) for _, number, region in found]
+
+
+def _tint(ax: Axes, regions: np.ndarray, colours: np.ndarray, image, opacity: float) -> None:
+    """Paints regions (H, W) in their colours (n, 3), over the greys of an image if there is one."""
+    painted = colours[regions]                                         # (H, W, 3)
+    if image is not None:
+        grey = _pixels(image).mean(axis=-1, keepdims=True)
+        painted = opacity * painted + (1 - opacity) * grey
+    ax.imshow(painted.clip(0, 1), interpolation="nearest")
+
+
+def _pixels(image) -> np.ndarray:
+    """(H, W, 3) from 0 to 1."""
+    return to_batch(image)[0].permute(1, 2, 0).cpu().numpy()
+
+
+def _map(values) -> np.ndarray:
+    values = np.asarray(values.cpu() if hasattr(values, "cpu") else values)
+    if values.ndim != 2:
+        raise ValueError(f"expected a map of shape (H, W), got {values.shape}; take one picture of the batch")
+    return values.astype(np.int64)
+
+
+def _bare(ax: Axes, title: str | None) -> Axes:
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.spines[:].set(color=_GREY, linewidth=0.5)
+    if title is not None:
+        ax.set_title(title, size=11, pad=6)
+    return ax

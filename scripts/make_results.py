@@ -1,0 +1,92 @@
+"""Measures the shipped weights again and writes what the README shows: the figure and the table.
+
+    python scripts/make_results.py            measure, then write
+    python scripts/make_results.py --table    only write the table again from results/scenes.json
+
+Writes results/scenes.json (the demo's metrics and where they come from), docs/figure.png, and the
+lines of README.md between the two marks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "results" / "scenes.json"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- scripts/make_results.py writes from here -->\n", "<!-- to here -->\n"
+ROWS = {
+    "scenes": "**`scenes`**, one stage, soft assignment, no residual",
+    "scenes_projected": "`scenes_projected`, the same with the paper's residual",
+    "scenes_2stage": "`scenes_2stage`, two stages, hard assignment",
+}
+
+
+def measure() -> dict[str, Any]:
+    """Runs the demo, keeps its figure, and returns its metrics with their origin."""
+    from minigroupvit.checkpoint import write_atomically
+    from minigroupvit.demo import run_demo
+    from minigroupvit.training.record import current_commit, device_name
+
+    with tempfile.TemporaryDirectory() as folder:
+        metrics = run_demo(folder)
+        (ROOT / "docs").mkdir(exist_ok=True)
+        shutil.copy(Path(folder) / "figure.png", ROOT / "docs" / "figure.png")
+    record = {"command": "python scripts/make_results.py", "commit": current_commit(), "seed": 0,
+              "device": device_name(), "date": datetime.date.today().isoformat(), **metrics}
+    write_atomically(RESULTS, lambda path: path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8"))
+    return record
+
+
+def table(record: dict[str, Any]) -> str:
+    """The table of the README, from results/scenes.json and the records beside the weights."""
+    def percent(value: float | None) -> str:
+        return "–" if value is None else f"{100 * value:.1f}"
+
+    def row(name: str, cost: str, figures: dict[str, Any]) -> str:
+        keys = ("miou", "miou_objects", "oracle_miou", "naming", "recognition_ap")
+        return f"| {name} | {cost} | " + " | ".join(percent(figures.get(key)) for key in keys) + " |"
+
+    lines = ["| on 1,000 test scenes, in percent | cost | mIoU | objects | oracle | naming | recognition |",
+             "|---|---|---|---|---|---|---|"]
+    for name, about in ROWS.items():
+        path = ROOT / "data" / "weights" / f"{name}.json"
+        if path.exists():
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            figures = record if name == "scenes" else stored["test"]
+            lines.append(row(about, _cost(stored), figures))
+    vit = json.loads((ROOT / "data" / "weights" / "scenes_clip_vit.json").read_text(encoding="utf-8"))
+    lines.append(row("`scenes_clip_vit`, the same without groups, read out patch by patch", _cost(vit),
+                     record["pixelwise"]))
+    lines.append(row("the colour of each pixel, learnt **with masks**", "seconds", record["colour_classifier"]))
+    lines += ["", f"Measured {record['date']} by `{record['command']}`. Groups make masks "
+              f"{record['miou'] / record['pixelwise']['miou']:.1f} times better here, 2.6 times in the paper (52.3 "
+              f"against 20.1 on VOC). With colours and pairs never seen in training the best model reaches "
+              f"{percent(record['unseen']['miou'])} ({percent(record['unseen']['miou_objects'])} on objects), the "
+              f"colour of each pixel {percent(record['unseen']['colour_classifier']['miou_objects'])} on objects.", ""]
+    return "\n".join(lines)
+
+
+def _cost(stored: dict[str, Any]) -> str:
+    return f"{stored['parameters'] / 1e6:.1f} M parameters, {stored['seconds'] / 60:.0f} min, {stored['device']}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", action="store_true", help="write the table again without measuring")
+    only_table = parser.parse_args().table
+    record = json.loads(RESULTS.read_text(encoding="utf-8")) if only_table else measure()
+    text = README.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    README.write_text(before + BEGIN + table(record) + END + after, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
