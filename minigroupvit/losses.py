@@ -15,25 +15,40 @@ a temperature of its own.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def _rank_and_size() -> tuple[int, int]:
+def rank_and_size() -> tuple[int, int]:
+    """This process's number and how many there are; (0, 1) where torch.distributed is not in use."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
 
 
+class _Gather(torch.autograd.Function):
+    """Rows of all processes going forward; going back, the sum of all processes' gradients for one's own."""
+
+    @staticmethod
+    def forward(ctx, features: Tensor) -> Tensor:
+        parts = [torch.empty_like(features) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, features.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        return gradient.chunk(dist.get_world_size())[dist.get_rank()]
+
+
 def gather(features: Tensor) -> Tensor:
     """The rows of all processes, first process first, with gradients: (B, ...) -> (A, ...)."""
-    if _rank_and_size()[1] == 1:
-        return features
-    import torch.distributed.nn  # only here: not every build of torch has it
-
-    return torch.cat(torch.distributed.nn.all_gather(features.contiguous()))
+    return features if rank_and_size()[1] == 1 else _Gather.apply(features)
 
 
 def cosines(a: Tensor, b: Tensor) -> Tensor:
@@ -51,24 +66,38 @@ def image_text_loss(images: Tensor, texts: Tensor, scale: Tensor | float) -> Ten
     ½ (CE(s z tᵀ, own) + CE(s t zᵀ, own)), Eq. 6. `scale` s is the inverse temperature.
     """
     B = images.shape[0]
-    own = torch.arange(B, device=images.device) + _rank_and_size()[0] * B
+    own = torch.arange(B, device=images.device) + rank_and_size()[0] * B
     image_to_text = scale * cosines(images, gather(texts))             # (B, A)
     text_to_image = scale * cosines(texts, gather(images))             # (B, A)
     return (F.cross_entropy(image_to_text, own) + F.cross_entropy(text_to_image, own)) / 2
+
+
+def likeness(images: Tensor, texts: Tensor, scale: Tensor | float) -> Tensor:
+    """Logits of images and texts (M, C): scaled cosines (B, M) of whole images (B, C).
+
+    Of segments (B, G, C) the text counts as seen if a single one of them shows it: the mean over the
+    segments is taken of the exponentials, log 1/G Σ exp(s cos), which is close to the largest. So
+    each segment has to say its name by itself. (Not in the paper, which compares whole images.)
+    """
+    if images.ndim == 2:
+        return scale * cosines(images, texts)
+    B, G, C = images.shape
+    logits = scale * cosines(images.reshape(B * G, C), texts).view(B, G, -1)   # (B, G, M)
+    return logits.logsumexp(dim=1) - math.log(G)
 
 
 def multi_label_loss(images: Tensor, prompts: Tensor, scale: Tensor | float) -> Tensor:
     """Contrastive loss of images (B, C) and their K prompted nouns (B, K, C), unit vectors.
 
     An image shares its target among its K prompts out of all A · K; each prompt looks for its
-    one image. Mean of the two directions, Eq. 7 as released.
+    one image. Mean of the two directions, Eq. 7 as released. Segments (B, G, C) in place of
+    images: see `likeness`.
     """
     B, K, C = prompts.shape
-    own = torch.arange(B, device=images.device) + _rank_and_size()[0] * B
-    all_prompts = gather(prompts).reshape(-1, C)                      # (A·K, C)
-    log_p = F.log_softmax(scale * cosines(images, all_prompts), dim=-1)    # (B, A·K)
+    own = torch.arange(B, device=images.device) + rank_and_size()[0] * B
+    log_p = F.log_softmax(likeness(images, gather(prompts).reshape(-1, C), scale), dim=-1)   # (B, A·K)
     positions = own[:, None] * K + torch.arange(K, device=images.device)   # (B, K)
     image_to_text = -log_p.gather(1, positions).mean()                # targets of 1 / K
     text_to_image = F.cross_entropy(
-        scale * cosines(prompts.reshape(-1, C), gather(images)), own.repeat_interleave(K))
+        likeness(gather(images), prompts.reshape(-1, C), scale).T, own.repeat_interleave(K))   # (B·K, A)
     return (image_to_text + text_to_image) / 2

@@ -132,9 +132,9 @@ def score_groups(segments: Tensor, image: Tensor, classes: Tensor, scale: Tensor
     """
     logits = scale * segments @ classes.T                                 # (B, G, C)
     probabilities = logits.softmax(dim=-1)
-    if top_classes is None or top_classes >= classes.shape[0]:
+    if top_classes is None:
         return probabilities
-    kept = (image @ classes.T).topk(top_classes, dim=-1).indices          # (B, top)
+    kept = (image @ classes.T).topk(min(top_classes, len(classes)), dim=-1).indices   # (B, top)
     outside = torch.ones(logits.shape[0], 1, logits.shape[2], dtype=torch.bool, device=logits.device)
     outside.scatter_(2, kept[:, None], False)
     return probabilities * logits.masked_fill(outside, float("-inf")).softmax(dim=-1)

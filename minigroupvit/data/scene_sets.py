@@ -16,7 +16,7 @@ from .scenes import make_scene
 if TYPE_CHECKING:
     import datasets
 
-SCENES_VERSION = 1  # one more whenever a pixel or a word changes: data sets in the cache are then stale
+SCENES_VERSION = 2  # one more whenever a pixel or a word changes: data sets in the cache are then stale
 
 
 @dataclass

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .captions import write_caption
-from .colours import NATURAL_COLOURS, ODD_COLOURS, UNSEEN_COLOURS, pick_shade
+from .colours import NATURAL_COLOURS, ODD_COLOURS, PALETTE, UNSEEN_COLOURS, pick_shade
 from .dice import Dice
 from .scene_config import SPLITS, UNSEEN_BACKGROUNDS, SceneConfig, is_unseen_pair
 from .silhouettes import cut_out
@@ -94,9 +94,10 @@ def _draw_objects(split: str, backgrounds: list[str], config: SceneConfig, dice:
 def _draw_colour(split: str, name: str, behind: tuple[int, int, int], config: SceneConfig,
                  dice: Dice) -> tuple[str, tuple[float, float, float]]:
     natural = dice.chance(config.natural_colour)
-    kind = NATURAL_COLOURS if natural else ODD_COLOURS
-    colours = UNSEEN_COLOURS[name] if split == "unseen" else kind[name]
-    return pick_shade(tuple(dice.shuffled(colours)), behind)
+    if natural and split != "unseen":
+        return pick_shade((NATURAL_COLOURS[name],), behind)
+    names = dice.shuffled(UNSEEN_COLOURS[name] if split == "unseen" else ODD_COLOURS[name])
+    return pick_shade(tuple((n, PALETTE[n]) for n in names), behind)
 
 
 def _place(name: str, instance_map: np.ndarray, areas: list[int], config: SceneConfig,

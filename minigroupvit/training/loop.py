@@ -16,9 +16,10 @@ from torch import Tensor
 
 from ..config import ImageConfig
 from ..data.captioned import Batch, CaptionedImages, pack_texts
-from ..losses import image_text_loss, multi_label_loss
+from ..losses import image_text_loss, multi_label_loss, rank_and_size
 from ..model import GroupViT
 from ..prompts import SIMPLE_TEMPLATES
+from .distributed import any_process, average_gradients, share, synchronize_batch_norm
 from .optimizer import assignment_temperature, learning_rate, make_optimizer
 from .record import Recorder
 
@@ -27,7 +28,7 @@ from .record import Recorder
 class TrainConfig:
     """How a model is trained. The defaults train the small model on the scenes."""
 
-    steps: int = 3000
+    steps: int = 2000
     batch_size: int = 256
     lr: float = 1e-3                  # at its highest
     min_lr: float = 1e-5              # at the end of the cosine
@@ -37,6 +38,7 @@ class TrainConfig:
     num_prompts: int = 3              # K prompted nouns an image; 0: no multi-label loss
     image_text_weight: float = 1.0
     multi_label_weight: float = 1.0
+    segment_weight: float = 0.0       # of nouns with single segments (losses.likeness); 0 in the paper
     templates: tuple[str, ...] = SIMPLE_TEMPLATES
     final_temperature: float | None = None   # of the assignment at hard_from; None: as the model's, always
     hard_from: float = 1.0            # share of the steps after which soft assignment turns hard
@@ -77,7 +79,7 @@ def training_loss(model: GroupViT, batch: Batch, config: TrainConfig) -> dict[st
     """Both losses of a batch, and their weighted sum `loss`."""
     B, K = len(batch.captions), config.num_prompts
     ids, spread = pack_texts(model.tokenizer, batch)
-    images, _ = model.encode_image(batch.images.to(model.device))             # (B, C)
+    images, output = model.encode_image(batch.images.to(model.device))        # (B, C)
     texts = model.encode_text([i.to(model.device) for i in ids], spread.to(model.device))
     captions, prompts = texts[:B], texts[B:].unflatten(0, (B, K)) if K else None
     losses = {"image_text": image_text_loss(images, captions, model.scale())}
@@ -85,11 +87,17 @@ def training_loss(model: GroupViT, batch: Batch, config: TrainConfig) -> dict[st
     if K:
         losses["multi_label"] = multi_label_loss(images, prompts, model.scale(multi_label=True))
         losses["loss"] = losses["loss"] + config.multi_label_weight * losses["multi_label"]
+    if K and config.segment_weight:
+        segments = model.embed_segments(output)                               # (B, G, C)
+        losses["segments"] = multi_label_loss(segments, prompts, model.scale())
+        losses["loss"] = losses["loss"] + config.segment_weight * losses["segments"]
     return losses
 
 
 def sharpen(model: GroupViT, step: int, first: ImageConfig, config: TrainConfig) -> None:
-    """Sets temperature and kind of the assignment for a step, on the way from soft to hard."""
+    """Sets temperature and kind of the assignment for a step, if the run goes from soft to hard."""
+    if config.final_temperature is None and config.hard_from == 1:
+        return
     last = config.final_temperature or first.temperature
     temperature = assignment_temperature(step, config.steps, first.temperature, last, config.hard_from)
     hard = step >= config.hard_from * config.steps
@@ -104,13 +112,16 @@ def train(model: GroupViT, data: CaptionedImages, config: TrainConfig, recorder:
     """Trains from captions alone, or goes on from the recorder's last checkpoint.
 
     Every random number of step s comes from (seed, s): on a CPU a resumed run equals an
-    unbroken one bit by bit. Ctrl-C ends the run after the step, saved.
+    unbroken one bit by bit. In several processes (distributed.py) each takes its share of the
+    batch. Ctrl-C ends the run after the step, saved.
     Raises TrainingStopped when the loss is not finite.
     """
     device = model.device
+    model = synchronize_batch_norm(model)
     optimizer = make_optimizer(model, config.lr, config.weight_decay)
     first = model.config.image  # as it was before any sharpening
     start = recorder.resume(model, optimizer)
+    sharpen(model, start, first, config)
     bf16 = uses_bf16(config.precision, device)
     data.tag(progress=recorder.progress) if config.num_prompts else None
     if config.compile:
@@ -118,18 +129,18 @@ def train(model: GroupViT, data: CaptionedImages, config: TrainConfig, recorder:
     model.train()
     with stop_on_interrupt() as interrupted, recorder.bar(start, config) as bar:
         for step in range(start, config.steps):
-            torch.manual_seed(config.seed * 1_000_003 + step)
-            batch = data.batch(step, config.batch_size, config.seed, config.num_prompts, config.templates)
+            torch.manual_seed(config.seed * 1_000_003 + step + (rank_and_size()[0] << 40))
+            batch = share(data.batch(step, config.batch_size, config.seed, config.num_prompts, config.templates))
             rate = learning_rate(step, config.steps, config.lr, config.warmup, config.min_lr)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            if config.final_temperature is not None or config.hard_from < 1:
-                sharpen(model, step, first, config)
+            sharpen(model, step, first, config)
 
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 losses = training_loss(model, batch, config)
             optimizer.zero_grad(set_to_none=True)
             losses["loss"].backward()
+            average_gradients(model)
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
             if not torch.isfinite(losses["loss"] + norm):
                 raise TrainingStopped(_advice(step, rate, model, losses, norm, recorder))
@@ -137,7 +148,8 @@ def train(model: GroupViT, data: CaptionedImages, config: TrainConfig, recorder:
 
             recorder.step(step, losses | {"grad_norm": norm, "lr": rate}, bar)
             recorder.after_step(step + 1, model, optimizer)
-            if interrupted.is_set():  # after what was due after this step: a resumed run does not look back
+            # After what was due after this step: a resumed run does not look back.
+            if any_process(interrupted.is_set(), device):
                 recorder.interrupted(step + 1, model, optimizer)
                 return model
     return model

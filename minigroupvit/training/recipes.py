@@ -31,13 +31,15 @@ def _scenes(**image: object) -> GroupViTConfig:
 
 
 _DENSE = Protocol(overlap=2)
+# Sharper from step to step: in the end a group holds what its mask shows, and nothing else.
+_SHARPENED = TrainConfig(final_temperature=0.1)
 
 RECIPES: dict[str, Recipe] = {
     "scenes": Recipe(
-        "the best model of the scenes: one stage, soft assignment, no residual", _scenes(), protocol=_DENSE),
+        "the best model of the scenes: one stage, soft assignment, no residual", _scenes(), _SHARPENED, _DENSE),
     "scenes_projected": Recipe(
         "the same with the paper's residual: names part from places",
-        _scenes(residual="projected"), protocol=_DENSE),
+        _scenes(residual="projected"), _SHARPENED, _DENSE),
     "scenes_2stage": Recipe(
         "two stages, 16 groups and then 8, soft at first and hard in the end",
         _scenes(depths=(0, 0), num_group_tokens=(16, 8), num_output_groups=(16, 8), gumbel_noise=0.1),

@@ -28,6 +28,7 @@ from tqdm.auto import tqdm
 
 from ..checkpoint import load_tensors, read_checkpoint, save_checkpoint, write_atomically
 from ..images import normalize
+from ..losses import rank_and_size
 from ..model import GroupViT
 from ..segmentation import group_maps
 
@@ -61,7 +62,8 @@ class Recorder:
         self.validate = validate
         self.snapshot_images = snapshot_images
         self.log_every = log_every
-        self.progress = progress
+        self.writes = rank_and_size()[0] == 0   # of several processes, the first one writes
+        self.progress = progress and self.writes
         self.last_path = self.folder / "last.safetensors"
         self.best_path = self.folder / "best.safetensors"
         self.snapshot_path = self.folder / "snapshots.safetensors"
@@ -79,7 +81,7 @@ class Recorder:
             about = header["about"]
             # Through JSON, which turns tuples into lists. The weights of another model might fit as well.
             ours = json.loads(json.dumps([asdict(self.config), self.model_config, model.tokenizer.state()]))
-            if [about["train_config"], about["model_config"], header["tokenizer"]] != ours:
+            if [about["train_config"], about.get("model_config"), header["tokenizer"]] != ours:
                 raise ValueError(
                     f"{self.folder} holds a run with other settings; go on with its own "
                     f"({self.folder / 'config.json'}), or give another folder")
@@ -87,14 +89,16 @@ class Recorder:
                                  if n.startswith("model.")}, self.last_path)
             _restore_optimizer(optimizer, model, tensors)
             start, self.best_miou, self.seconds = about["step"], about["best_miou"], about["seconds"]
-            self._drop_lines_after(start)
-        else:
+            if self.writes:
+                self._drop_lines_after(start)
+        elif self.writes:
             write_atomically(self.folder / "config.json", lambda p: p.write_text(json.dumps(
                 {"model": model.config.to_dict(), "training": asdict(self.config),
                  "commit": current_commit()}, indent=2) + "\n"))
             (self.folder / "metrics.jsonl").write_text("")
             self._snapshot(0, model)
-        self.writer = SummaryWriter(self.folder / "tensorboard", purge_step=start or None)
+        if self.writes:
+            self.writer = SummaryWriter(self.folder / "tensorboard", purge_step=start or None)
         self._clock = time.perf_counter()
         return start
 
@@ -105,7 +109,7 @@ class Recorder:
     def step(self, step: int, values: dict[str, Any], bar: tqdm) -> None:
         """After each step: the bar; every `log_every` steps a line of metrics."""
         bar.update(1)
-        if (step + 1) % self.log_every and step + 1 != self.config.steps:
+        if not self.writes or ((step + 1) % self.log_every and step + 1 != self.config.steps):
             return
         values = {k: v.item() if isinstance(v, Tensor) else v for k, v in values.items()}
         speed = (bar.format_dict["rate"] or 0.0) * self.config.batch_size
@@ -114,6 +118,8 @@ class Recorder:
 
     def after_step(self, done: int, model: GroupViT, optimizer: torch.optim.Optimizer) -> None:
         """Every so often, after `done` steps: snapshot, validation, checkpoint."""
+        if not self.writes:
+            return
         config, end = self.config, done == self.config.steps
         if config.snapshot_every and (done % config.snapshot_every == 0 or end):
             self._snapshot(done, model)
@@ -123,6 +129,8 @@ class Recorder:
             self.save(done, model, optimizer)
 
     def interrupted(self, done: int, model: GroupViT, optimizer: torch.optim.Optimizer) -> None:
+        if not self.writes:
+            return
         self.save(done, model, optimizer)
         tqdm.write(f"stopped after {done} of {self.config.steps} steps; saved {self.last_path}. "
                    "The same command goes on from there.")
@@ -141,6 +149,7 @@ class Recorder:
 
     def _validation(self, done: int, model: GroupViT) -> None:
         figures = self.validate(model)
+        model.train()
         self._write(done, figures, "validation")
         shown = {k: round(figures[k], 3) for k in ("miou", "miou_objects", "oracle_miou", "recognition_ap",
                                                    "groups_used") if k in figures}

@@ -20,6 +20,7 @@ from ..evaluation.scenes import scene_tensors
 from ..model import GroupViT
 from ..segmentation import Protocol
 from ..tokenizer import CaptionTokenizer
+from .distributed import join_processes
 from .loop import train
 from .recipes import Recipe
 from .record import Recorder
@@ -94,7 +95,7 @@ def train_on_dataset(recipe: Recipe, dataset: Dataset, out: str | Path, image_co
 
 def _run(recipe: Recipe, data: CaptionedImages, out: str | Path, validate, snapshots: torch.Tensor,
          progress: bool, device: str | torch.device | None) -> GroupViT:
-    model = build_model(recipe, data).to(pick_device(device))
+    model = build_model(recipe, data).to(join_processes(pick_device(device)))
     recorder = Recorder(out, recipe.training, validate, snapshots, progress=progress)
     train(model, data, recipe.training, recorder)
     if recorder.best_path.exists():

@@ -1,0 +1,82 @@
+"""Several processes train one model: each takes its share of every batch, gradients are averaged.
+
+    torchrun --nproc-per-node 4 -m minigroupvit train
+
+The losses gather the features of all processes (losses.py), so the result is that of one process
+with the whole batch. In one process nothing here does anything.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from ..data.captioned import Batch
+from ..losses import rank_and_size
+
+
+def join_processes(device: torch.device) -> torch.device:
+    """Joins the others if torchrun started this process; returns the device this process uses."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return device
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return device
+
+
+def synchronize_batch_norm(model: nn.Module) -> nn.Module:
+    """Lets every BatchNorm see the batch of all processes; the names of the weights stay.
+
+    Raises ValueError on a CPU, where torch has no synchronised BatchNorm: each process would
+    normalise by its own share, and the result would not be that of one process.
+    """
+    if rank_and_size()[1] == 1:
+        return model
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
+    if not names:
+        return model
+    if next(model.parameters()).device.type == "cpu":
+        raise ValueError(
+            f"this model has BatchNorm ({', '.join(names[:3])}{' ...' if len(names) > 3 else ''}), which torch cannot "
+            "synchronise between processes on a CPU; train in one process, on GPUs, or with stem='linear' and "
+            "head='linear'")
+    return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+
+
+def share(batch: Batch) -> Batch:
+    """This process's part of a batch: equal parts, in order."""
+    rank, size = rank_and_size()
+    if size == 1:
+        return batch
+    B = len(batch.captions)
+    if B % size:
+        raise ValueError(f"a batch of {B} cannot be shared evenly by {size} processes; take a multiple")
+    mine = slice(rank * B // size, (rank + 1) * B // size)
+    return Batch(batch.images[mine], batch.captions[mine], batch.prompts[mine])
+
+
+def average_gradients(model: nn.Module) -> None:
+    """The mean of the gradients over the processes, in place. One message for all of them."""
+    size = rank_and_size()[1]
+    if size == 1:
+        return
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    flat = torch.cat([g.flatten() for g in gradients])
+    dist.all_reduce(flat)
+    for gradient, mean in zip(gradients, (flat / size).split([g.numel() for g in gradients])):
+        gradient.copy_(mean.view_as(gradient))
+
+
+def any_process(flag: bool, device: torch.device) -> bool:
+    """Whether the flag is set in any process: all stop after the same step, or none."""
+    if rank_and_size()[1] == 1:
+        return flag
+    flags = torch.tensor(float(flag), device=device)
+    dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+    return bool(flags.item())
