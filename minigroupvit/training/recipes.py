@@ -31,8 +31,9 @@ def _scenes(**image: object) -> GroupViTConfig:
 
 
 _DENSE = Protocol(overlap=2)
-# Sharper from step to step: in the end a group holds what its mask shows, and nothing else.
-_SHARPENED = TrainConfig(final_temperature=0.1)
+# Sharper from step to step: in the end a group holds what its mask shows, and nothing else. And
+# nouns look for single segments too, so that each piece learns to say its name by itself.
+_SHARPENED = TrainConfig(final_temperature=0.1, segment_weight=1.0)
 
 RECIPES: dict[str, Recipe] = {
     "scenes": Recipe(
@@ -43,7 +44,7 @@ RECIPES: dict[str, Recipe] = {
     "scenes_2stage": Recipe(
         "two stages, 16 groups and then 8, soft at first and hard in the end",
         _scenes(depths=(0, 0), num_group_tokens=(16, 8), num_output_groups=(16, 8), gumbel_noise=0.1),
-        TrainConfig(final_temperature=0.1, hard_from=0.7), _DENSE),
+        replace(_SHARPENED, hard_from=0.7), _DENSE),
     "scenes_clip_vit": Recipe(
         "the same Transformer without groups, image-text loss alone",
         _scenes(num_group_tokens=(0,), num_output_groups=(0,)), TrainConfig(num_prompts=0, snapshot_every=0),
