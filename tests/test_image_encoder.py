@@ -1,0 +1,138 @@
+"""Shapes, errors and small parts of the image encoder; its numbers are in test_parity.py."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from minigroupvit.config import ImageConfig
+from minigroupvit.image_encoder import ConvolutionStem, ImageEncoder, PatchEmbedding
+
+# B batch  N tokens  T group tokens  G groups  D width
+
+TINY = ImageConfig(image_size=16, patch_size=4, width=16, num_heads=2, depths=(1, 2, 1),
+                   num_group_tokens=(6, 3, 0), num_output_groups=(5, 3, 0))
+
+
+@pytest.mark.parametrize("stem", ["linear", "convolution"])
+@pytest.mark.parametrize("positions", ["learned", "sincos", "none"])
+@pytest.mark.parametrize("size", [(16, 16), (8, 40), (36, 4), (4, 4)])
+def test_shapes(stem: str, positions: str, size: tuple[int, int]) -> None:
+    encoder = ImageEncoder(replace(TINY, stem=stem, positions=positions))
+    output = encoder(torch.randn(2, 3, *size))
+    N = size[0] // 4 * (size[1] // 4)
+    assert output.grid == (size[0] // 4, size[1] // 4)
+    assert output.feature.shape == (2, 16)
+    assert output.segment_tokens.shape == (2, 3, 16)
+    assert [stage.tokens.shape for stage in output.stages] == [(2, 5, 16), (2, 3, 16), (2, 3, 16)]
+    assert [stage.group_tokens.shape for stage in output.stages[:2]] == [(2, 6, 16), (2, 3, 16)]
+    assert output.stages[2].group_tokens is None and output.stages[2].grouping is None
+    assert [g.soft.shape for g in output.groupings] == [(2, 5, N), (2, 3, 5)]
+    assert all(g.hard.shape == g.soft.shape for g in output.groupings)
+    torch.testing.assert_close(output.feature, output.segment_tokens.mean(dim=1))
+
+
+def test_without_positions_patches_can_change_places() -> None:
+    encoder = ImageEncoder(replace(TINY, positions="none")).eval()
+    images = torch.randn(1, 3, 16, 16)
+    moved = images.roll(4, dims=-1)                                       # by one patch
+    torch.testing.assert_close(encoder(moved).segment_tokens, encoder(images).segment_tokens, rtol=0, atol=1e-5)
+    assert not any("positions" in name for name in encoder.state_dict())
+
+
+def test_without_groups_the_segments_are_the_patches() -> None:
+    config = replace(TINY, depths=(2,), num_group_tokens=(0,), num_output_groups=(0,))
+    output = ImageEncoder(config)(torch.randn(2, 3, 8, 12))
+    assert output.segment_tokens.shape == (2, 2 * 3, 16) and output.groupings == []
+
+
+@pytest.mark.parametrize(("shape", "message"), [
+    ((2, 3, 17, 16), "image is 17x16, not a multiple of the patch size 4; resize it to 16x16"),
+    ((2, 3, 16, 23), "image is 16x23, not a multiple of the patch size 4; resize it to 16x20"),
+    ((2, 3, 3, 16), "image is 3x16, not a multiple of the patch size 4; resize it to 4x16"),
+    ((2, 3, 0, 16), "image is 0x16, not a multiple of the patch size 4; resize it to 4x16"),
+    ((2, 1, 16, 16), r"expected pictures of shape \(B, 3, H, W\), got \(2, 1, 16, 16\)"),
+    ((3, 16, 16), r"expected pictures of shape \(B, 3, H, W\), got \(3, 16, 16\)"),
+])
+def test_pictures_that_do_not_fit(shape: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ImageEncoder(TINY)(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("stem", ["linear", "convolution"])
+def test_permuting_the_batch_permutes_the_result(stem: str) -> None:
+    encoder = ImageEncoder(replace(TINY, stem=stem, assignment="soft")).eval()
+    images, order = torch.randn(4, 3, 16, 16), torch.randperm(4)
+    torch.testing.assert_close(encoder(images).segment_tokens[order],
+                               encoder(images[order]).segment_tokens, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("patch_size", [2, 4, 8, 16])
+def test_the_convolution_stem_makes_one_token_of_a_patch(patch_size: int) -> None:
+    stem = ConvolutionStem(32, patch_size)
+    assert stem(torch.randn(2, 3, 32, 64)).shape == (2, 32, 32 // patch_size, 64 // patch_size)
+
+
+def test_tokens_stand_row_by_row() -> None:
+    embed = PatchEmbedding(TINY)
+    dark, bright = torch.zeros(1, 3, 16, 16), torch.zeros(1, 3, 16, 16)
+    bright[:, :, 4:8, 8:12] = 1  # row 1, column 2
+    changed = (embed(dark)[0] != embed(bright)[0]).any(dim=-1)[0]
+    assert changed.nonzero().flatten().tolist() == [1 * 4 + 2]
+
+
+def test_drop_path_rises_linearly_over_the_blocks_of_all_stages() -> None:
+    encoder = ImageEncoder(replace(TINY, drop_path=0.3))
+    rates = [block.drop_path.rate for stage in encoder.stages for block in stage.layers]
+    assert rates == pytest.approx([0.0, 0.1, 0.2, 0.3])
+    assert ImageEncoder(replace(TINY, depths=(1, 0, 0), drop_path=0.3)).stages[0].layers[0].drop_path.rate == 0
+
+
+def test_first_values() -> None:
+    """As released: positions and first group tokens 0.02, later group tokens zero."""
+    encoder = ImageEncoder(replace(TINY, width=64, num_group_tokens=(64, 8, 0), num_output_groups=(64, 8, 0)))
+    assert encoder.patch_embed.positions.std().item() == pytest.approx(0.02, rel=0.1)
+    assert encoder.stages[0].group_tokens.std().item() == pytest.approx(0.02, rel=0.1)
+    assert encoder.stages[1].group_tokens.abs().max() == 0
+    assert encoder.stages[0].layers[0].mlp.fc1.weight.std().item() == pytest.approx(0.02, rel=0.1)
+    assert encoder.stages[0].layers[0].mlp.fc1.bias.abs().max() == 0
+
+
+def test_later_group_tokens_hear_from_those_before() -> None:
+    encoder = ImageEncoder(TINY).eval()
+    stage, tokens = encoder.stages[1], torch.randn(1, 5, 16)
+    first, second = (stage(tokens, torch.randn(1, 6, 16)).group_tokens for _ in range(2))
+    assert not torch.allclose(first, second)
+
+
+@pytest.mark.parametrize("overlap", [1, 2])
+def test_overlapping_patches_have_their_middles_evenly_over_the_picture(overlap: int) -> None:
+    embed = PatchEmbedding(replace(TINY, positions="sincos", image_size=8)).double()
+    embed.positions = torch.zeros_like(embed.positions, dtype=torch.float64)
+    images = torch.randn(2, 3, 8, 12, dtype=torch.float64)
+    tokens, (h, w) = embed(images, overlap)
+    assert (h, w) == (2 * overlap, 3 * overlap)
+    for row in range(h):
+        for column in range(w):
+            # The patch around the middle of this cell; beyond the border the border's pixels go on.
+            y, x = (int((place + 0.5) * 4 / overlap) - 2 + torch.arange(4) for place in (row, column))
+            patch = images[:, :, y.clamp(0, 7)][..., x.clamp(0, 11)]
+            expected = embed.norm(embed.proj(patch)[..., 0, 0])
+            torch.testing.assert_close(tokens[:, row * w + column], expected)
+
+
+def test_overlap_needs_whole_pixels() -> None:
+    with pytest.raises(ValueError, match="overlap 4 shifts a patch of 4 by parts of a pixel"):
+        ImageEncoder(TINY)(torch.zeros(1, 3, 16, 16), overlap=4)
+
+
+@pytest.mark.parametrize("stem", ["linear", "convolution"])
+def test_what_a_token_sees_lies_around_the_middle_of_its_patch(stem: str) -> None:
+    embed = PatchEmbedding(replace(TINY, stem=stem, image_size=32)).double().eval()
+    image = torch.randn(1, 3, 32, 32, dtype=torch.float64, requires_grad=True)
+    embed.proj(image)[0, :, 3, 4].abs().sum().backward()                # patch in row 3, column 4
+    seen = image.grad[0].abs().sum(0).nonzero()
+    first, last = seen.amin(dim=0), seen.amax(dim=0)
+    assert ((first + last) / 2).tolist() == [3 * 4 + 1.5, 4 * 4 + 1.5]

@@ -1,0 +1,174 @@
+"""Both losses against slow loops, and two processes against one."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from minigroupvit.losses import gather, image_text_loss, multi_label_loss
+
+# B pictures  K prompts per picture  C channels
+
+TOLERANCE = dict(rtol=0, atol=1e-10)
+
+
+def unit(*shape: int) -> Tensor:
+    return F.normalize(torch.randn(*shape, dtype=torch.float64), dim=-1).requires_grad_()
+
+
+def log_share(one: Tensor, chosen: int, many: Tensor, scale: Tensor) -> Tensor:
+    """Log probability with which `one` chooses one of the `many`."""
+    powers = [torch.exp(scale * sum(a * b for a, b in zip(one, other))) for other in many]
+    return torch.log(powers[chosen] / sum(powers))
+
+
+def slow_image_text(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
+    B = len(images)
+    total = 0
+    for i in range(B):
+        total = total - log_share(images[i], i, texts, scale) / B / 2
+        total = total - log_share(texts[i], i, images, scale) / B / 2
+    return total
+
+
+def slow_multi_label(images: Tensor, prompts: Tensor, scale: Tensor) -> Tensor:
+    B, K = prompts.shape[:2]
+    all_prompts = [prompts[i, k] for i in range(B) for k in range(K)]
+    total = 0
+    for i in range(B):
+        for k in range(K):
+            total = total - log_share(images[i], i * K + k, all_prompts, scale) / K / B / 2
+            total = total - log_share(prompts[i, k], i, images, scale) / (B * K) / 2
+    return total
+
+
+def assert_same_value_and_gradients(fast, slow, *inputs: Tensor) -> None:
+    values = fast(*inputs), slow(*inputs)
+    torch.testing.assert_close(*values, **TOLERANCE)
+    assert values[0] > 0.1
+    for ours, expected in zip(*(torch.autograd.grad(value, inputs) for value in values)):
+        assert expected.abs().max() > 1e-3
+        torch.testing.assert_close(ours, expected, **TOLERANCE)
+
+
+def scale() -> Tensor:
+    return torch.tensor(7.0, dtype=torch.float64, requires_grad=True)
+
+
+@pytest.mark.parametrize("B", [1, 2, 5])
+def test_image_text_loss(B: int) -> None:
+    if B == 1:  # nothing to confuse it with
+        assert image_text_loss(unit(1, 4), unit(1, 4), 7.0).item() == 0
+    else:
+        assert_same_value_and_gradients(image_text_loss, slow_image_text, unit(B, 4), unit(B, 4), scale())
+
+
+@pytest.mark.parametrize(("B", "K"), [(2, 1), (4, 3), (3, 2), (1, 3)])
+def test_multi_label_loss(B: int, K: int) -> None:
+    assert_same_value_and_gradients(multi_label_loss, slow_multi_label, unit(B, 4), unit(B, K, 4), scale())
+
+
+def test_multi_label_loss_with_repeated_prompts() -> None:
+    """The same noun twice for one picture, and for another: each counts as a text of its own."""
+    nouns = unit(3, 4)
+    which = torch.tensor([[0, 0], [0, 1], [2, 1]])
+    assert_same_value_and_gradients(
+        lambda images, nouns, s: multi_label_loss(images, nouns[which], s),
+        lambda images, nouns, s: slow_multi_label(images, nouns[which], s), unit(3, 4), nouns, scale())
+
+
+def test_one_prompt_is_the_image_text_loss() -> None:
+    images, texts = unit(4, 3), unit(4, 3)
+    torch.testing.assert_close(
+        multi_label_loss(images, texts[:, None], 5.0), image_text_loss(images, texts, 5.0), **TOLERANCE)
+
+
+def test_perfect_and_blind_features() -> None:
+    eye = torch.eye(4)
+    assert image_text_loss(eye, eye, 100.0) < 1e-6
+    same = torch.ones(4, 4) / 2
+    assert image_text_loss(same, same, 100.0).item() == pytest.approx(math.log(4))
+    # All of 4 · 3 prompts are alike: log 12 to find one's own, log 4 back.
+    assert multi_label_loss(same, same[:, None].expand(4, 3, 4), 9.0).item() == pytest.approx(
+        (math.log(12) + math.log(4)) / 2)
+
+
+def test_logits_stay_in_single_precision_under_autocast() -> None:
+    """In bf16 a logit of 100 could be off by a quarter."""
+    images, texts, prompts = unit(8, 16).float(), unit(8, 16).float(), unit(8, 2, 16).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = image_text_loss(images, texts, 100.0), multi_label_loss(images, prompts, 100.0)
+    outside = image_text_loss(images, texts, 100.0), multi_label_loss(images, prompts, 100.0)
+    assert inside == outside
+
+
+def test_one_process_gathers_nothing() -> None:
+    features = unit(2, 3)
+    assert gather(features) is features and not dist.is_initialized()
+
+
+# Several processes
+
+B, K, D, C, WORLD = 6, 3, 5, 4, 2
+
+
+def features() -> dict[str, Tensor]:
+    """Fixed inputs of the whole batch, and the parameters that make features of them."""
+    generator = torch.Generator().manual_seed(3)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+    return {"images": draw(B, D), "texts": draw(B, D), "prompts": draw(B, K, D),
+            "image_head": draw(D, C), "text_head": draw(D, C), "log_scale": torch.tensor(1.5).double()}
+
+
+def losses_and_gradients(rows: slice) -> dict[str, Tensor]:
+    """Both losses on some rows of the batch, and the gradients of the parameters."""
+    given = features()
+    parameters = {name: given[name].requires_grad_() for name in ("image_head", "text_head", "log_scale")}
+    images = F.normalize(given["images"][rows] @ given["image_head"], dim=-1)
+    texts, prompts = (F.normalize(given[n][rows] @ given["text_head"], dim=-1) for n in ("texts", "prompts"))
+    found = {}
+    for name, loss in (("image_text", image_text_loss(images, texts, given["log_scale"].exp())),
+                       ("multi_label", multi_label_loss(images, prompts, given["log_scale"].exp()))):
+        gradients = torch.autograd.grad(loss, list(parameters.values()), retain_graph=True, allow_unused=True)
+        found[name] = loss.detach()
+        found |= {f"{name}.{n}": g for n, g in zip(parameters, gradients)}
+    return found
+
+
+def one_of_two(rank: int, folder: str) -> None:
+    """A process of the test: its half of the batch, then the mean over the processes."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=WORLD)
+    half = B // WORLD
+    found = losses_and_gradients(slice(rank * half, (rank + 1) * half))
+    save_file(found, f"{folder}/rank{rank}.safetensors")
+    for value in found.values():
+        dist.all_reduce(value)
+        value /= WORLD
+    save_file(found, f"{folder}/mean{rank}.safetensors")
+    dist.destroy_process_group()
+
+
+def test_two_processes_are_one(tmp_path: Path) -> None:
+    mp.spawn(one_of_two, args=(str(tmp_path),), nprocs=WORLD)
+    alone = losses_and_gradients(slice(None))
+    for rank in range(WORLD):
+        together = load_file(tmp_path / f"mean{rank}.safetensors")
+        assert together.keys() == alone.keys()
+        for name, expected in alone.items():
+            assert expected.abs().max() > 1e-3
+            torch.testing.assert_close(together[name], expected, msg=lambda m: f"{name}: {m}", **TOLERANCE)
+    # The processes really saw different rows.
+    first, second = (load_file(tmp_path / f"rank{rank}.safetensors")["image_text"] for rank in range(WORLD))
+    assert abs(first - second) > 1e-3

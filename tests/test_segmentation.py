@@ -1,0 +1,263 @@
+"""Each step of the zero-shot protocol on tiny tensors made by hand, and `segment` as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from minigroupvit.grouping import Grouping, one_hot_largest
+from minigroupvit.image_encoder import ImageOutput, StageOutput
+from minigroupvit.images import normalize
+from minigroupvit.model import GroupViT
+from minigroupvit.segmentation import (
+    PROTOCOLS,
+    Protocol,
+    embed_classes,
+    group_maps,
+    label_pixels,
+    pixel_groups,
+    score_groups,
+    segment,
+)
+
+WORDS = ["sun", "heart", "brick"]
+
+
+# Step 1: group maps
+
+def image_output(*assignments: Tensor, grid: tuple[int, int]) -> ImageOutput:
+    """What the encoder would return with these soft assignments (B, G, N), one per stage."""
+    stages = [StageOutput(torch.zeros(1), None, Grouping(soft, one_hot_largest(soft))) for soft in assignments]
+    return ImageOutput(torch.zeros(1, 2), torch.zeros(1, 2, 2), stages, grid)
+
+
+FIRST = torch.tensor([[[0.6, 0.1, 0.0, 0.2], [0.3, 0.8, 0.1, 0.2], [0.1, 0.1, 0.9, 0.6]]])   # (1, 3, 4)
+SECOND = torch.tensor([[[0.9, 0.4, 0.0], [0.1, 0.6, 1.0]]])                                  # (1, 2, 3)
+
+
+def test_the_stages_are_multiplied() -> None:
+    first, second = group_maps(image_output(FIRST, SECOND, grid=(2, 2)))
+    torch.testing.assert_close(first, FIRST.view(1, 3, 2, 2))
+    assert second[0, 0, 0, 0].item() == pytest.approx(0.9 * 0.6 + 0.4 * 0.3 + 0.0 * 0.1)
+    assert second[0, 1, 1, 0].item() == pytest.approx(0.1 * 0.0 + 0.6 * 0.1 + 1.0 * 0.9)
+    torch.testing.assert_close(second.sum(dim=1), torch.ones(1, 2, 2))
+    third = torch.tensor([[[0.0, 1.0], [1.0, 0.0]]])                      # changes the two groups over
+    torch.testing.assert_close(group_maps(image_output(FIRST, SECOND, third, grid=(2, 2)))[2], second.flip(1))
+
+
+def test_hard_assignments_on_demand() -> None:
+    _, maps = group_maps(image_output(FIRST, SECOND, grid=(1, 4)), "hard")
+    # Patches go to segments 0, 1, 2, 2; segments to groups 0, 1, 1.
+    assert maps[0, :, 0].tolist() == [[1, 0, 0, 0], [0, 1, 1, 1]]
+
+
+def test_without_groups_each_patch_is_its_own() -> None:
+    maps, = group_maps(ImageOutput(torch.zeros(2, 3), torch.zeros(2, 6, 3), [], (2, 3)))
+    assert maps.shape == (2, 6, 2, 3)
+    for n in range(6):
+        assert maps[1, n].nonzero().tolist() == [[n // 3, n % 3]]
+
+
+# Step 2: groups of pixels
+
+def test_maps_are_upsampled_before_the_largest_is_taken() -> None:
+    """Between a sure patch and an unsure one, the border is nearer to the unsure one."""
+    maps = torch.tensor([[[[1.0, 0.4]], [[0.0, 0.6]]]])                   # (1, 2, 1, 2)
+    assert pixel_groups(maps, (1, 8))[0, 0].tolist() == [0, 0, 0, 0, 0, 1, 1, 1]
+    assert pixel_groups(maps, (1, 8), "groups")[0, 0].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+def test_pixels_of_odd_sizes() -> None:
+    maps = torch.rand(2, 3, 4, 5).softmax(dim=1)
+    for upsample in ("maps", "groups"):
+        groups = pixel_groups(maps, (17, 3), upsample)
+        assert groups.shape == (2, 17, 3) and groups.dtype == torch.int64
+        torch.testing.assert_close(pixel_groups(maps, (4, 5), upsample), maps.argmax(dim=1))
+
+
+# Step 3: class embeddings
+
+def test_class_embeddings_are_means_of_unnormalised_projections(make_model) -> None:
+    model = make_model().eval()
+    templates = ("a photo of a {}.", "there is a {}.")
+    with torch.no_grad():
+        for word, embedding in zip(WORDS, embed_classes(model, WORDS, templates)):
+            projections = [model.text_head(model.text_encoder(model.tokenizer([t.format(word)]))) for t in templates]
+            expected = F.normalize((projections[0] + projections[1]) / 2, dim=-1)[0]
+            torch.testing.assert_close(embedding, expected)
+
+
+def test_unknown_words_bring_a_warning(make_model) -> None:
+    with pytest.warns(UserWarning, match="never seen in training: giraffe"):
+        embed_classes(make_model().eval(), ["sun", "giraffe"])
+
+
+# Step 4: scores of groups
+
+SEGMENTS = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])                       # (1, 2, 2)
+CLASSES = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])              # (3, 2)
+
+
+def test_without_a_limit_scores_are_a_softmax_over_all_classes() -> None:
+    scores = score_groups(SEGMENTS, torch.tensor([[1.0, 0.0]]), CLASSES, 10.0, top_classes=None)
+    torch.testing.assert_close(scores[0, 0], torch.tensor([10.0, 8.0, 0.0]).softmax(0))
+    torch.testing.assert_close(scores[0, 1], torch.tensor([0.0, 6.0, 10.0]).softmax(0))
+
+
+def test_only_the_classes_nearest_to_the_image_are_kept() -> None:
+    scores = score_groups(SEGMENTS, torch.tensor([[1.0, 0.0]]), CLASSES, 10.0, top_classes=2)
+    first = torch.tensor([10.0, 8.0, 0.0]).softmax(0)
+    torch.testing.assert_close(scores[0, 0, :2], first[:2] * torch.tensor([10.0, 8.0]).softmax(0))
+    # The second group is most like class 2, but the image is not.
+    assert scores[0, :, 2].tolist() == [0, 0] and scores[0, 1].argmax() == 1
+
+
+def test_each_image_keeps_its_own_classes() -> None:
+    images = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    scores = score_groups(SEGMENTS.expand(2, -1, -1), images, CLASSES, 10.0, top_classes=1)
+    assert scores.gt(0).nonzero()[:, [0, 2]].unique(dim=0).tolist() == [[0, 0], [1, 2]]
+
+
+# Step 5: labels
+
+GROUPS = torch.tensor([[[0, 1], [1, 2]]])                                 # (1, 2, 2)
+SCORES = torch.tensor([[[0.7, 0.2], [0.1, 0.4], [0.3, 0.05]]])            # (1, 3 groups, 2 classes)
+
+
+def test_pixels_take_the_best_class_of_their_group() -> None:
+    labels, scores = label_pixels(GROUPS, SCORES)
+    assert labels.tolist() == [[[0, 1], [1, 0]]]
+    assert scores.shape == (1, 2, 2, 2) and scores[0, :, 1, 1].tolist() == pytest.approx([0.3, 0.05])
+
+
+@pytest.mark.parametrize(("threshold", "expected"), [
+    (0.0, [[0, 1], [1, 0]]),
+    (0.35, [[0, 1], [1, -1]]),
+    (0.5, [[0, -1], [-1, -1]]),
+    (0.95, [[0, -1], [-1, -1]]),    # above all: then the largest score of the image, which stays
+])
+def test_background_is_below_the_smaller_of_threshold_and_largest(threshold: float, expected: list) -> None:
+    labels, _ = label_pixels(GROUPS, SCORES, threshold)
+    assert labels[0].tolist() == expected
+
+
+def test_the_largest_score_is_that_of_each_image() -> None:
+    scores = torch.cat([SCORES, SCORES / 10])
+    labels, _ = label_pixels(GROUPS.expand(2, -1, -1), scores, 0.5)
+    assert labels[0].tolist() == labels[1].tolist() == [[0, -1], [-1, -1]]
+
+
+# All steps together
+
+@pytest.fixture
+def model(make_model) -> GroupViT:
+    return make_model()
+
+
+def test_segment_goes_through_the_steps(model: GroupViT) -> None:
+    images = torch.rand(2, 3, 16, 24)
+    result = segment(model, images, WORDS, top_classes=2)
+    model.eval()
+    with torch.no_grad():
+        embedding, output = model.encode_image(normalize(images))
+        group_scores = score_groups(
+            model.embed_segments(output), embedding, embed_classes(model, WORDS), model.scale(), 2)
+    maps = group_maps(output)
+    labels, scores = label_pixels(pixel_groups(maps[-1], (16, 24)), group_scores)
+    assert torch.equal(result.labels, labels) and torch.equal(result.scores, scores)
+    assert torch.equal(result.group_scores, group_scores) and torch.equal(result.image_embeddings, embedding)
+    assert [m.shape for m in result.maps] == [(2, 6, 4, 6), (2, 3, 4, 6)]
+    assert [g.shape for g in result.groups] == [(2, 16, 24)] * 2
+    assert result.class_names == WORDS
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 23), (5, 40), (1, 1), (64, 33)])
+@pytest.mark.parametrize("short_side", [None, 12])
+def test_any_size_comes_back_in_its_size(model: GroupViT, size: tuple[int, int], short_side: int | None) -> None:
+    result = segment(model, torch.rand(1, 3, *size), WORDS, short_side=short_side)
+    assert result.labels.shape == (1, *size) and result.scores.shape == (1, 3, *size)
+    assert all(groups.shape == (1, *size) for groups in result.groups)
+    if short_side:
+        assert min(result.maps[-1].shape[-2:]) == 12 // 4
+    assert set(result.labels.unique().tolist()) <= {0, 1, 2}
+
+
+def test_all_kinds_of_pictures_give_the_same(model: GroupViT) -> None:
+    array = np.random.default_rng(0).integers(0, 256, (18, 14, 3), dtype=np.uint8)
+    expected = segment(model, array, WORDS)
+    for same in (Image.fromarray(array), array / 255, torch.from_numpy(array).permute(2, 0, 1)):
+        torch.testing.assert_close(segment(model, same, WORDS).scores, expected.scores)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_mode_of_the_model_is_restored(model: GroupViT, training: bool) -> None:
+    model.train(training)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    segment(model, torch.rand(1, 3, 16, 16), WORDS)
+    with pytest.raises(ValueError):
+        segment(model, torch.rand(1, 3, 16, 16), [])
+    assert all(module.training == training for module in model.modules())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_class_embeddings_made_before_give_the_same(model: GroupViT) -> None:
+    image = torch.rand(1, 3, 16, 16)
+    embeddings = embed_classes(model.eval(), WORDS)
+    expected = segment(model, image, WORDS)
+    assert torch.equal(segment(model, image, WORDS, class_embeddings=embeddings).scores, expected.scores)
+    with pytest.raises(ValueError, match="got 2 class names, but 3 class embeddings"):
+        segment(model, image, WORDS[:2], class_embeddings=embeddings)
+
+
+@pytest.mark.parametrize(("names", "message"), [
+    ([], "expected a list of class names, got an empty one"),
+    (["sun", ""], "class name 1 is ''"),
+    (["sun", "heart", "Sun "], "class name 'Sun' repeats 'sun'"),
+    ("sun", "got the string 'sun'"),
+])
+def test_class_names_that_cannot_be_used(model: GroupViT, names: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        segment(model, torch.rand(1, 3, 16, 16), names)
+
+
+def test_background_and_single_choices(model: GroupViT) -> None:
+    image = torch.rand(1, 3, 16, 16)
+    assert (segment(model, image, WORDS).labels >= 0).all()
+    everything = segment(model, image, WORDS, Protocol(background_threshold=1.0))
+    assert (everything.labels >= 0).any(), "the best pixel is never background"
+    plain = segment(model, image, WORDS)
+    other = segment(model, image, WORDS, assignment="hard", upsample="groups", templates=("a {}.",))
+    assert not torch.equal(plain.scores, other.scores)
+
+
+def test_the_protocol_that_a_model_brings_is_used(model: GroupViT) -> None:
+    image = torch.rand(1, 3, 16, 16)
+    expected = segment(model, image, WORDS, Protocol(top_classes=1))
+    model.protocol = Protocol(top_classes=1)
+    assert torch.equal(segment(model, image, WORDS).scores, expected.scores)
+    assert not torch.equal(segment(model, image, WORDS, top_classes=None).scores, expected.scores)
+
+
+def test_released_values() -> None:
+    thresholds = {name: protocol.background_threshold for name, protocol in PROTOCOLS.items()}
+    assert thresholds == {"scenes": None, "voc2012": 0.95, "context": 0.35, "coco_object": 0.95}
+    for name in ("voc2012", "context", "coco_object"):
+        protocol = PROTOCOLS[name]
+        assert (protocol.short_side, protocol.top_classes, protocol.assignment) == (448, 5, "soft")
+        assert protocol.templates == ("a photo of a {}.",) and protocol.upsample == "maps"
+
+
+@pytest.mark.parametrize("choice", [
+    {"assignment": "firm"}, {"upsample": "masks"}, {"top_classes": 0}, {"background_threshold": 1.5},
+    {"background_threshold": -0.1}, {"overlap": 0}, {"short_side": 0}])
+def test_choices_that_there_are_not(model: GroupViT, choice: dict) -> None:
+    (name, value), = choice.items()
+    assert name in {field.name for field in fields(Protocol)}
+    with pytest.raises(ValueError, match=f"{name}.*{value}"):
+        segment(model, torch.rand(1, 3, 16, 16), WORDS, **choice)
