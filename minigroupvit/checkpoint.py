@@ -110,7 +110,7 @@ def weights_folder() -> Path:
 
 def shipped_weights() -> list[str]:
     """Names that `load` takes."""
-    return sorted(path.stem for path in weights_folder().glob("*.safetensors"))
+    return sorted(path.stem for path in weights_folder().glob("*.safetensors") if "." not in path.stem)
 
 
 def load(name: str = "scenes", device: str | torch.device = "cpu") -> GroupViT:

@@ -39,6 +39,7 @@ class Protocol:
     background_threshold: float | None = None   # a probability; None: there is no background class
     assignment: str = "soft"         # "soft" (released) | "hard": what step 1 multiplies
     upsample: str = "maps"           # "maps" (released): upsample, then argmax | "groups": argmax first
+    pixels: str = "largest"          # a pixel takes the scores of its "largest" group (released) | "shared": of all
     overlap: int = 1                 # patches per patch side; 1: side by side, as trained and released
     short_side: int | None = None    # pixels of the shorter side in the model; None: as it is
 
@@ -51,6 +52,8 @@ class Protocol:
             raise ValueError(f"top_classes is {self.top_classes}; keep at least 1 class, or None for all")
         if self.background_threshold is not None and not 0 <= self.background_threshold <= 1:
             raise ValueError(f"background_threshold is a probability from 0 to 1, got {self.background_threshold}")
+        if self.pixels not in ("largest", "shared"):
+            raise ValueError(f"pixels is {self.pixels!r}; choose 'largest' or 'shared'")
         if self.overlap < 1:
             raise ValueError(f"overlap is {self.overlap}; 1 sets patches side by side, 2 every half patch")
         if self.short_side is not None and self.short_side < 1:
@@ -140,22 +143,34 @@ def score_groups(segments: Tensor, image: Tensor, classes: Tensor, scale: Tensor
     return probabilities * logits.masked_fill(outside, float("-inf")).softmax(dim=-1)
 
 
-def label_pixels(groups: Tensor, group_scores: Tensor,
-                 background_threshold: float | None = None) -> tuple[Tensor, Tensor]:
-    """Each pixel takes its group's scores: labels (B, H, W) and scores (B, C, H, W).
-
-    groups (B, H, W), group_scores (B, G, C). With a threshold, a pixel whose best score is
-    under min(threshold, best score in the image) is background, -1.
-    """
+def largest_scores(groups: Tensor, group_scores: Tensor) -> Tensor:
+    """Each pixel takes the scores of its group: groups (B, H, W), scores (B, G, C) -> (B, C, H, W)."""
     B, H, W = groups.shape
-    C = group_scores.shape[-1]
-    index = groups.flatten(1)[:, :, None].expand(-1, -1, C)               # (B, H·W, C)
-    scores = group_scores.gather(1, index).transpose(1, 2).unflatten(-1, (H, W))
+    index = groups.flatten(1)[:, :, None].expand(-1, -1, group_scores.shape[-1])   # (B, H·W, C)
+    return group_scores.gather(1, index).transpose(1, 2).unflatten(-1, (H, W))
+
+
+def shared_scores(maps: Tensor, group_scores: Tensor, size: tuple[int, int]) -> Tensor:
+    """Each pixel takes the scores of all groups by its shares in them: maps (B, G, h, w) -> (B, C, H, W).
+
+    Parts of an object that lie in several groups then agree on a name. Not in the released code.
+    """
+    scores = group_scores / group_scores.sum(dim=-1, keepdim=True)        # each group speaks as loud
+    scores = torch.einsum("bghw,bgc->bchw", maps, scores)
+    return F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
+
+
+def label_pixels(scores: Tensor, group_scores: Tensor, background_threshold: float | None = None) -> Tensor:
+    """The best class of each pixel: scores (B, C, H, W) -> labels (B, H, W).
+
+    With a threshold, a pixel whose best score is under min(threshold, best score of any group of
+    the image) is background, -1. group_scores (B, G, C).
+    """
     best, labels = scores.max(dim=1)                                      # (B, H, W) both
     if background_threshold is not None:
         limit = group_scores.amax(dim=(1, 2)).clamp(max=background_threshold)[:, None, None]
         labels = labels.masked_fill(best < limit, -1)
-    return labels, scores
+    return labels
 
 
 @dataclass
@@ -213,5 +228,9 @@ def segment(model: GroupViT, images, class_names: Sequence[str], protocol: Proto
     maps = group_maps(encoded.output, protocol.assignment)
     groups = [pixel_groups(m, encoded.size, protocol.upsample) for m in maps]
     group_scores = score_groups(encoded.segments, encoded.image, encoded.classes, model.scale(), protocol.top_classes)
-    labels, scores = label_pixels(groups[-1], group_scores, protocol.background_threshold)
+    if protocol.pixels == "shared":
+        scores = shared_scores(maps[-1], group_scores, encoded.size)
+    else:
+        scores = largest_scores(groups[-1], group_scores)
+    labels = label_pixels(scores, group_scores, protocol.background_threshold)
     return Segmentation(labels, scores, groups, group_scores, maps, encoded.image, list(class_names))

@@ -49,7 +49,8 @@ def ship(name: str, run: Path, out: Path) -> dict:
     """Writes the best checkpoint of a run to `out` with its figures."""
     best = run / "best.safetensors"
     model = load_checkpoint(best)
-    model.protocol, tried = choose_protocol(model, model.protocol)
+    protocol = replace(recipe(name).protocol, templates=model.protocol.templates)
+    model.protocol, tried = choose_protocol(model, protocol)
     stored = out / f"{name}.safetensors"
     about = {k: model.about[k] for k in ("step", "seed", "commit", "device", "seconds", "train_config")}
     save_checkpoint(stored, model, about, dtype=torch.float16)

@@ -100,11 +100,11 @@ def test_the_colour_classifier_takes_no_more_pixels_than_asked():
     assert tree.tree_.n_node_samples[0] == 50
 
 
-def test_colours_give_backgrounds_away_but_not_objects():
+def test_colours_give_backgrounds_away_more_than_objects():
     config = SceneConfig()
     classifier = ColourClassifier().fit(*scene_tensors("train", 80))
     figures = classifier.evaluate(*scene_tensors("test", 40), config.class_names, len(config.objects))
-    assert figures["miou_backgrounds"] > 0.6 and figures["miou_objects"] < 0.3
+    assert figures["miou_backgrounds"] > 0.6 and 0.1 < figures["miou_objects"] < figures["miou_backgrounds"] - 0.2
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,11 @@ from minigroupvit.segmentation import (
     embed_classes,
     group_maps,
     label_pixels,
+    largest_scores,
     pixel_groups,
     score_groups,
     segment,
+    shared_scores,
 )
 
 WORDS = ["sun", "heart", "brick"]
@@ -131,7 +133,8 @@ SCORES = torch.tensor([[[0.7, 0.2], [0.1, 0.4], [0.3, 0.05]]])            # (1, 
 
 
 def test_pixels_take_the_best_class_of_their_group() -> None:
-    labels, scores = label_pixels(GROUPS, SCORES)
+    scores = largest_scores(GROUPS, SCORES)
+    labels = label_pixels(scores, SCORES)
     assert labels.tolist() == [[[0, 1], [1, 0]]]
     assert scores.shape == (1, 2, 2, 2) and scores[0, :, 1, 1].tolist() == pytest.approx([0.3, 0.05])
 
@@ -143,13 +146,30 @@ def test_pixels_take_the_best_class_of_their_group() -> None:
     (0.95, [[0, -1], [-1, -1]]),    # above all: then the largest score of the image, which stays
 ])
 def test_background_is_below_the_smaller_of_threshold_and_largest(threshold: float, expected: list) -> None:
-    labels, _ = label_pixels(GROUPS, SCORES, threshold)
+    labels = label_pixels(largest_scores(GROUPS, SCORES), SCORES, threshold)
     assert labels[0].tolist() == expected
+
+
+def test_the_largest_score_counts_even_if_its_group_has_no_pixel() -> None:
+    scores = torch.cat([SCORES, torch.tensor([[[0.9, 0.0]]])], dim=1)     # group 3 owns nothing
+    labels = label_pixels(largest_scores(GROUPS, scores), scores, 0.8)
+    assert labels[0].tolist() == [[-1, -1], [-1, -1]]
+
+
+def test_shared_pixels_listen_to_all_their_groups() -> None:
+    # Two groups of 0.3 say class 1 with 0.9; one of 0.4 says class 0 with 0.6: two against one.
+    maps = torch.tensor([0.4, 0.3, 0.3]).view(1, 3, 1, 1).expand(-1, -1, 2, 2)
+    scores = torch.tensor([[[0.6, 0.4], [0.1, 0.9], [0.01, 0.09]]])       # the third speaks softly: no matter
+    shared = shared_scores(maps, scores, (4, 6))
+    assert shared.shape == (1, 2, 4, 6)
+    torch.testing.assert_close(shared[0, :, 1, 2], torch.tensor([0.3, 0.7]))
+    assert (label_pixels(shared, scores) == 1).all()
+    assert (label_pixels(largest_scores(pixel_groups(maps, (4, 6)), scores), scores) == 0).all()
 
 
 def test_the_largest_score_is_that_of_each_image() -> None:
     scores = torch.cat([SCORES, SCORES / 10])
-    labels, _ = label_pixels(GROUPS.expand(2, -1, -1), scores, 0.5)
+    labels = label_pixels(largest_scores(GROUPS.expand(2, -1, -1), scores), scores, 0.5)
     assert labels[0].tolist() == labels[1].tolist() == [[0, -1], [-1, -1]]
 
 
@@ -169,12 +189,22 @@ def test_segment_goes_through_the_steps(model: GroupViT) -> None:
         group_scores = score_groups(
             model.embed_segments(output), embedding, embed_classes(model, WORDS), model.scale(), 2)
     maps = group_maps(output)
-    labels, scores = label_pixels(pixel_groups(maps[-1], (16, 24)), group_scores)
+    scores = largest_scores(pixel_groups(maps[-1], (16, 24)), group_scores)
+    labels = label_pixels(scores, group_scores)
     assert torch.equal(result.labels, labels) and torch.equal(result.scores, scores)
     assert torch.equal(result.group_scores, group_scores) and torch.equal(result.image_embeddings, embedding)
     assert [m.shape for m in result.maps] == [(2, 6, 4, 6), (2, 3, 4, 6)]
     assert [g.shape for g in result.groups] == [(2, 16, 24)] * 2
     assert result.class_names == WORDS
+
+
+def test_segment_shares_pixels_if_asked_to(model: GroupViT) -> None:
+    images = torch.rand(2, 3, 16, 24)
+    largest, shared = segment(model, images, WORDS), segment(model, images, WORDS, pixels="shared")
+    torch.testing.assert_close(shared.scores, shared_scores(largest.maps[-1], largest.group_scores, (16, 24)))
+    torch.testing.assert_close(shared.scores.sum(dim=1), torch.ones(2, 16, 24))
+    with pytest.raises(ValueError, match="pixels is 'all'; choose 'largest' or 'shared'"):
+        Protocol(pixels="all")
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 23), (5, 40), (1, 1), (64, 33)])

@@ -45,10 +45,7 @@ def segment_pixelwise(model: GroupViT, images, class_names: Sequence[str], proto
                                 protocol.top_classes)                     # (B, N, C)
     maps = patch_scores.transpose(1, 2).unflatten(-1, encoded.output.grid)  # (B, C, h, w)
     scores = F.interpolate(maps, size=encoded.size, mode="bilinear", align_corners=False)
-    B, _, H, W = scores.shape
-    # From here on each pixel is a group of its own.
-    pixels = torch.arange(H * W, device=scores.device).view(1, H, W).expand(B, -1, -1)
-    labels, scores = label_pixels(pixels, scores.flatten(2).transpose(1, 2), protocol.background_threshold)
+    labels = label_pixels(scores, patch_scores, protocol.background_threshold)
     return Segmentation(labels, scores, [], patch_scores, [], encoded.image, list(class_names))
 
 

@@ -1,0 +1,63 @@
+"""What the README and the records say is what the shipped weights do."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from minigroupvit.checkpoint import load, shipped_weights, weights_folder
+from minigroupvit.evaluation.scenes import scene_tensors
+from minigroupvit.training.recipes import recipe
+from minigroupvit.training.run import evaluate_on_scenes
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def script(name: str):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def record(name: str) -> dict:
+    return json.loads((weights_folder() / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def test_the_table_of_the_readme_is_that_of_the_results():
+    results = script("make_results")
+    readme = results.README.read_text(encoding="utf-8")
+    written = readme.split(results.BEGIN)[1].split(results.END)[0]
+    assert written == results.table(json.loads(results.RESULTS.read_text(encoding="utf-8")))
+    assert "TODO" not in readme
+
+
+
+def test_the_demo_has_its_weights():
+    assert {"scenes", "scenes_clip_vit"} <= set(shipped_weights())
+
+
+@pytest.mark.parametrize("name", shipped_weights())
+def test_a_record_belongs_to_its_weights(name):
+    stored, model = record(name), load(name)
+    assert stored["config"] == json.loads(json.dumps(model.config.to_dict()))
+    assert stored["parameters"] == sum(p.numel() for p in model.parameters()) < 5_000_000
+    assert (weights_folder() / f"{name}.safetensors").stat().st_size < 10e6
+    # Trained by the recipe that the package has, and by no mask: the log has losses of texts only.
+    assert stored["train_config"] == json.loads(json.dumps(asdict(recipe(name).training)))
+    lines = [json.loads(line) for line in (weights_folder() / f"{name}.log.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == recipe(name).training.steps
+
+
+@pytest.mark.parametrize("name", shipped_weights())
+def test_the_stored_weights_reach_their_figures(name):
+    """On 100 of the 1,000 scenes; 0.08 is the luck of that draw."""
+    stored = record(name)["test"]
+    figures = evaluate_on_scenes(load(name), *scene_tensors("test", 100))
+    for key in ("miou", "miou_objects", "recognition_ap"):
+        assert figures[key] == pytest.approx(stored[key], abs=0.08), key
+
