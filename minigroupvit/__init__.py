@@ -9,13 +9,27 @@ The parts, in the order of reading: config, layers, grouping, image_encoder, tex
 tokenizer, prompts, segmentation, checkpoint; then the folders data, training, evaluation, visual.
 """
 
-from .checkpoint import load, save_checkpoint, shipped_weights
-from .config import PRESETS, GroupViTConfig, preset
-from .images import load_image
-from .model import GroupViT
-from .segmentation import PROTOCOLS, Protocol, Segmentation, segment
+from __future__ import annotations
+
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
 
-__all__ = ["GroupViT", "GroupViTConfig", "PRESETS", "PROTOCOLS", "Protocol", "Segmentation", "load", "load_image",
-           "preset", "save_checkpoint", "segment", "shipped_weights"]
+# Where each name is defined. Imported when it is first asked for: `--help` need not wait for torch.
+_HOME = {
+    "GroupViT": "model", "GroupViTConfig": "config", "PRESETS": "config", "PROTOCOLS": "segmentation",
+    "Protocol": "segmentation", "Segmentation": "segmentation", "load": "checkpoint", "load_image": "images",
+    "preset": "config", "save_checkpoint": "checkpoint", "segment": "segmentation", "shipped_weights": "checkpoint",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -60,6 +60,7 @@ def one_of_two(rank: int, folder: str) -> None:
     torch.save(embeddings(model), Path(folder, f"{rank}.pt"))
     with pytest.raises(ValueError, match="BatchNorm .*image_head.layers.1.*one process"):
         run(str(Path(folder, "with BatchNorm")), head="mlp")
+    dist.barrier()  # none leaves while the other still listens
     dist.destroy_process_group()
 
 

@@ -157,6 +157,7 @@ def one_of_two(rank: int, folder: str) -> None:
         dist.all_reduce(value)
         value /= WORLD
     save_file(found, f"{folder}/mean{rank}.safetensors")
+    dist.barrier()  # none leaves while the other still listens
     dist.destroy_process_group()
 
 

@@ -191,17 +191,18 @@ def demo_figure(images, segmentation: Segmentation, masks, class_names: Sequence
 
 
 def overlay_figure(image, segmentation: Segmentation, side: float = 5.0) -> Figure:
-    """A picture and, beside it, its named masks laid over it. `side`: inches of its longer side."""
+    """A picture, its named masks laid over it, and a legend. `side`: inches of the picture's longer side."""
     H, W = segmentation.labels.shape[-2:]
     unit = side / max(H, W)
-    gap, top = 0.08, 0.34
-    width, height = 2 * W * unit + 3 * gap, H * unit + gap + top
+    gap, top, legend = 0.08, 0.34, 1.3
+    width, height = 2 * W * unit + 3 * gap + legend, H * unit + gap + top
     fig = Figure(figsize=(width, height), facecolor="white")
     left, right = (fig.add_axes(((gap + i * (W * unit + gap)) / width, gap / height, W * unit / width,
                                  H * unit / height)) for i in range(2))
     show_image(left, image, title="picture")
     show_labels(right, segmentation.labels[0], segmentation.class_names, image, title="named masks", opacity=0.62,
                 size=12)
+    class_legend(right, segmentation.labels[0], segmentation.class_names)
     return fig
 
 
