@@ -44,8 +44,8 @@ def run_demo(out: str | Path = "outputs/demo", num_images: int = 1000, weights: 
     scenes = scene_arrays("test", NUM_SHOWN, config)
     figure = demo_figure(
         scenes.images, segment(model, scenes.images, config.class_names), scenes.masks, config.class_names,
-        scenes.captions, note="In italics: a caption such as the model learnt from. It does not see these. "
-        f"mIoU on {num_images:,} scenes: {100 * metrics['miou']:.0f} %")
+        scenes.captions, note="In italics: a caption as in training; the model does not see it.\n"
+        f"mIoU {100 * metrics['miou']:.0f} % on {num_images:,} scenes.")
     write_atomically(out / "figure.png", lambda path: figure.savefig(path, format="png", dpi=130))
 
     print(f"\n{format_table(metrics)}\n\n{out / 'figure.png'}\n{out / 'metrics.json'}\n"

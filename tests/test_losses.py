@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from minigroupvit.losses import gather, image_text_loss, multi_label_loss
+from minigroupvit.losses import gather, image_text_loss, likeness, multi_label_loss
 
 # B pictures  K prompts per picture  C channels
 
@@ -173,3 +173,24 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
     # The processes really saw different rows.
     first, second = (load_file(tmp_path / f"rank{rank}.safetensors")["image_text"] for rank in range(WORLD))
     assert abs(first - second) > 1e-3
+
+
+def test_segments_count_as_the_mean_of_their_exponentials() -> None:
+    segments, texts = unit(3, 4, 5).detach(), unit(7, 5).detach()
+    found = likeness(segments, texts, 20.0)
+    for i in range(3):
+        for m in range(7):
+            mean = sum(math.exp(20.0 * float(segments[i, g] @ texts[m])) for g in range(4)) / 4
+            assert found[i, m].item() == pytest.approx(math.log(mean), abs=1e-10)
+
+
+def test_one_segment_is_a_whole_image() -> None:
+    images, prompts = unit(6, 5), unit(6, 3, 5)
+    torch.testing.assert_close(multi_label_loss(images[:, None], prompts, 10.0), multi_label_loss(images, prompts, 10.0))
+
+
+def test_a_noun_needs_only_one_segment() -> None:
+    """What one segment shows outweighs three that show nothing of it; the whole image would be a quarter as like."""
+    noun = torch.eye(5, dtype=torch.float64)[:1]
+    segments = torch.eye(5, dtype=torch.float64)[None, :4]                # one of the four is the noun
+    assert likeness(segments, noun, 100.0).item() == pytest.approx(100 - math.log(4), abs=1e-6)

@@ -336,3 +336,8 @@ def test_precision() -> None:
     cpu = torch.device("cpu")
     assert uses_bf16("bf16", cpu) and not uses_bf16("fp32", cpu)
     assert uses_bf16("auto", cpu) in (True, False)
+
+
+def test_segments_do_not_go_through_a_batch_norm_in_training(run, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="segment_weight .*BatchNorm.*head='linear'"):
+        run(tmp_path, replace(SHORT, segment_weight=1.0))

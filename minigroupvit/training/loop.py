@@ -116,12 +116,15 @@ def train(model: GroupViT, data: CaptionedImages, config: TrainConfig, recorder:
     batch. Ctrl-C ends the run after the step, saved.
     Raises TrainingStopped when the loss is not finite.
     """
+    if config.segment_weight and model.config.head == "mlp":
+        raise ValueError("segment_weight sends segments through the head in training, whose BatchNorm would count them "
+                         "beside the images; take head='linear', or segment_weight=0 as in the paper")
     device = model.device
     model = synchronize_batch_norm(model)
     optimizer = make_optimizer(model, config.lr, config.weight_decay)
     first = model.config.image  # as it was before any sharpening
     start = recorder.resume(model, optimizer)
-    sharpen(model, start, first, config)
+    sharpen(model, start, first, config)  # a finished run makes no step that would do it
     bf16 = uses_bf16(config.precision, device)
     data.tag(progress=recorder.progress) if config.num_prompts else None
     if config.compile:

@@ -163,7 +163,7 @@ def demo_figure(images, segmentation: Segmentation, masks, class_names: Sequence
     rows, columns = len(pictures), len(titles)
     gap, line = 0.08, 0.27 if captions is not None else 0.08           # inches
     width = columns * side + (columns + 1) * gap
-    foot = wrap(note or "", int(12.5 * width))
+    foot = [text for part in (note or "").splitlines() for text in wrap(part, int(12.5 * width))]
     top, bottom = 0.48, 0.06 + 0.15 * (len(foot) + 1) * bool(foot)
     height = top + rows * (side + line) + bottom
     fig = Figure(figsize=(width, height), facecolor="white")
