@@ -60,11 +60,11 @@ def test_help_has_examples(command, capsys):
 
 def test_the_examples_can_be_parsed():
     commands = [line.strip().partition("   ")[0]
-                for text in cli.EXAMPLES.values() for line in text.replace("\\\n", "").splitlines()
+                for command in cli.COMMANDS.values() for line in command.EXAMPLES.replace("\\\n", "").splitlines()
                 if line.strip().startswith("python -m minigroupvit")]
     assert len(commands) > 10
     for command in commands:
-        cli._parser().parse_args(shlex.split(command)[3:])
+        cli.make_parser().parse_args(shlex.split(command)[3:])
 
 
 def test_help_is_quick():
@@ -186,7 +186,7 @@ def test_unknown_words_are_told_in_one_line(weights, picture, tmp_path, capsys):
 
 
 def test_background_is_a_share_of_its_own(capsys):
-    cli._print_shares(torch.tensor([[-1, -1, 1], [1, 1, 1]]), ["sun", "heart"])
+    cli.segment._print_shares(torch.tensor([[-1, -1, 1], [1, 1, 1]]), ["sun", "heart"])
     assert shares_of(capsys.readouterr().out) == {"heart": 66.7, "(background)": 33.3, "sun": 0.0}
 
 
@@ -285,7 +285,7 @@ def test_train_takes_a_folder(tmp_path, monkeypatch):
 
 
 def changed(command: str):
-    return cli.change_recipe(RECIPES["scenes"], cli._parser().parse_args(shlex.split(f"train {command}")))
+    return cli.train.change_recipe(RECIPES["scenes"], cli.make_parser().parse_args(shlex.split(f"train {command}")))
 
 
 def test_a_recipe_without_options_is_itself():
@@ -317,4 +317,4 @@ def test_demo_gets_its_folder(monkeypatch, tmp_path):
 
 
 def test_a_device_by_name():
-    assert cli._device("cpu") == torch.device("cpu")
+    assert cli.common.pick_device("cpu") == torch.device("cpu")

@@ -1,0 +1,67 @@
+"""What the commands share: names, devices, files and the choices of the protocol."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def fail(message: str, code: int) -> int:
+    """One line on stderr; the exit code comes back."""
+    print(f"minigroupvit: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def split_names(text: str) -> list[str]:
+    """Words separated by commas."""
+    return [name.strip() for name in text.split(",")]
+
+
+def pick_device(name: str | None):
+    """The device of that name, a GPU if there is one, or the CPU; ValueError if it cannot be used."""
+    import torch
+
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"cannot use --device {name}: {str(error).splitlines()[0]}") from None
+    return torch.device(name)
+
+
+def make_parent(path: str) -> Path:
+    """The path, whose folder is made if need be."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    return Path(path)
+
+
+def protocol_choices(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The fields of the protocol that were given."""
+    given = {name: getattr(arguments, name, None)
+             for name in ("background_threshold", "short_side", "overlap", "top_classes")}
+    given = {name: value for name, value in given.items() if value is not None}
+    if given.get("top_classes") == "all":
+        given["top_classes"] = None
+    return given
+
+
+def count_or_all(text: str) -> int | str:
+    return text if text == "all" else int(text)
+
+
+def add_protocol(parser: argparse.ArgumentParser) -> None:
+    """Weights and the choices of the protocol, which `evaluate` and `segment` share."""
+    parser.add_argument("--weights", default="scenes", metavar="NAME",
+                        help="shipped weights by name, or a .safetensors file; default: %(default)s")
+    parser.add_argument("--top-classes", type=count_or_all, metavar="N",
+                        help="words kept per picture, or all; default: as stored with the weights")
+    parser.add_argument("--overlap", type=int, metavar="N",
+                        help="patches per patch side: finer masks, slower; default: as with the weights")
+    parser.add_argument("--background-threshold", type=float, metavar="P",
+                        help="a probability: what scores less is background; without it there is none")
+    parser.add_argument("--short-side", type=int, metavar="PIXELS",
+                        help="of the picture in the model; default: as in training")
+    parser.add_argument("--device", help="cpu, cuda, mps; default: a GPU if there is one")
