@@ -159,6 +159,42 @@ def _paint(canvas: np.ndarray, patch: np.ndarray, y: int, x: int, rgb: tuple[flo
     covered += (colour[(slice(None), *own)] - covered) * alpha[own]
 
 
+def _draw_ground(backgrounds: list[str], config: SceneConfig, dice: Dice) -> tuple[np.ndarray, np.ndarray]:
+    """One texture, or two with a line between them: canvas (3, H, W) and mask (H, W)."""
+    S = config.image_size
+    canvas = cut_texture(backgrounds[0], S, dice)                   # (3, H, W)
+    ground = np.zeros((S, S), dtype=np.int64)
+    if len(backgrounds) == 2:
+        below = split_line(S, dice)
+        canvas = canvas * (1 - below) + cut_texture(backgrounds[1], S, dice) * below
+        ground = (below >= 0.5).astype(np.int64)
+    indices = np.array([config.class_names.index(b) for b in backgrounds], dtype=np.uint8)
+    return canvas * light_gradient(S, dice), indices[ground]
+
+
+def _mean_colour(pixels: np.ndarray) -> tuple[int, int, int]:
+    """Mean of pixels (3, h, w), in whole numbers, whose sum does not depend on the order of adding."""
+    sample = pixels[:, ::3, ::3].astype(np.int64)
+    return tuple(int(c) // (sample.size // 3) for c in sample.sum((1, 2)))
+
+
+def _add_grain(canvas: np.ndarray, config: SceneConfig, dice: Dice) -> np.ndarray:
+    """The finished picture, (H, W, 3) uint8."""
+    S = config.image_size
+    grain = grain_tile(S)
+    free = grain.shape[1] - S
+    y, x = dice.below(free + 1), dice.below(free + 1)
+    canvas = canvas + config.noise * grain[y:y + S, x:x + S]
+    image = np.minimum(np.maximum(canvas + 0.5, 0.0), 255.0).astype(np.uint8)
+    return np.ascontiguousarray(image.transpose(1, 2, 0))
+
+
+def _instance(name: str, colour: str, visible: np.ndarray) -> Instance:
+    rows, columns = np.flatnonzero(visible.any(1)), np.flatnonzero(visible.any(0))
+    box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+    return Instance(name, colour, visible, box)
+
+
 def make_scene(index: int, split: str = "train", config: SceneConfig = SceneConfig(), seed: int = 0) -> Scene:
     """The scene of a number, bit for bit the same everywhere.
 
@@ -182,16 +218,7 @@ def make_scene(index: int, split: str = "train", config: SceneConfig = SceneConf
 
     backgrounds = _draw_backgrounds(split, config, dice)
     names = _draw_objects(split, backgrounds, config, dice)
-    canvas = cut_texture(backgrounds[0], S, dice)                   # (3, H, W)
-    ground = np.zeros((S, S), dtype=np.int64)
-    if len(backgrounds) == 2:
-        below = split_line(S, dice)
-        canvas = canvas * (1 - below) + cut_texture(backgrounds[1], S, dice) * below
-        ground = (below >= 0.5).astype(np.int64)
-    canvas = canvas * light_gradient(S, dice)
-    indices = np.array([config.class_names.index(b) for b in backgrounds], dtype=np.uint8)
-    mask = indices[ground]                                          # (H, W)
-
+    canvas, mask = _draw_ground(backgrounds, config, dice)
     # The light comes from above, more or less. Rounded: sines differ in their last digit.
     angle = dice.between(-0.9, 0.9)
     light = (round(math.sin(angle), 6), round(-math.cos(angle), 6))
@@ -202,10 +229,7 @@ def make_scene(index: int, split: str = "train", config: SceneConfig = SceneConf
         patch, y, x = _place(name, instance_map, areas, config, dice)
         h, w = patch.shape[1:]
         rows, columns = slice(max(y, 0), y + h), slice(max(x, 0), x + w)
-        # In whole numbers, whose sum does not depend on the order in which a processor adds.
-        sample = canvas[:, rows, columns][:, ::3, ::3].astype(np.int64)
-        behind = tuple(int(c) // (sample.size // 3) for c in sample.sum((1, 2)))
-        colour, rgb = _draw_colour(split, name, behind, config, dice)
+        colour, rgb = _draw_colour(split, name, _mean_colour(canvas[:, rows, columns]), config, dice)
         _paint(canvas, patch, y, x, rgb, light)
         solid = (patch[0] >= 0.5)[max(-y, 0):, max(-x, 0):]
         window = instance_map[rows, columns]
@@ -215,19 +239,9 @@ def make_scene(index: int, split: str = "train", config: SceneConfig = SceneConf
         areas.append(int((patch[0] >= 0.5).sum()))
         colours.append(colour)
 
-    grain = grain_tile(S)
-    free = grain.shape[1] - S
-    y, x = dice.below(free + 1), dice.below(free + 1)
-    canvas = canvas + config.noise * grain[y:y + S, x:x + S]
-    image = np.minimum(np.maximum(canvas + 0.5, 0.0), 255.0).astype(np.uint8)
-    image = np.ascontiguousarray(image.transpose(1, 2, 0))          # (H, W, 3)
-
-    instances = []
-    for i, (name, colour) in enumerate(zip(names, colours)):
-        visible = instance_map == i + 1
-        rows, columns = np.flatnonzero(visible.any(1)), np.flatnonzero(visible.any(0))
-        box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-        instances.append(Instance(name, colour, visible, box))
+    image = _add_grain(canvas, config, dice)
+    instances = tuple(_instance(name, colour, instance_map == i + 1)
+                      for i, (name, colour) in enumerate(zip(names, colours)))
     # Words have a stream of their own: a knob of the captions does not change the picture.
     caption = write_caption(instances, backgrounds, config, Dice(*key, 1))
-    return Scene(image, caption, mask, tuple(instances))
+    return Scene(image, caption, mask, instances)
