@@ -15,8 +15,6 @@ a temperature of its own.
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -72,32 +70,35 @@ def image_text_loss(images: Tensor, texts: Tensor, scale: Tensor | float) -> Ten
     return (F.cross_entropy(image_to_text, own) + F.cross_entropy(text_to_image, own)) / 2
 
 
-def likeness(images: Tensor, texts: Tensor, scale: Tensor | float) -> Tensor:
+def likeness(images: Tensor, texts: Tensor, scale: Tensor | float, areas: Tensor | None = None) -> Tensor:
     """Logits of images and texts (M, C): scaled cosines (B, M) of whole images (B, C).
 
-    Of segments (B, G, C) the text counts as seen if a single one of them shows it: the mean over the
-    segments is taken of the exponentials, log 1/G Σ exp(s cos), which is close to the largest. So
-    each segment has to say its name by itself. (Not in the paper, which compares whole images.)
+    Of segments (B, G, C) with their areas (B, G), shares of the picture, the text counts as seen if
+    a part of the picture shows it: log Σ_g area_g exp(s cos_g), the mean over the picture of the
+    exponentials, which is close to the largest. So each segment has to say its name by itself, and
+    a name gains by covering all of its thing. (Not in the paper, which compares whole images.)
     """
-    if images.ndim == 2:
+    if areas is None:
         return scale * cosines(images, texts)
     B, G, C = images.shape
     logits = scale * cosines(images.reshape(B * G, C), texts).view(B, G, -1)   # (B, G, M)
-    return logits.logsumexp(dim=1) - math.log(G)
+    # A segment without area would be log 0; 1e-6 is far below one patch.
+    return (logits + areas.clamp_min(1e-6).log()[:, :, None]).logsumexp(dim=1)
 
 
-def multi_label_loss(images: Tensor, prompts: Tensor, scale: Tensor | float) -> Tensor:
+def multi_label_loss(images: Tensor, prompts: Tensor, scale: Tensor | float, areas: Tensor | None = None) -> Tensor:
     """Contrastive loss of images (B, C) and their K prompted nouns (B, K, C), unit vectors.
 
     An image shares its target among its K prompts out of all A · K; each prompt looks for its
-    one image. Mean of the two directions, Eq. 7 as released. Segments (B, G, C) in place of
-    images: see `likeness`.
+    one image. Mean of the two directions, Eq. 7 as released. Segments (B, G, C) with areas (B, G)
+    in place of images: see `likeness`.
     """
     B, K, C = prompts.shape
     own = torch.arange(B, device=images.device) + rank_and_size()[0] * B
-    log_p = F.log_softmax(likeness(images, gather(prompts).reshape(-1, C), scale), dim=-1)   # (B, A·K)
+    log_p = F.log_softmax(likeness(images, gather(prompts).reshape(-1, C), scale, areas), dim=-1)   # (B, A·K)
     positions = own[:, None] * K + torch.arange(K, device=images.device)   # (B, K)
     image_to_text = -log_p.gather(1, positions).mean()                # targets of 1 / K
+    all_areas = None if areas is None else gather(areas)
     text_to_image = F.cross_entropy(
-        likeness(gather(images), prompts.reshape(-1, C), scale).T, own.repeat_interleave(K))   # (B·K, A)
+        likeness(gather(images), prompts.reshape(-1, C), scale, all_areas).T, own.repeat_interleave(K))   # (B·K, A)
     return (image_to_text + text_to_image) / 2

@@ -39,7 +39,7 @@ NUM_TEST = 1000
 def choose_protocol(model: GroupViT, protocol: Protocol) -> tuple[Protocol, dict[str, float]]:
     """The number of classes kept with the highest mIoU on validation scenes, and the mIoU of each."""
     scenes = scene_tensors("validation", NUM_VALIDATION)
-    tried = {top: evaluate_on_scenes(model, *scenes, replace(protocol, overlap=1, top_classes=top))
+    tried = {top: evaluate_on_scenes(model, *scenes, replace(protocol, top_classes=top))
              for top in TOP_CLASSES}
     best = max(tried, key=lambda top: tried[top]["miou"])
     return replace(protocol, top_classes=best), {str(top): figures["miou"] for top, figures in tried.items()}

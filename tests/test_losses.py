@@ -117,7 +117,7 @@ def test_one_process_gathers_nothing() -> None:
 
 # Several processes
 
-B, K, D, C, WORLD = 6, 3, 5, 4, 2
+B, K, G, D, C, WORLD = 6, 3, 4, 5, 4, 2
 
 
 def features() -> dict[str, Tensor]:
@@ -128,18 +128,20 @@ def features() -> dict[str, Tensor]:
         return torch.randn(*shape, dtype=torch.float64, generator=generator)
 
     return {"images": draw(B, D), "texts": draw(B, D), "prompts": draw(B, K, D),
+            "segments": draw(B, G, D), "areas": draw(B, G).softmax(dim=-1),
             "image_head": draw(D, C), "text_head": draw(D, C), "log_scale": torch.tensor(1.5).double()}
 
 
 def losses_and_gradients(rows: slice) -> dict[str, Tensor]:
-    """Both losses on some rows of the batch, and the gradients of the parameters."""
+    """The losses on some rows of the batch, and the gradients of the parameters."""
     given = features()
     parameters = {name: given[name].requires_grad_() for name in ("image_head", "text_head", "log_scale")}
-    images = F.normalize(given["images"][rows] @ given["image_head"], dim=-1)
+    images, segments = (F.normalize(given[n][rows] @ given["image_head"], dim=-1) for n in ("images", "segments"))
     texts, prompts = (F.normalize(given[n][rows] @ given["text_head"], dim=-1) for n in ("texts", "prompts"))
     found = {}
     for name, loss in (("image_text", image_text_loss(images, texts, given["log_scale"].exp())),
-                       ("multi_label", multi_label_loss(images, prompts, given["log_scale"].exp()))):
+                       ("multi_label", multi_label_loss(images, prompts, given["log_scale"].exp())),
+                       ("segments", multi_label_loss(segments, prompts, given["log_scale"].exp(), given["areas"][rows]))):
         gradients = torch.autograd.grad(loss, list(parameters.values()), retain_graph=True, allow_unused=True)
         found[name] = loss.detach()
         found |= {f"{name}.{n}": g for n, g in zip(parameters, gradients)}
@@ -175,22 +177,45 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
     assert abs(first - second) > 1e-3
 
 
-def test_segments_count_as_the_mean_of_their_exponentials() -> None:
-    segments, texts = unit(3, 4, 5).detach(), unit(7, 5).detach()
-    found = likeness(segments, texts, 20.0)
+def random_areas(B: int, G: int) -> Tensor:
+    return torch.rand(B, G, dtype=torch.float64).softmax(dim=1)
+
+
+def test_segments_count_as_the_mean_of_their_exponentials_over_the_picture() -> None:
+    segments, texts, areas = unit(3, 4, 5).detach(), unit(7, 5).detach(), random_areas(3, 4)
+    found = likeness(segments, texts, 20.0, areas)
     for i in range(3):
         for m in range(7):
-            mean = sum(math.exp(20.0 * float(segments[i, g] @ texts[m])) for g in range(4)) / 4
+            mean = sum(float(areas[i, g]) * math.exp(20.0 * float(segments[i, g] @ texts[m])) for g in range(4))
             assert found[i, m].item() == pytest.approx(math.log(mean), abs=1e-10)
 
 
 def test_one_segment_is_a_whole_image() -> None:
-    images, prompts = unit(6, 5), unit(6, 3, 5)
-    torch.testing.assert_close(multi_label_loss(images[:, None], prompts, 10.0), multi_label_loss(images, prompts, 10.0))
+    images, prompts, whole = unit(6, 5), unit(6, 3, 5), torch.ones(6, 1, dtype=torch.float64)
+    torch.testing.assert_close(
+        multi_label_loss(images[:, None], prompts, 10.0, whole), multi_label_loss(images, prompts, 10.0))
 
 
-def test_a_noun_needs_only_one_segment() -> None:
-    """What one segment shows outweighs three that show nothing of it; the whole image would be a quarter as like."""
+def test_a_noun_needs_only_one_segment_and_gains_by_its_area() -> None:
+    """What one segment shows outweighs three that show nothing of it; twice the area is log 2 more."""
     noun = torch.eye(5, dtype=torch.float64)[:1]
-    segments = torch.eye(5, dtype=torch.float64)[None, :4]                # one of the four is the noun
-    assert likeness(segments, noun, 100.0).item() == pytest.approx(100 - math.log(4), abs=1e-6)
+    segments = torch.eye(5, dtype=torch.float64)[None, :4]                # the first of the four is the noun
+    for area in (0.2, 0.4):
+        areas = torch.tensor([[area, *[(1 - area) / 3] * 3]], dtype=torch.float64)
+        assert likeness(segments, noun, 100.0, areas).item() == pytest.approx(100 + math.log(area), abs=1e-6)
+
+
+def test_a_segment_without_area_does_no_harm() -> None:
+    segments, prompts = unit(6, 2, 5), unit(6, 3, 5)
+    areas = torch.tensor([[1.0, 0.0]], dtype=torch.float64).repeat(6, 1).requires_grad_()
+    loss = multi_label_loss(segments, prompts, 10.0, areas)
+    loss.backward()
+    assert torch.isfinite(loss) and torch.isfinite(areas.grad).all()
+
+
+def test_an_area_gets_a_gradient_that_lets_a_name_grow() -> None:
+    noun = torch.eye(5, dtype=torch.float64)[:1]
+    segments = torch.eye(5, dtype=torch.float64)[None, :2]
+    areas = torch.full((1, 2), 0.5, dtype=torch.float64, requires_grad=True)
+    likeness(segments, noun, 10.0, areas).sum().backward()
+    assert areas.grad[0, 0] > 100 * areas.grad[0, 1] > 0

@@ -19,6 +19,7 @@ from ..data.captioned import Batch, CaptionedImages, pack_texts
 from ..losses import image_text_loss, multi_label_loss, rank_and_size
 from ..model import GroupViT
 from ..prompts import SIMPLE_TEMPLATES
+from ..segmentation import group_maps
 from .distributed import any_process, average_gradients, share, synchronize_batch_norm
 from .optimizer import assignment_temperature, learning_rate, make_optimizer
 from .record import Recorder
@@ -89,7 +90,8 @@ def training_loss(model: GroupViT, batch: Batch, config: TrainConfig) -> dict[st
         losses["loss"] = losses["loss"] + config.multi_label_weight * losses["multi_label"]
     if K and config.segment_weight:
         segments = model.embed_segments(output)                               # (B, G, C)
-        losses["segments"] = multi_label_loss(segments, prompts, model.scale())
+        areas = group_maps(output)[-1].mean((2, 3))                           # (B, G), sum 1
+        losses["segments"] = multi_label_loss(segments, prompts, model.scale(), areas)
         losses["loss"] = losses["loss"] + config.segment_weight * losses["segments"]
     return losses
 
