@@ -101,12 +101,14 @@ class GroupViT(nn.Module):
             features = features[spread]                                   # (M', D)
         return unit(self.text_head(features))
 
-    def embed_segments(self, output: ImageOutput) -> Tensor:
-        """The final segments (B, G, D) as unit vectors (B, G, C).
+    def embed_segments(self, output: ImageOutput, stage: int | None = None) -> Tensor:
+        """The final segments as unit vectors (B, G, C), or those that left the grouping of one stage.
 
         For evaluation: in training it would update the BatchNorm of the head a second time.
         """
-        return unit(self.image_head(output.segment_tokens))
+        if stage is None:
+            return unit(self.image_head(output.segment_tokens))
+        return unit(self.image_head(self.image_encoder.norm(output.stages[stage].tokens)))
 
     def forward(self, images: Tensor, ids: Tensor | list[Tensor], spread: Tensor | None = None) -> GroupViTOutput:
         image_embeddings, output = self.encode_image(images)

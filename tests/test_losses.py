@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from minigroupvit.losses import gather, image_text_loss, likeness, multi_label_loss
+from minigroupvit.losses import assignment_information, gather, image_text_loss, likeness, multi_label_loss
 
 # B pictures  K prompts per picture  C channels
 
@@ -141,10 +141,11 @@ def losses_and_gradients(rows: slice) -> dict[str, Tensor]:
     found = {}
     for name, loss in (("image_text", image_text_loss(images, texts, given["log_scale"].exp())),
                        ("multi_label", multi_label_loss(images, prompts, given["log_scale"].exp())),
-                       ("segments", multi_label_loss(segments, prompts, given["log_scale"].exp(), given["areas"][rows]))):
+                       ("segments", multi_label_loss(segments, prompts, given["log_scale"].exp(), given["areas"][rows])),
+                       ("information", assignment_information((given["log_scale"] * segments).softmax(dim=1)))):
         gradients = torch.autograd.grad(loss, list(parameters.values()), retain_graph=True, allow_unused=True)
         found[name] = loss.detach()
-        found |= {f"{name}.{n}": g for n, g in zip(parameters, gradients)}
+        found |= {f"{name}.{n}": g for n, g in zip(parameters, gradients) if g is not None}
     return found
 
 
@@ -219,3 +220,38 @@ def test_an_area_gets_a_gradient_that_lets_a_name_grow() -> None:
     areas = torch.full((1, 2), 0.5, dtype=torch.float64, requires_grad=True)
     likeness(segments, noun, 10.0, areas).sum().backward()
     assert areas.grad[0, 0] > 100 * areas.grad[0, 1] > 0
+
+
+def slow_segments(segments: Tensor, areas: Tensor, prompts: Tensor, scale: Tensor) -> Tensor:
+    """The multi-label loss of segments, one number at a time."""
+    B, K = prompts.shape[:2]
+    G = segments.shape[1]
+
+    def seen(i: int, prompt: Tensor) -> Tensor:  # exp of the likeness of picture i
+        return sum(areas[i, g] * torch.exp(scale * (segments[i, g] * prompt).sum()) for g in range(G))
+
+    total = 0
+    for i in range(B):
+        for k in range(K):
+            own = seen(i, prompts[i, k])
+            total = total - torch.log(own / sum(seen(i, prompts[j, m]) for j in range(B) for m in range(K)))
+            total = total - torch.log(own / sum(seen(j, prompts[i, k]) for j in range(B)))
+    return total / (B * K) / 2
+
+
+def test_multi_label_loss_of_segments() -> None:
+    areas = random_areas(4, 3).requires_grad_()
+    assert_same_value_and_gradients(
+        lambda segments, areas, prompts, s: multi_label_loss(segments, prompts, s, areas),
+        slow_segments, unit(4, 3, 5), areas, unit(4, 2, 5), scale())
+
+
+def test_information_of_an_assignment_by_hand() -> None:
+    """Two groups: all decided and shared evenly is log 2; undecided, or all in one group, is 0."""
+    even = torch.eye(2, dtype=torch.float64)[None]                        # (1, G, N): token n to group n
+    one = torch.tensor([[[1.0, 1.0], [0.0, 0.0]]], dtype=torch.float64)
+    assert assignment_information(even).item() == pytest.approx(math.log(2))
+    assert assignment_information(torch.full_like(even, 0.5)).item() == pytest.approx(0, abs=1e-12)
+    assert assignment_information(one).item() == pytest.approx(0, abs=1e-6)
+    # Which pictures use which groups does not matter, as long as all together use them all.
+    assert assignment_information(torch.cat([one, one.flip(1)])).item() == pytest.approx(math.log(2), abs=1e-6)

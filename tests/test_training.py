@@ -17,13 +17,16 @@ import torch
 from safetensors.torch import load_file
 
 from minigroupvit.checkpoint import load_checkpoint, read_checkpoint
-from minigroupvit.data.captioned import Batch, CaptionedImages
+from minigroupvit.data.captioned import Batch, CaptionedImages, pack_texts
+from minigroupvit.losses import assignment_information, multi_label_loss
 from minigroupvit.model import GroupViT
 from minigroupvit.prompts import SIMPLE_TEMPLATES
+from minigroupvit.segmentation import group_maps
 from minigroupvit.training import loop
 from minigroupvit.training.loop import TrainConfig, TrainingStopped, stop_on_interrupt, train, training_loss, uses_bf16
 from minigroupvit.training.optimizer import decays, learning_rate, make_optimizer
 from minigroupvit.training.record import Recorder
+from minigroupvit.training.run import grow
 
 # Twelve steps that touch everything that could differ after a break: noise, drop-path, BatchNorm,
 # validations every 3 steps, snapshots every 2, checkpoints every 4.
@@ -138,6 +141,39 @@ def test_the_loss_is_the_weighted_sum(make_model, captioned: CaptionedImages) ->
     config = TrainConfig(num_prompts=2, image_text_weight=0.5, multi_label_weight=3.0)
     losses = training_loss(make_model(), captioned.batch(0, 16, 0, 2, SIMPLE_TEMPLATES), config)
     torch.testing.assert_close(losses["loss"], 0.5 * losses["image_text"] + 3 * losses["multi_label"])
+
+
+def test_segments_of_every_stage_count(make_model, captioned: CaptionedImages) -> None:
+    """Two stages: the nouns look for the segments of both, and information is that of the second."""
+    config = TrainConfig(num_prompts=2, segment_weight=2.0, information_weight=0.3)
+    batch = captioned.batch(0, 16, 0, 2, SIMPLE_TEMPLATES)
+    model = make_model(depths=(1, 1), num_group_tokens=(6, 3), num_output_groups=(6, 3), drop_path=0.0).eval()
+    losses = training_loss(model, batch, config)
+    torch.testing.assert_close(losses["loss"], losses["image_text"] + losses["multi_label"]
+                               + 2 * losses["segments"] - 0.3 * losses["information"])
+    losses["segments"].backward()
+    assert all(stage.grouping.assign.q_proj.weight.grad.abs().max() > 0 for stage in model.image_encoder.stages)
+
+    ids, spread = pack_texts(model.tokenizer, batch)
+    prompts = model.encode_text(ids, spread)[16:].unflatten(0, (16, 2))
+    _, output = model.encode_image(batch.images)
+    first, second = group_maps(output)
+    expected = multi_label_loss(model.embed_segments(output, 0), prompts, model.scale(), first.mean((2, 3)))
+    expected += multi_label_loss(model.embed_segments(output), prompts, model.scale(), second.mean((2, 3)))
+    torch.testing.assert_close(losses["segments"], expected)
+    torch.testing.assert_close(losses["information"], assignment_information(output.groupings[1].soft))
+
+
+def test_a_model_grows_from_a_smaller_one(make_model) -> None:
+    small = make_model(depths=(1,), num_group_tokens=(4,), num_output_groups=(4,))
+    large = make_model(depths=(1, 1), num_group_tokens=(4, 2), num_output_groups=(4, 2))
+    for parameter in small.parameters():
+        torch.nn.init.normal_(parameter)
+    grow(large, small)
+    grown = large.state_dict()
+    assert all(torch.equal(grown[name], value) for name, value in small.state_dict().items())
+    with pytest.raises(ValueError, match="no place for image_encoder.stages.1.*same widths"):
+        grow(small, large)
 
 
 def test_what_a_run_writes_down(run, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..config import ImageConfig
 from ..data.captioned import Batch, CaptionedImages, pack_texts
-from ..losses import image_text_loss, multi_label_loss, rank_and_size
+from ..losses import assignment_information, image_text_loss, multi_label_loss, rank_and_size
 from ..model import GroupViT
 from ..prompts import SIMPLE_TEMPLATES
 from ..segmentation import group_maps
@@ -39,7 +39,8 @@ class TrainConfig:
     num_prompts: int = 3              # K prompted nouns an image; 0: no multi-label loss
     image_text_weight: float = 1.0
     multi_label_weight: float = 1.0
-    segment_weight: float = 0.0       # of nouns with single segments (losses.likeness); 0 in the paper
+    segment_weight: float = 0.0       # of nouns with the segments of each stage (losses.likeness); 0 in the paper
+    information_weight: float = 0.0   # of what the groups of later stages tell about segments; 0 in the paper
     templates: tuple[str, ...] = SIMPLE_TEMPLATES
     final_temperature: float | None = None   # of the assignment at hard_from; None: as the model's, always
     hard_from: float = 1.0            # share of the steps after which soft assignment turns hard
@@ -77,7 +78,7 @@ def uses_bf16(precision: str, device: torch.device) -> bool:
 
 
 def training_loss(model: GroupViT, batch: Batch, config: TrainConfig) -> dict[str, Tensor]:
-    """Both losses of a batch, and their weighted sum `loss`."""
+    """The losses of a batch, and their weighted sum `loss`."""
     B, K = len(batch.captions), config.num_prompts
     ids, spread = pack_texts(model.tokenizer, batch)
     images, output = model.encode_image(batch.images.to(model.device))        # (B, C)
@@ -89,10 +90,15 @@ def training_loss(model: GroupViT, batch: Batch, config: TrainConfig) -> dict[st
         losses["multi_label"] = multi_label_loss(images, prompts, model.scale(multi_label=True))
         losses["loss"] = losses["loss"] + config.multi_label_weight * losses["multi_label"]
     if K and config.segment_weight:
-        segments = model.embed_segments(output)                               # (B, G, C)
-        areas = group_maps(output)[-1].mean((2, 3))                           # (B, G), sum 1
-        losses["segments"] = multi_label_loss(segments, prompts, model.scale(), areas)
+        maps = group_maps(output)                                             # per stage (B, G, h, w)
+        areas = [m.mean((2, 3)) for m in maps]                                # per stage (B, G), sum 1
+        segments = [model.embed_segments(output, stage) for stage in range(len(maps) - 1)]
+        segments.append(model.embed_segments(output))                         # per stage (B, G, C)
+        losses["segments"] = sum(multi_label_loss(s, prompts, model.scale(), a) for s, a in zip(segments, areas))
         losses["loss"] = losses["loss"] + config.segment_weight * losses["segments"]
+    if config.information_weight and len(output.groupings) > 1:
+        losses["information"] = sum(assignment_information(grouping.soft) for grouping in output.groupings[1:])
+        losses["loss"] = losses["loss"] - config.information_weight * losses["information"]
     return losses
 
 

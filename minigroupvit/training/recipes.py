@@ -1,6 +1,6 @@
 """Recipes: a model and how it is trained, by name. `python -m minigroupvit train --recipe NAME`.
 
-The four of the scenes are the shipped weights; `scripts/make_weights.py` makes them again, and
+Those of the scenes are the shipped weights; `scripts/make_weights.py` makes them again, and
 `data/weights/NAME.json` holds their measured figures.
 """
 
@@ -22,6 +22,7 @@ class Recipe:
     training: TrainConfig = TrainConfig()
     protocol: Protocol = field(default_factory=Protocol)   # how its masks are made
     num_scenes: int = 40_000                               # of the split train
+    grown_from: str | None = None                          # weights that it starts from, where they fit: see `load`
 
 
 def _scenes(**image: object) -> GroupViTConfig:
@@ -43,9 +44,10 @@ RECIPES: dict[str, Recipe] = {
         "the same with the paper's residual: names part from places",
         _scenes(residual="projected"), _SHARPENED, _DENSE),
     "scenes_2stage": Recipe(
-        "two stages, 16 groups and then 8, soft at first and hard in the end",
-        _scenes(depths=(0, 0), num_group_tokens=(16, 8), num_output_groups=(16, 8), gumbel_noise=0.1),
-        replace(_SHARPENED, hard_from=0.7), _DENSE),
+        "two stages, 16 groups and then 8, hard in the end; grown from the one stage of `scenes`",
+        _scenes(depths=(0, 0), num_group_tokens=(16, 8), num_output_groups=(16, 8), gumbel_noise=0.1, temperature=0.1),
+        replace(_SHARPENED, steps=600, lr=5e-4, warmup=50, final_temperature=0.05, hard_from=0.3,
+                information_weight=0.5), _DENSE, grown_from="scenes"),
     "scenes_clip_vit": Recipe(
         "the same Transformer without groups, image-text loss alone",
         _scenes(num_group_tokens=(0,), num_output_groups=(0,)), TrainConfig(num_prompts=0, snapshot_every=0),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..checkpoint import load_checkpoint
+from ..checkpoint import load, load_checkpoint
 from ..data.captioned import CaptionedImages
 from ..data.scene_config import SceneConfig
 from ..data.scene_sets import scene_arrays
@@ -50,8 +50,25 @@ def build_model(recipe: Recipe, data: CaptionedImages) -> GroupViT:
         config = replace(config, text=replace(config.text, vocab_size=tokenizer.vocab_size))
     torch.manual_seed(recipe.training.seed)
     model = GroupViT(config, tokenizer)
+    if recipe.grown_from:
+        grow(model, load(recipe.grown_from))
     model.protocol = replace(recipe.protocol, templates=recipe.training.templates)
     return model
+
+
+def grow(model: GroupViT, smaller: GroupViT) -> None:
+    """Copies the weights of a model that has the same words and fewer stages; the new stages keep their own.
+
+    Raises ValueError, naming them, if weights of the smaller model have no place of their size.
+    """
+    own = model.state_dict()
+    homeless = [name for name, value in smaller.state_dict().items()
+                if name not in own or own[name].shape != value.shape]
+    if homeless or model.tokenizer.state() != smaller.tokenizer.state():
+        raise ValueError("cannot grow from these weights: " + (
+            f"no place for {', '.join(homeless[:5])}" if homeless else "they were trained with another vocabulary")
+            + "; take a model with the same widths, heads and captions")
+    model.load_state_dict(own | smaller.state_dict())
 
 
 def evaluate_on_scenes(model: GroupViT, images: torch.Tensor, masks: torch.Tensor,
