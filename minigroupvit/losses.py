@@ -107,14 +107,13 @@ def multi_label_loss(images: Tensor, prompts: Tensor, scale: Tensor | float, are
 def assignment_information(soft: Tensor) -> Tensor:
     """What a token's group tells about it, in nats: soft assignment (B, G, N) -> a number from 0 to log G.
 
-    H(mean over all tokens) - mean of H(token): largest if every token has made up its mind and all
-    groups are in use (Krause et al. 2010, "Discriminative clustering by regularized information
-    maximization"). Not in the paper. As a loss, less of its negative, it keeps a second stage from
-    merging everything into one group.
+    Of each image H(mean over its tokens) - mean of H(token), and the mean of that: largest if every
+    token has made up its mind and all groups are in use in every image (Krause et al. 2010,
+    "Discriminative clustering by regularized information maximization"). Not in the paper. Its
+    negative as a loss keeps a second stage from merging everything into one group.
     """
-    def entropy(shares: Tensor, dim: int) -> Tensor:
-        return -(shares * shares.clamp_min(1e-8).log()).sum(dim)
+    def entropy(shares: Tensor) -> Tensor:
+        return -(shares * shares.clamp_min(1e-8).log()).sum(dim=1)
 
     soft = soft.float() if soft.dtype in (torch.bfloat16, torch.float16) else soft
-    use = gather(soft.mean(dim=(0, 2))[None]).mean(dim=0)                 # (G,) of all processes
-    return entropy(use, 0) - gather(entropy(soft, 1).mean()[None]).mean()
+    return entropy(soft.mean(dim=2)).mean() - entropy(soft).mean()

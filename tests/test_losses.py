@@ -253,5 +253,6 @@ def test_information_of_an_assignment_by_hand() -> None:
     assert assignment_information(even).item() == pytest.approx(math.log(2))
     assert assignment_information(torch.full_like(even, 0.5)).item() == pytest.approx(0, abs=1e-12)
     assert assignment_information(one).item() == pytest.approx(0, abs=1e-6)
-    # Which pictures use which groups does not matter, as long as all together use them all.
-    assert assignment_information(torch.cat([one, one.flip(1)])).item() == pytest.approx(math.log(2), abs=1e-6)
+    # What other pictures use does not matter.
+    assert assignment_information(torch.cat([one, one.flip(1)])).item() == pytest.approx(0, abs=1e-6)
+    assert assignment_information(torch.cat([one, even])).item() == pytest.approx(math.log(2) / 2, abs=1e-6)
