@@ -19,7 +19,8 @@ __version__ = "0.1.0"
 # Where each name is defined. Imported when it is first asked for: `--help` need not wait for torch.
 _HOME = {
     "GroupViT": "model", "GroupViTConfig": "config", "PRESETS": "config", "PROTOCOLS": "segmentation",
-    "Protocol": "segmentation", "Segmentation": "segmentation", "load": "checkpoint", "load_image": "images",
+    "Protocol": "segmentation", "Segmentation": "segmentation", "export_released": "released",
+    "export_transformers": "released", "load": "checkpoint", "load_image": "images", "load_released": "released",
     "preset": "config", "save_checkpoint": "checkpoint", "segment": "segmentation", "shipped_weights": "checkpoint",
 }
 __all__ = sorted(_HOME)

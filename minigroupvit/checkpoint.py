@@ -8,8 +8,6 @@ beside its place and then moved there, so it is there whole or not at all.
 from __future__ import annotations
 
 import json
-import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +17,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .config import GroupViTConfig
+from .formats import describe, load_tensors, protocol_from_dict, write_atomically
+from .hub import WEIGHTS, download, is_hub_id
 from .model import GroupViT
-from .segmentation import Protocol
+from .released import load_released
 from .tokenizer import tokenizer_from_state
 
 _PACKAGE = Path(__file__).resolve().parent
-
-
-def write_atomically(path: Path, write) -> None:
-    """Calls write(temporary path), then moves the file to its place in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(temporary)
-        mask = os.umask(0)  # the only way to read it; safetensors lets nobody else read its files
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def save_checkpoint(path: str | Path, model: GroupViT, about: dict[str, Any] | None = None,
@@ -47,12 +33,6 @@ def save_checkpoint(path: str | Path, model: GroupViT, about: dict[str, Any] | N
     `extra` tensors (an optimizer's state) travel under their own names. `dtype` stores floating
     weights in half precision.
     """
-    header = {
-        "config": model.config.to_dict(),
-        "tokenizer": model.tokenizer.state(),
-        "protocol": asdict(model.protocol) if model.protocol else None,
-        "about": about or {},
-    }
     tensors = {}
     for name, value in model.state_dict().items():
         value = value.detach().cpu()
@@ -61,7 +41,7 @@ def save_checkpoint(path: str | Path, model: GroupViT, about: dict[str, Any] | N
         tensors[f"extra.{name}"] = value.detach().cpu()
     tensors = {name: value.contiguous() for name, value in tensors.items()}
     write_atomically(Path(path), lambda file: save_file(
-        tensors, file, metadata={"minigroupvit": json.dumps(header)}))
+        tensors, file, metadata={"minigroupvit": json.dumps(describe(model, about))}))
 
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -83,26 +63,11 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> Gro
     """The model of a checkpoint, in evaluation mode and single precision."""
     header, tensors = read_checkpoint(path)
     model = GroupViT(GroupViTConfig.from_dict(header["config"]), tokenizer_from_state(header["tokenizer"]))
-    if header["protocol"]:
-        protocol = header["protocol"]
-        model.protocol = Protocol(**protocol | {"templates": tuple(protocol["templates"])})
+    model.protocol = protocol_from_dict(header["protocol"])
     load_tensors(model, {name.removeprefix("model."): value for name, value in tensors.items()
                          if name.startswith("model.")}, path)
     model.about = header["about"]
     return model.to(device).eval()
-
-
-def load_tensors(model: torch.nn.Module, tensors: dict[str, Tensor], source: object) -> None:
-    """Strict loading whose error names every key that does not match."""
-    own = model.state_dict()
-    problems = [f"{name} is missing" for name in own if name not in tensors]
-    problems += [f"{name} has no place" for name in tensors if name not in own]
-    problems += [f"{name} is {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}"
-                 for name in own if name in tensors and tensors[name].shape != own[name].shape]
-    if problems:
-        raise ValueError(f"{source} does not fit this model: " + "; ".join(problems[:10])
-                         + (f" ... and {len(problems) - 10} more" if len(problems) > 10 else ""))
-    model.load_state_dict({name: value.to(own[name].dtype) for name, value in tensors.items()})
 
 
 def weights_folder() -> Path:
@@ -116,11 +81,45 @@ def shipped_weights() -> list[str]:
     return sorted(path.stem for path in weights_folder().glob("*.safetensors") if "." not in path.stem)
 
 
-def load(name: str = "scenes", device: str | torch.device = "cpu") -> GroupViT:
-    """A model by the name of its shipped weights, or by the path of a checkpoint."""
-    if Path(name).suffix == ".safetensors":
-        return load_checkpoint(name, device)
-    if name not in shipped_weights():
-        raise ValueError(f"no shipped weights {name!r}; there are {', '.join(shipped_weights())}, "
-                         "or give the path of a .safetensors checkpoint")
-    return load_checkpoint(weights_folder() / f"{name}.safetensors", device)
+def load(name: str | Path = "scenes", device: str | torch.device = "cpu") -> GroupViT:
+    """A model, from wherever it lies. `name` is the first of these that fits:
+
+    - the name of shipped weights (`shipped_weights()`);
+    - the path of a .safetensors file that `save_checkpoint` wrote;
+    - another file: a checkpoint of the authors (`load_released` has more choices);
+    - a folder that `GroupViT.save_pretrained` wrote, or one of transformers' GroupViT;
+    - the id of either kind of folder on the Hugging Face hub.
+
+    Raises ValueError if it is none of these, or cannot be read.
+    """
+    path = Path(name)
+    if str(name) in shipped_weights():
+        return load_checkpoint(weights_folder() / f"{name}.safetensors", device)
+    if path.suffix == ".safetensors":
+        return load_checkpoint(path, device)
+    if path.is_file():
+        return load_released(path, device=device)
+    if path.is_dir():
+        return load_folder(path, device)
+    if is_hub_id(name):
+        return load_folder(download(str(name)), device)
+    raise ValueError(
+        f"no shipped weights {str(name)!r}; there are {', '.join(shipped_weights())}, or give the path of a "
+        ".safetensors checkpoint, a checkpoint of the authors, a folder of save_pretrained or of transformers, "
+        "or a hub id such as nvidia/groupvit-gcc-yfcc")
+
+
+def load_folder(folder: Path, device: str | torch.device = "cpu") -> GroupViT:
+    """The model of a folder: of `GroupViT.save_pretrained`, or of transformers."""
+    if _is_ours(folder / WEIGHTS):
+        return load_checkpoint(folder / WEIGHTS, device)
+    return load_released(folder, device=device)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether `save_checkpoint` wrote this file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return "minigroupvit" in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False

@@ -12,10 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .clip_tokenizer import ClipTokenizer
 from .config import GroupViTConfig
+from .hub import HubModel
 from .image_encoder import ImageEncoder, ImageOutput
 from .text_encoder import TextEncoder
-from .tokenizer import ClipTokenizer, Tokenizer
+from .tokenizer_interface import Tokenizer
 
 MAX_LOGIT_SCALE = 100.0  # the cosines are never multiplied by more than this (CLIP)
 
@@ -48,8 +50,10 @@ class GroupViTOutput:
     image: ImageOutput         # segment tokens, and the assignments of each stage
 
 
-class GroupViT(nn.Module):
+class GroupViT(nn.Module, HubModel):
     """Images and texts into one space. See `encode_image`, `encode_text`, `embed_segments`.
+
+    `HubModel` gives it `save_pretrained`, `from_pretrained` and `push_to_hub`.
 
     Temperatures are parameters that hold the log of their inverse: `logit_scale` for the
     image-text loss and for masks, `multi_label_logit_scale` for the multi-label loss.

@@ -1,14 +1,9 @@
-"""Texts to token ids: a tokenizer trained on one's own captions, and CLIP's, behind one interface.
+"""A tokenizer trained on one's own captions; and the way from a checkpoint's JSON to either tokenizer.
 
 Paper (arXiv 2202.11094), section 4.1, "Implementation details": the text encoder reads at most
-77 tokens of CLIP's byte-pair vocabulary of 49,408 words. `ClipTokenizer` is that vocabulary. A
-model of a few million parameters would spend most of them on its embedding table, so small models
-get a `CaptionTokenizer`, trained on the captions that the model is trained on.
-
-What differs from the released code: there every text is padded to exactly 77 tokens, here only to
-the longest text of the batch. That changes no number, because the text encoder is causal: a token
-never sees what stands after it, and the feature is read at the end token, before the padding.
-It saves most of the text encoder's time, since few captions have more than 20 tokens.
+77 tokens of CLIP's byte-pair vocabulary of 49,408 words: `ClipTokenizer`. A model of a few million
+parameters would spend most of them on its embedding table, so small models get a `CaptionTokenizer`,
+trained on the captions that the model is trained on. Both have the interface `Tokenizer`.
 
 Which model the caption tokenizer uses, and why: **WordPiece**. It reads a word by taking the
 longest entry of the vocabulary again and again, so a word that is in the vocabulary is always one
@@ -27,19 +22,17 @@ from __future__ import annotations
 import re
 import unicodedata
 import warnings
-from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-from functools import lru_cache
 from typing import Any
 
 import torch
 
-# B texts   L tokens of the longest text of the batch, start and end included
+from .clip_tokenizer import ClipTokenizer
+from .tokenizer_interface import PAD_ID, Tokenizer, check_text
 
 PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[START]", "[END]"
-PAD_ID = 0  # in both vocabularies; CLIP's id 0 is "!", which does no harm after the end token
 
 # Letters and digits of any script; "_" is the one punctuation mark that \w would let through.
 _WORD = re.compile(r"[^\W_]+")
@@ -57,100 +50,6 @@ def split_words(text: str) -> list[str]:
         letters = unicodedata.normalize("NFKD", text)
         text = "".join(letter for letter in letters if not unicodedata.combining(letter))
     return _WORD.findall(text.lower())
-
-
-class Tokenizer(ABC):
-    """What the model needs to know of a tokenizer.
-
-    The end token has the **largest id of the vocabulary**, so `ids.argmax(-1)` finds the place
-    where the text encoder reads its feature.
-    """
-
-    name: str  # "captions" or "clip"; a checkpoint's JSON tells by it which class to make
-    vocab_size: int
-    context_length: int  # most tokens of a text, start and end included
-    start_id: int
-    end_id: int  # == vocab_size - 1
-
-    def __call__(self, texts: Sequence[str], truncate: bool = True) -> torch.LongTensor:
-        """Token ids of a batch: [start] tokens [end], then zeros up to the longest text.
-
-        Args:
-            texts: list of texts, each with at least one word.
-            truncate: a text that is too long loses its last tokens and keeps the end token. Right
-                for training captions; False raises instead, for words that someone typed.
-
-        Returns:
-            (B, L) int64, L <= context_length.
-
-        Raises:
-            ValueError: not a list of strings, an empty list, an empty text; with
-                `truncate=False` a text that is too long.
-        """
-        if isinstance(texts, str):
-            # A string is a sequence of strings too: it would become a batch of letters.
-            raise ValueError(f"expected a list of texts, got the string {texts!r}; write [{texts!r}]")
-        if len(texts) == 0:
-            raise ValueError("expected a list of texts, got an empty one; give at least one text")
-
-        rows = [self._row(text, truncate) for text in texts]
-        longest = max(map(len, rows))
-        return torch.tensor([row + [PAD_ID] * (longest - len(row)) for row in rows])  # (B, L)
-
-    def _row(self, text: str, truncate: bool) -> list[int]:
-        ids = self._encode(_check_text(text))
-        if not ids:
-            raise ValueError(f"expected a text with a word in it, got {text!r}; leave it out or write a word")
-        room = self.context_length - 2  # start and end take two places
-        if len(ids) > room and not truncate:
-            raise ValueError(
-                f"text of {len(ids)} tokens, at most {room} fit into the context of {self.context_length}; "
-                f"shorten {text[:60]!r}..., or pass truncate=True to cut it"
-            )
-        return [self.start_id, *ids[:room], self.end_id]
-
-    def tokens(self, text: str) -> list[str]:
-        """The text taken apart, for showing; "##" marks a piece that goes on with the word before.
-
-        Neither cut nor framed by start and end.
-        """
-        return self._tokens(_check_text(text))
-
-    @abstractmethod
-    def decode(self, ids: torch.Tensor | Sequence[int]) -> str:
-        """The text of one row of ids (L,), up to its end token; spelling and case as normalised."""
-
-    @property
-    def known_words(self) -> list[str]:
-        """Words seen in training, sorted; empty if the vocabulary is open."""
-        return []
-
-    def unknown_words(self, text: str) -> list[str]:
-        """Words of the text never seen in training, in order, without repeats; [] for CLIP."""
-        return []
-
-    @abstractmethod
-    def state(self) -> dict[str, Any]:
-        """All there is to know of this tokenizer, for JSON; `tokenizer_from_state` reads it."""
-
-    @abstractmethod
-    def _encode(self, text: str) -> list[int]:
-        """Ids of the text without start and end."""
-
-    @abstractmethod
-    def _tokens(self, text: str) -> list[str]: ...
-
-    def _text_ids(self, ids: torch.Tensor | Sequence[int]) -> list[int]:
-        """Ids between start and end."""
-        ids = torch.as_tensor(ids)
-        if ids.ndim != 1:
-            raise ValueError(f"expected one row of ids, got shape {tuple(ids.shape)}; decode row by row")
-        row = ids.tolist()
-        if any(not 0 <= i < self.vocab_size for i in row):
-            raise ValueError(f"expected ids from 0 to {self.vocab_size - 1}, got {row}; is it another tokenizer's?")
-        if self.end_id in row:
-            row = row[: row.index(self.end_id)]
-        return row[1:] if row[:1] == [self.start_id] else row
 
 
 class CaptionTokenizer(Tokenizer):
@@ -212,14 +111,14 @@ class CaptionTokenizer(Tokenizer):
             raise ValueError(f"expected a list of captions, got the string {captions!r}; write [{captions!r}]")
         counts: Counter[str] = Counter()
         for caption in captions:
-            counts.update(split_words(_check_text(caption)))
+            counts.update(split_words(check_text(caption)))
         if not counts:
             raise ValueError("expected captions with words in them, got none; is the data set empty?")
         known_words = frozenset(counts)
         # A word of the templates is in many prompts: it counts like the commonest word.
         most = max(counts.values())
         for template in templates:
-            for word in split_words(_check_text(template)):
+            for word in split_words(check_text(template)):
                 counts.setdefault(word, most)
 
         num_entries = vocab_size - 4
@@ -236,7 +135,7 @@ class CaptionTokenizer(Tokenizer):
 
     def unknown_words(self, text: str) -> list[str]:
         # dict.fromkeys: a set that keeps the order.
-        return [word for word in dict.fromkeys(split_words(_check_text(text))) if word not in self._known]
+        return [word for word in dict.fromkeys(split_words(check_text(text))) if word not in self._known]
 
     def decode(self, ids: torch.Tensor | Sequence[int]) -> str:
         entries = (self.vocabulary[i] for i in self._text_ids(ids) if i != PAD_ID)
@@ -294,53 +193,6 @@ def _train_pieces(counts: Counter[str], num_entries: int) -> list[str]:
     return sorted(vocabulary, key=vocabulary.__getitem__)
 
 
-@lru_cache(maxsize=1)
-def _clip_vocabulary() -> Any:
-    # Imported on first use: open_clip brings torchvision and timm along and takes seconds. Shared,
-    # because reading the vocabulary takes another tenth of a second and it never changes.
-    from open_clip.tokenizer import SimpleTokenizer
-
-    return SimpleTokenizer()
-
-
-class ClipTokenizer(Tokenizer):
-    """CLIP's byte-pair encoding as open_clip ships it: 49,408 entries, start 49406, end 49407.
-
-    It can spell anything, so no word is unknown to it; whether the model has seen a word in
-    training is another question, which this tokenizer cannot answer.
-    """
-
-    name = "clip"
-    vocab_size, start_id, end_id = 49408, 49406, 49407
-
-    def __init__(self, context_length: int = 77) -> None:
-        if context_length < 3:
-            raise ValueError(f"context_length is {context_length}; at least 3, for start, one word and end")
-        self.context_length = context_length
-
-    def decode(self, ids: torch.Tensor | Sequence[int]) -> str:
-        # Padding only ever follows the end token, where `_text_ids` has cut already.
-        return _clip_vocabulary().decode(self._text_ids(ids)).strip()
-
-    def state(self) -> dict[str, Any]:
-        return {"name": self.name, "context_length": self.context_length}
-
-    def _encode(self, text: str) -> list[int]:
-        return _clip_vocabulary().encode(text)
-
-    def _tokens(self, text: str) -> list[str]:
-        # CLIP marks the end of a word ("</w>"); here the continuation is marked, as in WordPiece.
-        entries = [_clip_vocabulary().decoder[i] for i in self._encode(text)]
-        goes_on = [False] + [not entry.endswith("</w>") for entry in entries[:-1]]
-        return ["##" * inside + _clip_bytes_to_text(entry) for entry, inside in zip(entries, goes_on)]
-
-
-def _clip_bytes_to_text(entry: str) -> str:
-    """A vocabulary entry as readable text: CLIP writes each byte of UTF-8 as a printable letter."""
-    byte_of = _clip_vocabulary().byte_decoder
-    return bytes(byte_of[letter] for letter in entry.removesuffix("</w>")).decode("utf-8", errors="replace")
-
-
 def tokenizer_from_state(state: dict[str, Any]) -> Tokenizer:
     """The tokenizer that `Tokenizer.state` described.
 
@@ -382,11 +234,3 @@ def warn_unknown(tokenizer: Tokenizer, words: Sequence[str]) -> list[str]:
         stacklevel=2,
     )
     return unknown
-
-
-def _check_text(text: object) -> str:
-    if not isinstance(text, str):
-        raise ValueError(f"expected a text, got {type(text).__name__} {text!r:.60}; give a string")
-    if not text.strip():
-        raise ValueError(f"expected a text with a word in it, got {text!r}; leave it out or write a word")
-    return text

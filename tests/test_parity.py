@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from random_models import draw_everything, random_texts, their_model
 from torch import Tensor, nn
-from transformers import GroupViTConfig as TheirConfig
-from transformers import GroupViTModel as TheirModel
-from transformers_weights import ONLY_HERE, from_transformers, their_names, to_transformers
 
 from minigroupvit.config import GroupViTConfig, ImageConfig, TextConfig
 from minigroupvit.grouping import GroupingBlock
 from minigroupvit.image_encoder import ImageEncoder, PatchEmbedding, resize_positions, sincos_positions
 from minigroupvit.losses import image_text_loss
 from minigroupvit.model import GroupViT
+from minigroupvit.released.names import place_there, to_ours, to_theirs
 
 # B pictures  M texts  N tokens  T group tokens  G groups  D width
 
@@ -45,53 +43,17 @@ def our_model(image_size: int, stages: dict) -> GroupViT:
     return GroupViT(config, AnyTokenizer()).double().eval()
 
 
-def their_model(config: GroupViTConfig) -> TheirModel:
-    image, text = config.image, config.text
-    return TheirModel(TheirConfig(
-        vision_config=dict(
-            hidden_size=image.width, intermediate_size=4 * image.width, num_attention_heads=image.num_heads,
-            image_size=image.image_size, patch_size=image.patch_size, num_hidden_layers=sum(image.depths),
-            depths=image.depths, num_group_tokens=image.num_group_tokens,
-            num_output_groups=image.num_output_groups),
-        text_config=dict(
-            vocab_size=text.vocab_size, hidden_size=text.width, intermediate_size=4 * text.width,
-            num_hidden_layers=text.depth, num_attention_heads=text.num_heads,
-            max_position_embeddings=text.context_length, pad_token_id=0, bos_token_id=1, eos_token_id=END),
-        projection_dim=config.embed_dim, projection_intermediate_dim=config.head_width)).double().eval()
-
-
-def draw_everything(model: nn.Module) -> None:
-    """Random values in every parameter and buffer: zeros at the start would hide a wrong order.
-
-    Weights outweigh biases, else every token of every picture would go to the same group.
-    """
-    with torch.no_grad():
-        for name, value in model.state_dict().items():
-            if name.endswith("running_var"):
-                value.uniform_(0.5, 2.0)
-            elif name.endswith("logit_scale"):
-                value.uniform_(1.0, 3.0)          # transformers does not clamp at log 100
-            elif re.search("token|position", name) and "norm" not in name:
-                value.normal_()
-            elif value.ndim >= 2:
-                value.normal_(std=2 * value[0].numel() ** -0.5)
-            elif name.endswith("weight"):
-                value.normal_(mean=1.0, std=0.3)
-            elif value.is_floating_point():
-                value.normal_(std=0.2)
-
-
 class Run:
     """Both models with the same random weights on the same input, and all that they let see."""
 
     def __init__(self, image_size: int, stages: dict) -> None:
         self.ours = our_model(image_size, stages)
-        self.theirs = their_model(self.ours.config)
+        self.theirs = their_model(self.ours.config, END).double()
         draw_everything(self.theirs)
-        copied = from_transformers(self.theirs.state_dict(), self.ours.state_dict())
-        self.ours.load_state_dict(copied | {name: self.ours.state_dict()[name] for name in ONLY_HERE})
+        copied = to_ours(self.theirs.state_dict(), "transformers")
+        self.ours.load_state_dict({"multi_label_logit_scale": self.ours.multi_label_logit_scale} | copied)
         self.images = torch.randn(3, 3, image_size, image_size, dtype=torch.float64)
-        self.ids = random_texts(lengths=(12, 5, 3, 9))
+        self.ids = random_texts((12, 5, 3, 9), END)
 
         self.stages: list[tuple[Tensor, ...]] = []       # theirs: tokens, group tokens, soft assignment
         self.hard: list[Tensor] = []                     # theirs: the assignment that merges
@@ -116,15 +78,6 @@ class Run:
         assign.get_attn = recorded
 
 
-def random_texts(lengths: tuple[int, ...]) -> Tensor:
-    """Token ids (M, L) that end with END, padded with zeros."""
-    ids = torch.zeros(len(lengths), max(lengths), dtype=torch.long)
-    for row, length in zip(ids, lengths):
-        row[:length] = torch.randint(2, END, (length,))
-        row[length - 1] = END
-    return ids
-
-
 @pytest.fixture(scope="module", params=[(16, TWO_STAGES), (32, TWO_STAGES), (24, ONE_STAGE), (16, NO_STAGE)],
                 ids=["two stages", "two stages, larger image", "one stage", "no groups"])
 def run(request) -> Run:
@@ -134,9 +87,9 @@ def run(request) -> Run:
 
 def test_every_weight_has_its_place_in_both_models(run: Run) -> None:
     ours, theirs = run.ours.state_dict(), run.theirs.state_dict()
-    names = [their for name in ours for their in their_names(name)]
+    names = [their for name in ours for their in place_there(name, "transformers")[1]]
     assert sorted(names) == sorted(theirs)
-    back = to_transformers(ours)
+    back = to_theirs(ours, "transformers")
     assert all(torch.equal(back[name], value) for name, value in theirs.items())
 
 
@@ -194,7 +147,7 @@ def test_loss_and_gradients() -> None:
     loss = image_text_loss(output.image_embeddings, output.text_embeddings, run.ours.scale())
     loss.backward()
     torch.testing.assert_close(loss, theirs.loss, **TOLERANCE)
-    gradients = to_transformers({n: p.grad for n, p in run.ours.named_parameters() if p.grad is not None})
+    gradients = to_theirs({n: p.grad for n, p in run.ours.named_parameters() if p.grad is not None}, "transformers")
     for name, parameter in run.theirs.named_parameters():
         torch.testing.assert_close(gradients[name], parameter.grad, msg=lambda m: f"{name}: {m}", **TOLERANCE)
 

@@ -1,0 +1,69 @@
+"""What all formats of weights share: the description of a model as JSON, loading that leaves nothing over,
+and files that are there whole or not at all.
+
+Our own format is `checkpoint.py`, those of the authors and of transformers are the folder `released`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .model import GroupViT
+from .protocol import Protocol
+
+
+def describe(model: GroupViT, about: dict[str, Any] | None = None) -> dict[str, Any]:
+    """All there is to say of a model beside its weights, for JSON; `about`: where it comes from."""
+    return {
+        "config": model.config.to_dict(),
+        "tokenizer": model.tokenizer.state(),
+        "protocol": asdict(model.protocol) if model.protocol else None,
+        "about": about or {},
+    }
+
+
+def protocol_from_dict(values: dict[str, Any] | None) -> Protocol | None:
+    """The protocol of a description; None if it has none."""
+    return Protocol(**values | {"templates": tuple(values["templates"])}) if values else None
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Calls write(temporary path), then moves the file to its place in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(temporary)
+        mask = os.umask(0)  # the only way to read it; safetensors lets nobody else read its files
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_tensors(model: torch.nn.Module, tensors: dict[str, Tensor], source: object,
+                 called: Callable[[str], str] = str) -> None:
+    """Strict loading whose error names every key that does not match.
+
+    `called`: what a weight of ours is called in the source, where that has names of its own.
+    """
+    own = model.state_dict()
+    problems = [f"{called(name)} is missing" for name in own if name not in tensors]
+    problems += [f"{called(name)} has no place" for name in tensors if name not in own]
+    problems += [f"{called(name)} is {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}"
+                 for name in own if name in tensors and tensors[name].shape != own[name].shape]
+    if problems:
+        raise ValueError(f"{source} does not fit this model: {shortened(problems)}")
+    model.load_state_dict({name: value.to(own[name].dtype) for name, value in tensors.items()})
+
+
+def shortened(problems: list[str]) -> str:
+    """The first ten of a list of problems, and how many more there are."""
+    return "; ".join(problems[:10]) + (f" ... and {len(problems) - 10} more" if len(problems) > 10 else "")

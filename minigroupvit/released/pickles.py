@@ -1,0 +1,165 @@
+"""Files of torch.save, read without running anything that stands in them.
+
+A pickle is a program: it names functions, and reading it calls them. The authors' checkpoints need
+that, since beside the weights they carry an optimizer's state, numbers of numpy and a configuration of
+OmegaConf. Here the program runs in a world where every name but a dozen means `Placeholder`, a thing
+that takes anything and does nothing: `os.system` is one, and so are `eval`, `getattr` and OmegaConf's
+classes. Even tensors are only written down (`StoredTensor`) and read from the file afterwards, those
+that are asked for.
+
+torch.load(weights_only=True) is no way here: it refuses the whole file for a single name it does not know.
+"""
+
+from __future__ import annotations
+
+import io
+import mmap
+import pickle
+import struct
+import sys
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+DTYPES = {
+    "DoubleStorage": torch.float64, "FloatStorage": torch.float32, "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16, "LongStorage": torch.int64, "IntStorage": torch.int32,
+    "ShortStorage": torch.int16, "CharStorage": torch.int8, "ByteStorage": torch.uint8, "BoolStorage": torch.bool,
+}
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C     # the first object in a file of torch.save before torch 1.6
+
+
+class Placeholder:
+    """Stands for whatever a pickle names: can be made, called and filled with anything, and does nothing."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Placeholder:
+        return object.__new__(cls)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+
+    def __call__(self, *args: Any) -> Placeholder:
+        return Placeholder()
+
+    def __setstate__(self, *state: Any) -> None: ...       # else the pickle could set our attributes
+
+    def __setitem__(self, key: Any, value: Any) -> None: ...
+
+    def append(self, *items: Any) -> None: ...
+
+    extend = add = append
+
+
+class Storage(Placeholder):
+    """A row of numbers in the file. `buffer` is set by the reader, once it knows where they lie."""
+
+    buffer: memoryview
+
+    def __init__(self, dtype: torch.dtype, count: int) -> None:
+        self.dtype, self.count = dtype, count
+
+
+class StoredTensor(Placeholder):
+    """What torch calls to make a tensor; here it remembers how."""
+
+    def __init__(self, storage: Storage, offset: int, size: tuple, stride: tuple, *rest: Any) -> None:
+        self.storage, self.offset, self.size, self.stride = storage, offset, size, stride
+
+    def load(self) -> Tensor:
+        """The tensor, on the memory of the mapped file."""
+        if 0 in self.size:
+            return torch.empty(self.size, dtype=self.storage.dtype)
+        numbers = torch.frombuffer(self.storage.buffer, dtype=self.storage.dtype, count=self.storage.count)
+        return numbers.as_strided(self.size, self.stride, self.offset)     # raises where that leaves the storage
+
+
+class Parameter(Placeholder):
+    """A parameter is its tensor."""
+
+    def __new__(cls, data: Any = None, *rest: Any) -> Any:
+        return data
+
+
+KNOWN = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch._utils", "_rebuild_tensor"): StoredTensor,
+    ("torch._utils", "_rebuild_tensor_v2"): StoredTensor,
+    ("torch._utils", "_rebuild_parameter"): Parameter,
+    **{("torch", name): dtype for name, dtype in DTYPES.items()},
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    """Collects the storages that the pickle speaks of, by their keys."""
+
+    def __init__(self, file: Any) -> None:
+        super().__init__(file, encoding="utf-8")
+        self.storages: dict[str, Storage] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        return KNOWN.get((module, name), Placeholder)
+
+    def persistent_load(self, pid: Any) -> Any:
+        kind, dtype, key, _device, count, *view = pid
+        if kind != "storage" or not isinstance(dtype, torch.dtype) or any(view):
+            return Placeholder()
+        return self.storages.setdefault(key, Storage(dtype, count))
+
+
+def read_torch_file(path: str | Path) -> Any:
+    """What torch.save wrote: dictionaries, lists, numbers, texts; `StoredTensor`s; `Placeholder`s for the rest.
+
+    Raises ValueError for a file that is no such thing, is cut off or damaged.
+    """
+    try:
+        with open(path, "rb") as file:
+            mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+            return _read_zip(file, mapped) if zipfile.is_zipfile(file) else _read_legacy(file, mapped)
+    except Exception as error:     # a damaged pickle, or one written to do harm, may raise anything
+        raise ValueError(f"{path} is no file of torch.save, or it is damaged: {error!r}") from error
+
+
+def _read_zip(file: Any, mapped: memoryview) -> Any:
+    """An archive: the pickle in data.pkl, each storage a file of its own, not compressed."""
+    with zipfile.ZipFile(file) as archive:
+        (pickled,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+        folder = pickled.removesuffix("data.pkl")
+        if f"{folder}byteorder" in archive.namelist():
+            order = archive.read(f"{folder}byteorder").decode()
+            if order != sys.byteorder:
+                raise ValueError(f"its numbers are stored {order} end first, this machine's {sys.byteorder}")
+        unpickler = _Unpickler(io.BytesIO(archive.read(pickled)))
+        content = unpickler.load()
+        for key, storage in unpickler.storages.items():
+            member = archive.getinfo(f"{folder}data/{key}")
+            if member.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{member.filename} is compressed")
+            # Behind the member's own header: 30 bytes, its name, an extra field that fills up to 64 bytes.
+            lengths = struct.unpack_from("<HH", mapped, member.header_offset + 26)
+            start = member.header_offset + 30 + sum(lengths)
+            storage.buffer = mapped[start:start + member.file_size]
+        return content
+
+
+def _read_legacy(file: Any, mapped: memoryview) -> Any:
+    """Pickles one behind the other (magic number, version, machine, content, keys), then the storages."""
+    file.seek(0)
+    if _Unpickler(file).load() != LEGACY_MAGIC:
+        raise ValueError("it does not begin as one")
+    _Unpickler(file).load(), _Unpickler(file).load()
+    unpickler = _Unpickler(file)
+    content = unpickler.load()
+    keys = _Unpickler(file).load()
+    position = file.tell()
+    for key in keys:
+        storage = unpickler.storages[key]
+        (count,) = struct.unpack_from("<q", mapped, position)
+        if count != storage.count:
+            raise ValueError(f"storage {key} has {count} numbers instead of {storage.count}")
+        end = position + 8 + count * storage.dtype.itemsize
+        storage.buffer = mapped[position + 8:end]
+        position = end
+    return content

@@ -1,0 +1,174 @@
+"""save_pretrained, from_pretrained, push_to_hub; and `load`, which takes a model from wherever it lies.
+
+The hub is a folder here: its two calls, download and upload, are replaced by copies of files.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import HfApi
+from huggingface_hub.utils import LocalEntryNotFoundError
+from safetensors.torch import load_file
+
+import minigroupvit
+from minigroupvit import GroupViT, hub
+from minigroupvit.checkpoint import load
+from minigroupvit.hub import is_hub_id
+from minigroupvit.protocol import Protocol
+from minigroupvit.released import export_released, export_transformers
+
+
+@pytest.fixture
+def model(make_model) -> GroupViT:
+    model = make_model(residual="none", assignment="soft")     # nothing that other formats could hold
+    model.protocol = Protocol(top_classes=3, templates=("a {}.", "the {}."))
+    model.about = {"seed": 7}
+    return model.eval()
+
+
+def same(a: GroupViT, b: GroupViT) -> bool:
+    weights = b.state_dict()
+    return (a.config == b.config and a.protocol == b.protocol and a.tokenizer.state() == b.tokenizer.state()
+            and a.state_dict().keys() == weights.keys()
+            and all(torch.equal(value, weights[name]) for name, value in a.state_dict().items()))
+
+
+def test_saved_and_back(model: GroupViT, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path / "runs" / "mine")
+    folder = tmp_path / "runs" / "mine"
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    again = GroupViT.from_pretrained(folder)
+    assert same(again, model) and again.about == {"seed": 7} and not again.training
+    assert same(GroupViT.from_pretrained(str(folder), device="cpu"), model)
+    assert same(load(folder), model) and same(load(str(folder)), model)
+    assert same(load(str(folder / "model.safetensors")), model)     # it is a checkpoint as any
+    assert json.loads((folder / "config.json").read_text())["image"]["residual"] == "none"
+    card = (folder / "README.md").read_text()
+    assert card.startswith("---\n") and "library_name: minigroupvit" in card and "arXiv 2202.11094" in card
+
+
+def test_saved_again_after_a_change(model: GroupViT, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path)
+    model.set_assignment("hard", 0.5)
+    with torch.no_grad():
+        model.logit_scale.fill_(1.0)
+    model.save_pretrained(tmp_path)
+    assert same(GroupViT.from_pretrained(tmp_path), model)
+    assert json.loads((tmp_path / "config.json").read_text())["image"]["temperature"] == 0.5
+
+
+def test_a_model_is_still_a_module(model: GroupViT) -> None:
+    assert same(copy.deepcopy(model), model)
+    assert isinstance(model, torch.nn.Module) and len(list(model.parameters())) > 10
+
+
+# ---------------------------------------------------------------- the hub
+
+
+@pytest.fixture
+def remote(tmp_path: Path, monkeypatch) -> Path:
+    """A folder that stands for the hub: `remote / "me" / "mine"` is the model me/mine."""
+    root = tmp_path / "remote"
+
+    def upload_folder(self, repo_id: str, folder_path: Path, **options) -> str:
+        shutil.copytree(folder_path, root / repo_id, dirs_exist_ok=True)
+        return f"hub/{repo_id}"
+
+    def snapshot_download(repo_id: str, allow_patterns: list[str], **options) -> str:
+        cache = tmp_path / "cache" / repo_id.replace("/", "--")
+        if not (root / repo_id).is_dir():
+            raise LocalEntryNotFoundError("nobody there")
+        cache.mkdir(parents=True, exist_ok=True)
+        for pattern in allow_patterns:
+            for path in (root / repo_id).glob(pattern):
+                shutil.copy(path, cache)
+        return str(cache)
+
+    def hf_hub_download(repo_id: str, filename: str, **options) -> str:
+        return str(root / repo_id / filename)
+
+    monkeypatch.setattr(HfApi, "create_repo", lambda self, repo_id, **options: type("Repo", (), {"repo_id": repo_id}))
+    monkeypatch.setattr(HfApi, "upload_folder", upload_folder)
+    monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
+    monkeypatch.setattr("huggingface_hub.hub_mixin.hf_hub_download", hf_hub_download)
+    return root
+
+
+def test_pushed_and_back(model: GroupViT, remote: Path) -> None:
+    assert model.push_to_hub("me/mine") == "hub/me/mine"
+    assert sorted(path.name for path in (remote / "me/mine").iterdir()) == [
+        "README.md", "config.json", "model.safetensors"]
+    assert same(GroupViT.from_pretrained("me/mine"), model)
+    assert same(load("me/mine"), model)
+
+
+def test_models_of_transformers_on_the_hub(make_model, remote: Path) -> None:
+    model = make_model()
+    model.protocol = Protocol()
+    export_transformers(model, remote / "them/groupvit")
+    assert same(load("them/groupvit"), model) and same(GroupViT.from_pretrained("them/groupvit"), model)
+    assert same(minigroupvit.load_released("them/groupvit"), model)
+
+
+def test_a_pickle_on_the_hub_is_fetched_only_without_safetensors(make_model, remote: Path, tmp_path: Path) -> None:
+    folder, cache = remote / "them/old", tmp_path / "cache" / "them--old"
+    model = make_model()
+    export_transformers(model, folder)
+    torch.save({}, folder / "pytorch_model.bin")
+    load("them/old")
+    assert not (cache / "pytorch_model.bin").exists()
+    shutil.rmtree(cache)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    assert torch.equal(load("them/old").image_encoder.norm.weight, model.image_encoder.norm.weight)
+    assert (cache / "pytorch_model.bin").exists()
+
+
+def test_a_hub_without_the_model(remote: Path) -> None:
+    for fetch in (load, minigroupvit.load_released):
+        with pytest.raises(ValueError, match="no file or folder them/none, and no model of this id came .* nobody"):
+            fetch("them/none")
+
+
+@pytest.mark.parametrize(("name", "expected"), [
+    ("nvidia/groupvit-gcc-yfcc", True), ("me/model_2.1", True), ("scenes", False), ("a/b/c", False),
+    ("/a/b", False),
+    ("../b", False), ("./b", False), ("runs/model.pth", False), ("runs/last.safetensors", False), ("a /b", False), ("", False)])
+def test_what_could_be_an_id(name: str, expected: bool) -> None:
+    assert is_hub_id(name) is expected
+
+
+# ---------------------------------------------------------------- load, from everywhere
+
+
+def test_load_takes_every_format(make_model, tmp_path: Path) -> None:
+    model = make_model()
+    model.protocol = Protocol(top_classes=2)
+    minigroupvit.save_checkpoint(tmp_path / "ours.safetensors", model)
+    model.save_pretrained(tmp_path / "folder")
+    export_transformers(model, tmp_path / "transformers")
+    export_released(model, tmp_path / "authors.pth")
+    export_released(model, tmp_path / "without a suffix")
+    for name in ("ours.safetensors", "folder", "transformers", "authors.pth", "without a suffix"):
+        assert same(load(tmp_path / name), model), name
+        assert same(load(str(tmp_path / name)), model), name
+
+
+def test_load_says_what_there_is(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no shipped weights 'modle'; there are .*scenes.* or give the path of a "
+                                         ".safetensors checkpoint, .* or a hub id such as"):
+        load("modle")
+    with pytest.raises(ValueError, match="no shipped weights '.*missing.pth'; there are"):
+        load(tmp_path / "missing.pth")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="expected transformers' GroupViT in .*; there is nothing"):
+        load(tmp_path / "empty")
+    (tmp_path / "text.txt").write_text("hello")
+    with pytest.raises(ValueError, match="text.txt is no file of torch.save"):
+        load(tmp_path / "text.txt")
