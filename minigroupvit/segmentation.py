@@ -1,72 +1,53 @@
 """Zero-shot masks: from a model, pictures and words to a label for every pixel.
 
-The protocol of the released evaluation, in clear steps (the paper's Section 3.4):
+`mask_steps` has the five steps of the protocol, `protocol` the choices on the way, and `sliding` what
+there is to a window that slides over a picture. Here they become one:
 
-    1. group_maps        multiply the soft assignments of the stages: which patch is in which
-                         final group
-    2. pixel_groups      upsample them to the picture, take the largest group of each pixel
-    3. embed_classes     words in templates, through the text encoder
-    4. score_groups      how well each word names each group, given what the whole image shows
-    5. label_pixels      each pixel takes its group's best word, or background
+    see            pictures of any sizes through the model, window by window
+    name_pixels    what was seen of a picture becomes its labels
+    segment        both, for pictures of one size: the way in for one's own pictures and words
 
-`segment` runs all five. Every choice of the protocol is a field of `Protocol`.
-
-B images  G final groups  C classes  E shared channels  h, w patch grid  H, W picture
+B images  V windows of an image  G final groups  C classes  K channels: background, classes
+E shared channels  h, w patch grid  a, b window  H, W picture
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .image_encoder import ImageOutput
-from .images import normalize, resize, size_for, to_batch
-from .model import GroupViT
-from .prompts import class_prompts
-from .tokenizer import warn_unknown
+from .images import normalize, to_batch
+from .mask_steps import (
+    add_background,
+    balance_scores,
+    embed_classes,
+    evaluating,
+    group_maps,
+    label_pixels,
+    largest_scores,
+    patch_scores,
+    pixel_groups,
+    score_groups,
+    shared_scores,
+)
+from .model import GroupViT, unit
+from .protocol import PROTOCOLS, Protocol
+from .sliding import Window, canvas_size, look_through, stitch, windows_on
 
+__all__ = [
+    "PROTOCOLS", "Protocol", "Seen", "Segmentation", "add_background", "balance_scores", "embed_classes", "group_maps",
+    "label_pixels", "largest_scores", "name_pixels", "patch_scores", "pixel_groups", "score_groups", "see", "segment",
+    "shared_scores", "window_scores",
+]
 
-@dataclass(frozen=True)
-class Protocol:
-    """The choices on the way to masks. The defaults are for scenes and for one's own words."""
+# From a model and what its encoder saw: maps per stage (B, G, h, w), segments (B, G, E) of length 1.
+Regroup = Callable[[GroupViT, ImageOutput], tuple[list[Tensor], Tensor]]
 
-    templates: tuple[str, ...] = ("a photo of a {}.",)   # averaged, un-normalised, as released
-    top_classes: int | None = 5      # classes kept per image, nearest to its embedding; None: all
-    background_threshold: float | None = None   # a probability; None: there is no background class
-    assignment: str = "soft"         # "soft" (released) | "hard": what step 1 multiplies
-    upsample: str = "maps"           # "maps" (released): upsample, then argmax | "groups": argmax first
-    pixels: str = "largest"          # a pixel takes the scores of its "largest" group (released) | "shared": of all
-    overlap: int = 1                 # patches per patch side; 1: side by side, as trained and released
-    short_side: int | None = None    # pixels of the shorter side in the model; None: as it is
-
-    def __post_init__(self) -> None:
-        if self.assignment not in ("soft", "hard"):
-            raise ValueError(f"assignment is {self.assignment!r}; choose 'soft' or 'hard'")
-        if self.upsample not in ("maps", "groups"):
-            raise ValueError(f"upsample is {self.upsample!r}; choose 'maps' or 'groups'")
-        if self.top_classes is not None and self.top_classes < 1:
-            raise ValueError(f"top_classes is {self.top_classes}; keep at least 1 class, or None for all")
-        if self.background_threshold is not None and not 0 <= self.background_threshold <= 1:
-            raise ValueError(f"background_threshold is a probability from 0 to 1, got {self.background_threshold}")
-        if self.pixels not in ("largest", "shared"):
-            raise ValueError(f"pixels is {self.pixels!r}; choose 'largest' or 'shared'")
-        if self.overlap < 1:
-            raise ValueError(f"overlap is {self.overlap}; 1 sets patches side by side, 2 every half patch")
-        if self.short_side is not None and self.short_side < 1:
-            raise ValueError(f"short_side is {self.short_side}; give pixels, or None to keep the size")
-
-
-# The released thresholds (the paper says 0.9, 0.5 and 0.95); the short side is 448 in all three.
-PROTOCOLS = {
-    "scenes": Protocol(),
-    "voc2012": Protocol(background_threshold=0.95, short_side=448),
-    "context": Protocol(background_threshold=0.35, short_side=448),
-    "coco_object": Protocol(background_threshold=0.95, short_side=448),
-}
+_PIXELS_AT_ONCE = 8 * 448 * 448   # of windows in the model, unless told otherwise: bounds its memory
 
 
 @dataclass
@@ -75,135 +56,112 @@ class Segmentation:
 
     labels: Tensor              # (B, H, W) index into class_names; -1: background
     scores: Tensor              # (B, C, H, W) score of each class at each pixel
-    groups: list[Tensor]        # per stage (B, H, W): each pixel's group
-    group_scores: Tensor        # (B, G, C) score of each class for each final group
-    maps: list[Tensor]          # per stage (B, G, h, w): share of each patch in each group
-    image_embeddings: Tensor    # (B, E) unit vectors
+    groups: list[Tensor]        # per stage (B, H, W): each pixel's group; none where windows slide or patches speak
+    group_scores: Tensor        # (B, G, C) score of each class for each final group; (B, V·G, C) of many windows
+    maps: list[Tensor]          # per stage (B, G, h, w): share of each patch in each group; as `groups`
+    image_embeddings: Tensor    # (B, E) unit vectors; the mean of many windows
     class_names: list[str]
 
 
-def group_maps(output: ImageOutput, assignment: str = "soft") -> list[Tensor]:
-    """Share of each patch in the groups of each stage, (B, G, h, w) per stage.
+@dataclass
+class Seen:
+    """What a model makes of one picture before any pixel is named: small, however large the picture."""
 
-    A later stage groups segments, so its assignment is multiplied by those before it. A model
-    without groups has each patch for a group of its own.
-    """
-    B = output.segment_tokens.shape[0]
-    h, w = output.grid
-    maps: list[Tensor] = []
-    for grouping in output.groupings:
-        share = getattr(grouping, assignment).float()                     # (B, G, N)
-        maps.append(share if not maps else share @ maps[-1])              # (B, G, h·w)
-    if not maps:
-        maps = [torch.eye(h * w, device=output.segment_tokens.device).expand(B, -1, -1)]
-    return [m.unflatten(-1, (h, w)) for m in maps]
+    size: tuple[int, int]       # H, W of its masks
+    canvas: tuple[int, int]     # at which they are cut, and on which the windows lie
+    windows: list[Window]       # V, all of one size (a, b)
+    maps: list[Tensor]          # per stage (V, G, h, w): share of each patch in each group
+    group_scores: Tensor        # (V, G, C) score of each class for each final group
+    embeddings: Tensor          # (V, E) unit vectors
 
+    @property
+    def window_size(self) -> tuple[int, int]:
+        """Height and width of the windows."""
+        return self.windows[0].height, self.windows[0].width
 
-def pixel_groups(maps: Tensor, size: tuple[int, int], upsample: str = "maps") -> Tensor:
-    """The group of each pixel: (B, G, h, w) -> (B, H, W)."""
-    if upsample == "maps":
-        return F.interpolate(maps, size=size, mode="bilinear", align_corners=False).argmax(dim=1)
-    groups = maps.argmax(dim=1, keepdim=True).float()                     # (B, 1, h, w)
-    return F.interpolate(groups, size=size, mode="nearest")[:, 0].long()
+    @property
+    def embedding(self) -> Tensor:
+        """The picture's unit vector (E,): the mean of its windows."""
+        return self.embeddings[0] if len(self.embeddings) == 1 else unit(self.embeddings.mean(dim=0))
 
 
 @torch.no_grad()
-def embed_classes(model: GroupViT, class_names: Sequence[str],
-                  templates: Sequence[str] = ("a photo of a {}.",)) -> Tensor:
-    """One unit vector per class, (C, E): mean over its templates, then length 1.
+def see(model: GroupViT, pictures: Sequence[Tensor], classes: Tensor, protocol: Protocol,
+        windows_at_once: int | None = None, regroup: Regroup | None = None) -> list[Seen]:
+    """Pictures of any sizes through the model: windows of one size go in together, whosever they are.
 
-    The mean is taken of the projections before they get length 1, as released (CLIP's own
-    recipe normalises first; the difference is some 2e-3).
-    Raises ValueError for empty or repeated names.
+    Args:
+        model: any GroupViT; it is put into evaluation mode for the call.
+        pictures: (3, H, W) each, values from 0 to 1, on the model's device.
+        classes: (C, E) from `embed_classes`.
+        protocol: the choices of the way.
+        windows_at_once: None: as many as have the pixels of 8 released ones.
+        regroup: what makes groups of the encoder's output; None: the model's own.
+
+    Raises ValueError for `pixels="patches"` and a model with groups.
     """
-    prompts = class_prompts(class_names, templates)
-    warn_unknown(model.tokenizer, class_names)
-    flat = [text for texts in prompts for text in texts]
-    features = model.text_encoder(model.tokenizer(flat).to(model.device))  # (C·T, D)
-    projected = model.text_head(features).unflatten(0, (len(prompts), -1))  # (C, T, E)
-    return F.normalize(projected.float().mean(dim=1), dim=-1)
+    if protocol.pixels == "patches" and any(model.config.image.num_group_tokens):
+        raise ValueError("this model groups its patches, so that none of them reaches the image head by itself; "
+                         "take pixels='largest', or a model without groups such as clip_vit")
+    canvases = [canvas_size(*picture.shape[-2:], protocol) for picture in pictures]
+    windows = [windows_on(canvas, protocol) for canvas in canvases]
+    inputs = [pixels for picture, own, canvas in zip(pictures, windows, canvases)
+              for pixels in look_through(picture, own, canvas, model.config.image.patch_size, protocol)]
+    with evaluating(model):
+        results = iter(_encode(model, inputs, classes, protocol, windows_at_once, regroup))
+    seen = []
+    for i, picture in enumerate(pictures):
+        maps, scores, embeddings = zip(*(next(results) for _ in windows[i]))
+        seen.append(Seen(tuple(picture.shape[-2:]), canvases[i], windows[i], [torch.stack(stage) for stage in zip(*maps)],
+                         torch.stack(scores), torch.stack(embeddings)))
+    return seen
 
 
-def score_groups(segments: Tensor, image: Tensor, classes: Tensor, scale: Tensor | float,
-                 top_classes: int | None = 5) -> Tensor:
-    """Probability of each class for each group, (B, G, C), given what the image shows.
-
-    A softmax over all classes times a softmax over the `top_classes` nearest to the whole
-    image, so that a group cannot take a name that the image does not have.
-
-    segments (B, G, E), image (B, E), classes (C, E): unit vectors. scale: inverse temperature.
-    """
-    logits = scale * segments @ classes.T                                 # (B, G, C)
-    probabilities = logits.softmax(dim=-1)
-    if top_classes is None:
-        return probabilities
-    kept = (image @ classes.T).topk(min(top_classes, len(classes)), dim=-1).indices   # (B, top)
-    outside = torch.ones(logits.shape[0], 1, logits.shape[2], dtype=torch.bool, device=logits.device)
-    outside.scatter_(2, kept[:, None], False)
-    return probabilities * logits.masked_fill(outside, float("-inf")).softmax(dim=-1)
-
-
-def largest_scores(groups: Tensor, group_scores: Tensor) -> Tensor:
-    """Each pixel takes the scores of its group: groups (B, H, W), scores (B, G, C) -> (B, C, H, W)."""
-    B, H, W = groups.shape
-    index = groups.flatten(1)[:, :, None].expand(-1, -1, group_scores.shape[-1])   # (B, H·W, C)
-    return group_scores.gather(1, index).transpose(1, 2).unflatten(-1, (H, W))
+def _encode(model: GroupViT, inputs: list[Tensor], classes: Tensor, protocol: Protocol,
+            at_once: int | None, regroup: Regroup | None) -> list[tuple[list[Tensor], Tensor, Tensor]]:
+    """Maps per stage (G, h, w), scores of the groups (G, C), embedding (E,) of each input (3, a, b)."""
+    results: list = [None] * len(inputs)
+    by_size: dict[torch.Size, list[int]] = {}
+    for n, pixels in enumerate(inputs):
+        by_size.setdefault(pixels.shape, []).append(n)
+    for shape, numbers in by_size.items():
+        step = at_once or max(1, _PIXELS_AT_ONCE // (shape[-2] * shape[-1]))
+        for part in (numbers[start:start + step] for start in range(0, len(numbers), step)):
+            image, output = model.encode_image(normalize(torch.stack([inputs[n] for n in part])), protocol.overlap)
+            if regroup is None:
+                maps, segments = group_maps(output, protocol.assignment), model.embed_segments(output)
+            else:
+                maps, segments = regroup(model, output)
+            scores = score_groups(segments, image, classes, model.scale(), protocol.top_classes)
+            for k, n in enumerate(part):
+                results[n] = [stage[k] for stage in maps], scores[k], image[k]
+    return results
 
 
-def shared_scores(maps: Tensor, group_scores: Tensor, size: tuple[int, int]) -> Tensor:
-    """Each pixel takes the scores of all groups by its shares in them: maps (B, G, h, w) -> (B, C, H, W).
-
-    Parts of an object that lie in several groups then agree on a name. Not in the released code.
-    """
-    scores = group_scores / group_scores.sum(dim=-1, keepdim=True)        # each group speaks as loud
-    scores = torch.einsum("bghw,bgc->bchw", maps, scores)
-    return F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
-
-
-def label_pixels(scores: Tensor, group_scores: Tensor, background_threshold: float | None = None) -> Tensor:
-    """The best class of each pixel: scores (B, C, H, W) -> labels (B, H, W).
-
-    With a threshold, a pixel whose best score is under min(threshold, best score of any group of
-    the image) is background, -1. group_scores (B, G, C).
-    """
-    best, labels = scores.max(dim=1)                                      # (B, H, W) both
-    if background_threshold is not None:
-        limit = group_scores.amax(dim=(1, 2)).clamp(max=background_threshold)[:, None, None]
-        labels = labels.masked_fill(best < limit, -1)
-    return labels
+def window_scores(seen: Seen, protocol: Protocol) -> Iterator[Tensor]:
+    """The channels of each window in turn, (K, a, b): background if there is a threshold, then the classes."""
+    for v in range(len(seen.windows)):
+        maps, group_scores = seen.maps[-1][v:v + 1], seen.group_scores[v:v + 1]   # (1, G, h, w), (1, G, C)
+        if protocol.pixels == "largest":
+            groups = pixel_groups(maps, seen.window_size, protocol.upsample)
+            scores = largest_scores(groups, group_scores)                 # (1, C, a, b)
+        elif protocol.pixels == "shared":
+            scores = shared_scores(maps, group_scores, seen.window_size)
+        else:
+            scores = patch_scores(group_scores, tuple(maps.shape[-2:]), seen.window_size)
+        channels = add_background(scores, group_scores, protocol.background_threshold)
+        if protocol.balance is not None:  # among the words; what is background was settled by their probabilities
+            words = balance_scores(scores, protocol.balance)
+            channels = torch.cat([channels[:, :-words.shape[1]], words], dim=1)
+        yield channels[0]
 
 
-@dataclass
-class Encoded:
-    """What a model has seen of pictures and words, before anything is cut."""
-
-    size: tuple[int, int]       # H, W of the pictures as they were given
-    output: ImageOutput         # with the assignments
-    segments: Tensor            # (B, G, E) unit vectors
-    image: Tensor               # (B, E) unit vectors
-    classes: Tensor             # (C, E) unit vectors
-
-
-def encode(model: GroupViT, images, class_names: Sequence[str], protocol: Protocol,
-           class_embeddings: Tensor | None = None) -> Encoded:
-    """Pictures, brought to a size the model can take, and words through both encoders."""
-    # NumPy's floats are double: the model's own precision here.
-    batch = to_batch(images).to(model.device, model.logit_scale.dtype)    # (B, 3, H, W)
-    size = tuple(batch.shape[-2:])
-    inside = size_for(*size, model.config.image.patch_size, protocol.short_side)
-    if class_embeddings is not None and len(class_embeddings) != len(class_names):
-        raise ValueError(f"got {len(class_names)} class names, but {len(class_embeddings)} class embeddings; "
-                         "make them with embed_classes of these names")
-    was_training = model.training
-    model.eval()
-    try:
-        if class_embeddings is None:
-            class_embeddings = embed_classes(model, class_names, protocol.templates)
-        image, output = model.encode_image(normalize(resize(batch, inside)), protocol.overlap)
-        segments = model.embed_segments(output)                           # (B, G, E)
-    finally:
-        model.train(was_training)
-    return Encoded(size, output, segments, image, class_embeddings)
+def name_pixels(seen: Seen, protocol: Protocol) -> tuple[Tensor, Tensor]:
+    """Labels (H, W), -1 for background, and the scores of the classes (C, H, W) of a picture."""
+    channels = stitch(seen.windows, window_scores(seen, protocol), seen.canvas, seen.size, protocol)   # (K, H, W)
+    if protocol.background_threshold is None:
+        return channels.argmax(dim=0), channels
+    return channels.argmax(dim=0) - 1, channels[1:]
 
 
 @torch.no_grad()
@@ -224,13 +182,21 @@ def segment(model: GroupViT, images, class_names: Sequence[str], protocol: Proto
     Raises ValueError for pictures or words that cannot be used.
     """
     protocol = replace(protocol or model.protocol or Protocol(), **choices)
-    encoded = encode(model, images, class_names, protocol, class_embeddings)
-    maps = group_maps(encoded.output, protocol.assignment)
-    groups = [pixel_groups(m, encoded.size, protocol.upsample) for m in maps]
-    group_scores = score_groups(encoded.segments, encoded.image, encoded.classes, model.scale(), protocol.top_classes)
-    if protocol.pixels == "shared":
-        scores = shared_scores(maps[-1], group_scores, encoded.size)
-    else:
-        scores = largest_scores(groups[-1], group_scores)
-    labels = label_pixels(scores, group_scores, protocol.background_threshold)
-    return Segmentation(labels, scores, groups, group_scores, maps, encoded.image, list(class_names))
+    # NumPy's floats are double: the model's own precision here.
+    pictures = to_batch(images).to(model.device, model.logit_scale.dtype)  # (B, 3, H, W)
+    if class_embeddings is None:
+        class_embeddings = embed_classes(model, class_names, protocol.templates)
+    elif len(class_embeddings) != len(class_names):
+        raise ValueError(f"got {len(class_names)} class names, but {len(class_embeddings)} class embeddings; "
+                         "make them with embed_classes of these names")
+    seen = see(model, pictures, class_embeddings, protocol)
+    labels, scores = zip(*(name_pixels(one, protocol) for one in seen))
+    maps: list[Tensor] = []
+    # Windows have groups of their own, and a patch is no group.
+    if protocol.mode != "slide" and protocol.pixels != "patches":
+        maps = [torch.stack(stage) for stage in zip(*([m[0] for m in one.maps] for one in seen))]
+    groups = [pixel_groups(m, tuple(pictures.shape[-2:]), protocol.upsample) for m in maps]
+    embeddings = torch.stack([one.embedding for one in seen])
+    group_scores = torch.stack([one.group_scores.flatten(0, 1) for one in seen])
+    return Segmentation(torch.stack(labels), torch.stack(scores), groups, group_scores, maps, embeddings,
+                        list(class_names))

@@ -18,10 +18,12 @@ from minigroupvit.model import GroupViT
 from minigroupvit.segmentation import (
     PROTOCOLS,
     Protocol,
+    add_background,
     embed_classes,
     group_maps,
     label_pixels,
     largest_scores,
+    patch_scores,
     pixel_groups,
     score_groups,
     segment,
@@ -95,6 +97,13 @@ def test_class_embeddings_are_means_of_unnormalised_projections(make_model) -> N
             torch.testing.assert_close(embedding, expected)
 
 
+def test_words_are_embedded_in_evaluation_and_the_mode_comes_back(make_model) -> None:
+    model = make_model()
+    expected = embed_classes(model.eval(), WORDS)
+    torch.testing.assert_close(embed_classes(model.train(), WORDS), expected)
+    assert model.training
+
+
 def test_unknown_words_bring_a_warning(make_model) -> None:
     with pytest.warns(UserWarning, match="never seen in training: giraffe"):
         embed_classes(make_model().eval(), ["sun", "giraffe"])
@@ -156,6 +165,19 @@ def test_the_largest_score_counts_even_if_its_group_has_no_pixel() -> None:
     assert labels[0].tolist() == [[-1, -1], [-1, -1]]
 
 
+def test_background_is_a_channel_of_ones_before_the_classes() -> None:
+    scores = largest_scores(GROUPS, SCORES)
+    channels = add_background(scores, SCORES, 0.5)
+    assert channels.shape == (1, 3, 2, 2) and channels[0, 0].tolist() == [[0, 1], [1, 1]]
+    assert torch.equal(channels[:, 1:], scores) and add_background(scores, SCORES, None) is scores
+
+
+def test_patches_share_pixels_without_groups() -> None:
+    scores = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])                     # (1, 2 patches, 2 classes)
+    found = patch_scores(scores, (1, 2), (1, 8))
+    assert found[0, 0, 0].tolist() == pytest.approx([1, 1, 0.875, 0.625, 0.375, 0.125, 0, 0])
+
+
 def test_shared_pixels_listen_to_all_their_groups() -> None:
     # Two groups of 0.3 say class 1 with 0.9; one of 0.4 says class 0 with 0.6: two against one.
     maps = torch.tensor([0.4, 0.3, 0.3]).view(1, 3, 1, 1).expand(-1, -1, 2, 2)
@@ -203,7 +225,7 @@ def test_segment_shares_pixels_if_asked_to(model: GroupViT) -> None:
     largest, shared = segment(model, images, WORDS), segment(model, images, WORDS, pixels="shared")
     torch.testing.assert_close(shared.scores, shared_scores(largest.maps[-1], largest.group_scores, (16, 24)))
     torch.testing.assert_close(shared.scores.sum(dim=1), torch.ones(2, 16, 24))
-    with pytest.raises(ValueError, match="pixels is 'all'; choose 'largest' or 'shared'"):
+    with pytest.raises(ValueError, match="pixels is 'all'; choose 'largest', 'shared' or 'patches'"):
         Protocol(pixels="all")
 
 
@@ -282,11 +304,14 @@ def test_released_values() -> None:
         protocol = PROTOCOLS[name]
         assert (protocol.short_side, protocol.top_classes, protocol.assignment) == (448, 5, "soft")
         assert protocol.templates == ("a photo of a {}.",) and protocol.upsample == "maps"
+        assert (protocol.mode, protocol.window_side, protocol.window_stride) == ("slide", 448, 224)
+        assert protocol.long_side == 2048 and not protocol.antialias and not protocol.flip
 
 
 @pytest.mark.parametrize("choice", [
     {"assignment": "firm"}, {"upsample": "masks"}, {"top_classes": 0}, {"background_threshold": 1.5},
-    {"background_threshold": -0.1}, {"overlap": 0}, {"short_side": 0}])
+    {"background_threshold": -0.1}, {"overlap": 0}, {"short_side": 0}, {"mode": "slip"}, {"window": 0}, {"stride": 0},
+    {"long_side": 0}, {"pixels": "some"}])
 def test_choices_that_there_are_not(model: GroupViT, choice: dict) -> None:
     (name, value), = choice.items()
     assert name in {field.name for field in fields(Protocol)}

@@ -41,7 +41,8 @@ def make_parent(path: str) -> Path:
 def protocol_choices(arguments: argparse.Namespace) -> dict[str, Any]:
     """The fields of the protocol that were given."""
     given = {name: getattr(arguments, name, None)
-             for name in ("background_threshold", "short_side", "overlap", "top_classes")}
+             for name in ("background_threshold", "short_side", "overlap", "top_classes", "mode", "window", "stride",
+                          "flip")}
     given = {name: value for name, value in given.items() if value is not None}
     if given.get("top_classes") == "all":
         given["top_classes"] = None
@@ -64,4 +65,11 @@ def add_protocol(parser: argparse.ArgumentParser) -> None:
                         help="a probability: what scores less is background; without it there is none")
     parser.add_argument("--short-side", type=int, metavar="PIXELS",
                         help="of the picture in the model; default: as in training")
+    parser.add_argument("--mode", choices=("direct", "whole", "slide"),
+                        help="masks cut at the picture's size, or as released: at the size in the model, of the whole "
+                        "picture or of a sliding window")
+    parser.add_argument("--window", type=int, metavar="PIXELS", help="of slide: its side; default: the short side")
+    parser.add_argument("--stride", type=int, metavar="PIXELS", help="of slide; default: half a window")
+    parser.add_argument("--flip", action=argparse.BooleanOptionalAction, default=None,
+                        help="look at the mirrored picture too")
     parser.add_argument("--device", help="cpu, cuda, mps; default: a GPU if there is one")

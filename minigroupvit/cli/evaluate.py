@@ -1,58 +1,158 @@
-"""`python -m minigroupvit evaluate`: measure a model on held-out scenes."""
+"""`python -m minigroupvit evaluate`: measure a model on held-out scenes, or on photographs with masks."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from .common import add_protocol, make_parent, pick_device, protocol_choices
+from .common import add_protocol, make_parent, pick_device, protocol_choices, split_names
 
-ABOUT = "measure a model on held-out scenes"
+ABOUT = "measure a model on held-out scenes, or on photographs with masks"
 EXAMPLES = """
 examples:
   python -m minigroupvit evaluate
   python -m minigroupvit evaluate --split unseen --json unseen.json
   python -m minigroupvit evaluate --weights outputs/train/best.safetensors --num-images 200 --json -
+  python -m minigroupvit evaluate --data voc2012 --root data/voc --weights groupvit.safetensors --json voc.json
+  python -m minigroupvit evaluate --data folder --root mine/ --metrics miou --mode whole --examples page.png
+  python -m minigroupvit evaluate --data voc2012 --root data/voc --protocol weights --background-threshold 0.9 \\
+      --only-occurring
+  python -m minigroupvit evaluate --data imagefolder --root imagenet/val
 
-The figures are fractions from 0 to 1; the scenes are drawn at the size that the model was trained on."""
+The figures are fractions from 0 to 1. Scenes are drawn at the size that the model was trained on.
+Photographs with masks, below --root:
+  voc2012      as torchvision's VOCSegmentation has them: VOCdevkit/VOC2012/...
+  context      VOCdevkit/VOC2010/ with JPEGImages, SegmentationClassContext, ImageSets/SegmentationContext/val.txt
+  coco_object  images/val2017 and annotations/val2017 (*_instanceTrainIds.png, or COCO-Stuff's maps)
+  folder       images/, masks/ (.png, a pixel the number of its class, 255 not judged) and classes.txt (a name a line)
+They are cut as in the released evaluation: short side 448, a window of 448 every 224 pixels, the 5 nearest
+classes, a background threshold; what is given on the command line is changed. imagefolder: a folder for each
+class; zero-shot classification, top-1 and top-5."""
+
+_DATA = ("scenes", "voc2012", "context", "coco_object", "folder", "imagefolder")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", default="scenes", choices=_DATA, help="default: %(default)s")
+    parser.add_argument("--root", metavar="FOLDER", help="where the photographs are")
     parser.add_argument("--split", default="test", choices=("test", "validation", "unseen", "train"),
-                        help="default: %(default)s; unseen: colours and pairs never seen in training")
-    parser.add_argument("--num-images", type=int, default=1000, metavar="N", help="default: %(default)s")
+                        help="of the scenes; default: %(default)s; unseen: colours and pairs never seen in training")
+    parser.add_argument("--num-images", type=int, metavar="N", help="default: 1000 scenes, or all photographs")
     parser.add_argument("--json", metavar="FILE", help="write the figures to a file; -: print them as JSON")
+    masks = parser.add_argument_group("photographs with masks")
+    masks.add_argument("--metrics", default="all", metavar="A,B",
+                       help="miou alone, or with boundary, oracle, probing, groups; all: default")
+    masks.add_argument("--examples", metavar="FILE", help="a page of the best and the worst pictures, such as page.png")
+    masks.add_argument("--num-examples", type=int, default=4, metavar="N", help="of each; default: %(default)s")
+    masks.add_argument("--only-occurring", action="store_true",
+                       help="only words that occur in some mask: easier, not the benchmark")
+    masks.add_argument("--protocol", default="released", choices=("released", "weights"),
+                       help="what is not given: as released, or as stored with the weights; default: %(default)s")
+    masks.add_argument("--clusters", choices=("kmeans", "mean_shift", "spectral"),
+                       help="of a model without groups: its patches clustered; default: patch by patch")
+    masks.add_argument("--batch-size", type=int, default=8, metavar="N", help="default: %(default)s")
+    masks.add_argument("--num-workers", type=int, default=0, metavar="N", help="processes that read pictures")
+    masks.add_argument("--quiet", action="store_true", help="no progress bar")
     add_protocol(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from ..checkpoint import load
+    from ..checkpoint import load, write_atomically
+
+    if arguments.data == "scenes" and arguments.root:
+        raise ValueError(f"--root {arguments.root} belongs to photographs; say which, such as --data folder")
+    if arguments.data != "scenes" and not arguments.root:
+        raise ValueError(f"--data {arguments.data} needs --root, the folder where its files are (see evaluate --help)")
+    if arguments.batch_size < 1 or arguments.num_examples < 1:
+        raise ValueError("--batch-size and --num-examples are at least 1")
+    model = load(arguments.weights, pick_device(arguments.device))
+    measure = {"scenes": _on_scenes, "imagefolder": _on_image_folder}.get(arguments.data, _on_masks)
+    figures = {"weights": arguments.weights} | measure(model, arguments)
+    text = json.dumps(figures, indent=2, allow_nan=False) + "\n"
+    if arguments.json == "-":  # nothing else on stdout, so that it can be piped
+        print(text, end="")
+        return
+    if arguments.json:
+        write_atomically(make_parent(arguments.json), lambda path: path.write_text(text, encoding="utf-8"))
+    _print_figures(figures)
+
+
+def _on_scenes(model, arguments: argparse.Namespace) -> dict[str, Any]:
     from ..data.scene_config import SceneConfig
     from ..evaluation.scenes import scene_tensors
     from ..segmentation import Protocol
     from ..training.run import evaluate_on_scenes
 
-    model = load(arguments.weights, pick_device(arguments.device))
     protocol = replace(model.protocol or Protocol(), **protocol_choices(arguments))
     scenes = SceneConfig(image_size=model.config.image.image_size)
-    images, masks = scene_tensors(arguments.split, arguments.num_images, scenes)
-    figures = {"weights": arguments.weights, "split": arguments.split}
-    figures |= evaluate_on_scenes(model, images, masks, protocol)
-    if arguments.json == "-":  # nothing else on stdout, so that it can be piped
-        print(json.dumps(figures, indent=2))
-        return
-    if arguments.json:
-        make_parent(arguments.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    _print_figures(figures)
+    count = 1000 if arguments.num_images is None else arguments.num_images
+    images, masks = scene_tensors(arguments.split, count, scenes)
+    return {"split": arguments.split} | evaluate_on_scenes(model, images, masks, protocol)
+
+
+def _on_image_folder(model, arguments: argparse.Namespace) -> dict[str, Any]:
+    from ..evaluation.classification import evaluate_classification
+
+    return {"data": "imagefolder"} | evaluate_classification(
+        model, arguments.root, batch_size=arguments.batch_size, num_images=arguments.num_images,
+        num_workers=arguments.num_workers, progress=not arguments.quiet)
+
+
+def _on_masks(model, arguments: argparse.Namespace) -> dict[str, Any]:
+    from ..checkpoint import write_atomically
+    from ..evaluation.mask_sets import open_masks
+    from ..evaluation.photographs import evaluate_masks
+    from ..evaluation.report import examples_page
+    from ..segmentation import Protocol, embed_classes
+
+    masks = open_masks(arguments.data, arguments.root)
+    if arguments.num_images is not None:
+        masks = masks.first(arguments.num_images)
+    if arguments.only_occurring:
+        masks = masks.occurring()
+    base = masks.protocol if arguments.protocol == "released" else model.protocol or Protocol()
+    protocol = replace(base, **protocol_choices(arguments))
+    metrics = None if arguments.metrics == "all" else [m for m in split_names(arguments.metrics) if m != "miou"]
+    page = arguments.examples and _check_page(make_parent(arguments.examples))
+    classes = embed_classes(model, masks.class_names, protocol.templates)
+    figures = evaluate_masks(model, masks, protocol, metrics, arguments.batch_size, arguments.num_workers,
+                             progress=not arguments.quiet, class_embeddings=classes, clusters=arguments.clusters)
+    if page:
+        figure = examples_page(model, masks, figures["pictures"], protocol, arguments.num_examples,
+                               class_embeddings=classes, clusters=arguments.clusters)
+        write_atomically(page, lambda part: figure.savefig(part, format=page.suffix[1:].lower(), dpi=110))
+    return figures
+
+
+def _check_page(page: Path) -> Path:
+    """Before an hour of work rather than after it."""
+    from matplotlib.figure import Figure
+
+    kinds = Figure().canvas.get_supported_filetypes()
+    if page.suffix[1:].lower() not in kinds:
+        raise ValueError(f"--examples {page} ends in no kind of picture that can be written; take .png, or one of "
+                         f"{', '.join(sorted(kinds))}")
+    return page
 
 
 def _print_figures(figures: dict[str, Any]) -> None:
-    print(f"{figures['weights']} on {figures['num_images']} scenes of the split {figures['split']}\n")
+    on = f"scenes of the split {figures['split']}" if "split" in figures else f"pictures of {figures['data']}"
+    print(f"{figures['weights']} on {figures['num_images']} {on}\n")
     for name, value in figures.items():
         if isinstance(value, float):
-            print(f"  {name:22} {value:7.3f}")
-    print("\n  IoU per class")
-    for name, value in sorted(figures["iou_per_class"].items(), key=lambda pair: -pair[1]):
-        print(f"  {name:22} {value:7.3f}")
+            print(f"  {name:25} {value:7.3f}")
+    tables = {"IoU": "iou_per_class", "boundary": "boundary_iou_per_class", "oracle": "oracle_iou_per_class",
+              "top-1": "accuracy_per_class"}
+    tables = {heading: figures[key] for heading, key in tables.items() if key in figures}
+    if not tables:
+        return
+    first = next(iter(tables.values()))
+    title = "IoU per class" if len(tables) == 1 and "IoU" in tables else "per class"
+    headings = [] if title == "IoU per class" else list(tables)
+    print(f"\n  {title:25} " + " ".join(f"{heading:>8}" for heading in headings).rstrip())
+    for name in sorted(first, key=lambda name: -first[name]):
+        cells = [table.get(name) for table in tables.values()]
+        print(f"  {name:25} " + "  ".join("      –" if cell is None else f"{cell:7.3f}" for cell in cells))

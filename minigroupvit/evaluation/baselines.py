@@ -15,16 +15,14 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from sklearn.tree import DecisionTreeClassifier
 from torch import Tensor
 
 from ..model import GroupViT
-from ..segmentation import Protocol, Segmentation, embed_classes, encode, label_pixels, score_groups
+from ..segmentation import Protocol, Segmentation, embed_classes, segment
 from .metrics import MaskFigures, present_objects, recognition_ap
 
 
-@torch.no_grad()
 def segment_pixelwise(model: GroupViT, images, class_names: Sequence[str], protocol: Protocol | None = None,
                       *, class_embeddings: Tensor | None = None, **choices) -> Segmentation:
     """Names every pixel with a model that has no groups: patch by patch (Table 4, "pixel-wise").
@@ -36,17 +34,8 @@ def segment_pixelwise(model: GroupViT, images, class_names: Sequence[str], proto
     `group_scores` (B, N, C) are those of the patches.
     Raises ValueError for a model with groups, whose segments are no patches.
     """
-    if any(model.config.image.num_group_tokens):
-        raise ValueError("this model groups its patches, so that none of them reaches the image head by itself; "
-                         "take segment(model, ...), or give a model without groups such as clip_vit")
     protocol = replace(protocol or model.protocol or Protocol(), **choices)
-    encoded = encode(model, images, class_names, protocol, class_embeddings)
-    patch_scores = score_groups(encoded.segments, encoded.image, encoded.classes, model.scale(),
-                                protocol.top_classes)                     # (B, N, C)
-    maps = patch_scores.transpose(1, 2).unflatten(-1, encoded.output.grid)  # (B, C, h, w)
-    scores = F.interpolate(maps, size=encoded.size, mode="bilinear", align_corners=False)
-    labels = label_pixels(scores, patch_scores, protocol.background_threshold)
-    return Segmentation(labels, scores, [], patch_scores, [], encoded.image, list(class_names))
+    return segment(model, images, class_names, replace(protocol, pixels="patches"), class_embeddings=class_embeddings)
 
 
 @torch.no_grad()
@@ -55,10 +44,7 @@ def evaluate_pixelwise(model: GroupViT, images: Tensor, masks: Tensor, class_nam
     """What `metrics.evaluate` tells of a model, as far as it exists without groups. Same arguments."""
     protocol = protocol or model.protocol or Protocol()
     figures = MaskFigures(class_names, num_objects)
-    was_training = model.training
-    model.eval()
     classes = embed_classes(model, class_names, protocol.templates)
-    model.train(was_training)
     embeddings = []
     for start in range(0, len(images), batch_size):
         picture, truth = images[start:start + batch_size], masks[start:start + batch_size].long()

@@ -20,16 +20,24 @@ from ..model import GroupViT
 from ..segmentation import Protocol, embed_classes, segment
 
 
+def count_pairs(groups: Tensor, masks: Tensor, num_groups: int, num_classes: int) -> Tensor:
+    """Pixels that lie in each group and truly are of each class: (B, H, W) both -> (B, G, C).
+
+    Pixels whose class is no number below `num_classes` (255: not judged) are left out.
+    """
+    B = groups.shape[0]
+    picture = torch.arange(B, device=groups.device).view(-1, 1, 1).expand_as(groups)
+    judged = masks < num_classes
+    pairs = ((picture * num_groups + groups) * num_classes + masks)[judged]
+    return torch.bincount(pairs, minlength=B * num_groups * num_classes).view(B, num_groups, num_classes)
+
+
 def oracle_labels(groups: Tensor, masks: Tensor, num_classes: int) -> Tensor:
     """Each group of a picture takes the class that most of its pixels truly have (Table C3).
 
     groups (B, H, W), masks (B, H, W) -> (B, H, W). Measures grouping alone.
     """
-    B = groups.shape[0]
-    num_groups = int(groups.max()) + 1
-    pairs = (torch.arange(B, device=groups.device).view(-1, 1, 1) * num_groups + groups) * num_classes + masks
-    counts = torch.bincount(pairs.flatten(), minlength=B * num_groups * num_classes)
-    majority = counts.view(B, num_groups, num_classes).argmax(dim=-1)     # (B, G)
+    majority = count_pairs(groups, masks, int(groups.max()) + 1, num_classes).argmax(dim=-1)   # (B, G)
     return majority.gather(1, groups.flatten(1)).view_as(groups)
 
 
@@ -57,24 +65,39 @@ def recognition_ap(image: Tensor, classes: Tensor, present: Tensor) -> float:
 
 
 class MaskFigures:
-    """Collects predictions over a whole set: one confusion matrix, not one per picture."""
+    """Collects predictions over a whole set: one confusion matrix, not one per picture.
 
-    def __init__(self, class_names: Sequence[str], num_objects: int) -> None:
+    Args:
+        class_names: objects first, then backgrounds.
+        num_objects: how many of them are objects.
+        num_uncounted: further classes after them, which may be wrong, but have no figure.
+    """
+
+    def __init__(self, class_names: Sequence[str], num_objects: int, num_uncounted: int = 0) -> None:
         self.class_names = list(class_names)
         self.num_objects = num_objects
-        self.jaccard = MulticlassJaccardIndex(len(self.class_names), average="none")
+        self.num_classes = len(self.class_names) + num_uncounted
+        # What torchmetrics would check takes it longer than the figures do.
+        self.jaccard = MulticlassJaccardIndex(self.num_classes, average="none", ignore_index=255, validate_args=False)
 
     def update(self, labels: Tensor, masks: Tensor) -> None:
-        self.jaccard.update(labels.cpu(), masks.cpu())
+        """Labels and true masks of one shape; masks of 255 are not judged. Raises ValueError for other numbers."""
+        labels, masks = labels.cpu(), masks.cpu()
+        for kind, numbers in (("labels", labels), ("masks", masks[masks != 255])):
+            if numbers.numel() and not 0 <= numbers.min() <= numbers.max() < self.num_classes:
+                raise ValueError(f"{kind} go from {numbers.min()} to {numbers.max()}, but there are {self.num_classes} "
+                                 f"classes{' and no background' if numbers.min() == -1 else ''}")
+        self.jaccard.update(labels, masks)
 
     def compute(self) -> dict[str, Any]:
         """mIoU of all classes, objects, backgrounds, and the IoU of each.
 
         A class that is neither in a mask nor among the labels has no IoU and counts nowhere.
         """
-        iou = self.jaccard.compute().double()
+        counted = len(self.class_names)
+        iou = self.jaccard.compute().double()[:counted]
         pixels = self.jaccard.confmat
-        seen = (pixels.sum(dim=0) + pixels.sum(dim=1)) > 0
+        seen = ((pixels.sum(dim=0) + pixels.sum(dim=1)) > 0)[:counted]
         figures = {}
         for key, part in (("miou", slice(None)), ("miou_objects", slice(self.num_objects)),
                           ("miou_backgrounds", slice(self.num_objects, None))):
@@ -98,8 +121,6 @@ def evaluate(model: GroupViT, images: Tensor, masks: Tensor, class_names: Sequen
     """
     protocol = protocol or model.protocol or Protocol()
     named, oracle = MaskFigures(class_names, num_objects), MaskFigures(class_names, num_objects)
-    was_training = model.training
-    model.eval()
     classes = embed_classes(model, class_names, protocol.templates)
     rand, use, embeddings = [], [], []
     for start in range(0, len(images), batch_size):
@@ -111,7 +132,6 @@ def evaluate(model: GroupViT, images: Tensor, masks: Tensor, class_names: Sequen
         rand += [adjusted_rand_score(t.flatten(), g.flatten()) for t, g in zip(truth.numpy(), groups.numpy())]
         use.append((len(picture), group_use(groups, result.maps[-1].flatten(2).cpu())))
         embeddings.append(result.image_embeddings.cpu())
-    model.train(was_training)
     figures = named.compute()
     best = oracle.compute()
     figures |= {

@@ -1,0 +1,54 @@
+"""What groups are worth without their names: oracle labels (Table C3) and mask probing (Table C2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..mask_steps import pixel_groups
+from ..protocol import Protocol
+from ..segmentation import Seen
+from ..sliding import stitch
+from .metrics import count_pairs
+
+
+def oracle_pixels(seen: Seen, mask: Tensor, num_classes: int, protocol: Protocol) -> Tensor:
+    """The labels of a picture if each group were named right: mask (H, W) of classes from 0 -> (H, W).
+
+    The whole protocol stays as it is; only the name of a group is the class that most of its pixels
+    truly have, background included. Where windows slide, each has groups of its own, and their
+    oracles' names are averaged as the scores would be. Pixels of 255 have no say.
+    """
+    on_canvas = F.interpolate(mask[None, None].float(), size=seen.canvas, mode="nearest-exact")[0, 0].long()
+
+    def names() -> Iterator[Tensor]:
+        for v, window in enumerate(seen.windows):
+            groups = pixel_groups(seen.maps[-1][v:v + 1], seen.window_size, protocol.upsample)   # (1, a, b)
+            counts = count_pairs(groups, window.of(on_canvas)[None], seen.maps[-1].shape[1], num_classes)[0]  # (G, C)
+            table = F.one_hot(counts.argmax(dim=-1), num_classes) * (counts.sum(dim=-1, keepdim=True) > 0)
+            yield table.float()[groups[0]].movedim(-1, 0)                 # (C, a, b)
+
+    return stitch(seen.windows, names(), seen.canvas, seen.size, protocol).argmax(dim=0)
+
+
+def probing_jaccard(groups: Tensor, mask: Tensor, num_objects: int, num_classes: int) -> float | None:
+    """Mean over the object classes in a picture of the best Jaccard index that one group's mask has with it.
+
+    groups, mask (H, W); the first `num_objects` of the classes are objects. Pixels of 255 are left
+    out, and so is background; None where there is no object. As DINO's and later probing by
+    heads of attention does it, with groups in the heads' place.
+    """
+    both = count_pairs(groups[None], mask[None], int(groups.max()) + 1, num_classes)[0].double()   # (G, C)
+    jaccard = both / (both.sum(dim=0) + both.sum(dim=1, keepdim=True) - both).clamp(min=1)
+    present = both[:, :num_objects].sum(dim=0) > 0
+    if not present.any():
+        return None
+    return jaccard[:, :num_objects][:, present].amax(dim=0).mean().item()
+
+
+def whole_groups(seen: Seen, protocol: Protocol) -> tuple[Tensor, Tensor]:
+    """The final groups of a picture seen as a whole: of each pixel (H, W), and shares of each patch (G, N)."""
+    maps = seen.maps[-1][:1]                                              # a mirrored one may follow
+    return pixel_groups(maps, seen.size, protocol.upsample)[0], maps[0].flatten(1)

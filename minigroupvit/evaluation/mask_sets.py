@@ -1,0 +1,220 @@
+"""Sets of photographs with true masks: the paper's three benchmarks, and any folder of one's own.
+
+Every mask leaves here with the numbers that labels have: the index of its class in `class_names`, -1 for
+background, and 255 (`IGNORED`) for pixels that are not judged. What the numbers in the files
+mean is a table, so that other conventions are a matter of that table alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..images import load_image
+from ..protocol import PROTOCOLS, Protocol
+from .benchmarks import BENCHMARKS, Benchmark
+
+BACKGROUND, IGNORED = -1, 255
+_UNKNOWN = -2
+_PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+_FOLDER = ("images/ (.jpg, .png ...), masks/ with a .png of the same name for each (every pixel the number of its "
+           "class, 255: not judged) and classes.txt (a name a line, the first is number 0; 'background' and "
+           "'ignore' mean what they say)")
+# COCO's 80 categories have numbers up to 90; these are not in use. COCO-Stuff's maps hold the number less 1.
+_NOT_IN_COCO = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
+
+
+@dataclass(frozen=True)
+class Example:
+    """One photograph and what is truly in it."""
+
+    name: str
+    picture: Tensor    # (3, H, W) uint8
+    mask: Tensor       # (H, W) int64: index of the class, -1 background, 255 not judged
+
+
+@dataclass(frozen=True)
+class MaskSet:
+    """Photographs with masks, read when they are asked for."""
+
+    name: str
+    pairs: tuple[tuple[Path, Path], ...]    # files of picture and mask
+    class_names: tuple[str, ...]            # without background
+    meanings: dict[int, int]                # number in the files: index of a class, -1 or 255
+    protocol: Protocol                      # as released for it
+    num_expected: int | None = None         # pictures of the benchmark's split
+
+    @property
+    def has_background(self) -> bool:
+        """Whether some pixels belong to no class."""
+        return BACKGROUND in self.meanings.values()
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Example:
+        """Raises ValueError for files that are missing or do not belong together, and for numbers without a class."""
+        picture_file, mask_file = self.pairs[index]
+        picture = np.array(load_image(picture_file))                      # (H, W, 3)
+        mask = self._read_mask(mask_file)
+        if mask.shape != picture.shape[:2]:
+            H, W = picture.shape[:2]
+            turned = "; the picture is turned upright by its EXIF data" if mask.shape == (W, H) and H != W else ""
+            raise ValueError(f"{mask_file} is {mask.shape[0]}x{mask.shape[1]}, but {picture_file.name} is {H}x{W}; "
+                             f"a mask has a number for each pixel of its picture{turned}")
+        return Example(picture_file.stem, torch.from_numpy(picture).permute(2, 0, 1), torch.from_numpy(mask))
+
+    def _read_mask(self, file: Path) -> np.ndarray:
+        """A mask file (H, W) in our numbers."""
+        table = np.full(256, _UNKNOWN)
+        table[list(self.meanings)] = list(self.meanings.values())
+        numbers = _read_numbers(file)
+        mask = table[numbers.clip(0, 255)]
+        wrong = (mask == _UNKNOWN) | (numbers > 255) | (numbers < 0)
+        if wrong.any():
+            known = sorted(n for n, meaning in self.meanings.items() if meaning != IGNORED)
+            raise ValueError(f"{file} has the number {numbers[wrong][0]}, which is no class; {len(known)} numbers from "
+                             f"{known[0]} to {known[-1]} have a meaning in {self.name}, and 255 is not judged")
+        return mask
+
+    def first(self, num_images: int) -> MaskSet:
+        """The first so many pictures."""
+        if num_images < 1:
+            raise ValueError(f"num_images is {num_images}; take at least 1 picture")
+        return replace(self, pairs=self.pairs[:num_images])
+
+    def occurring(self) -> MaskSet:
+        """The same pictures with only those classes as words that occur in some mask."""
+        seen = {int(n) for _, file in self.pairs for n in np.unique(self._read_mask(file))}
+        kept = [c for c in range(len(self.class_names)) if c in seen]
+        if not kept:
+            raise ValueError(f"no mask of {self.name} has any of its classes in it")
+        order = {c: i for i, c in enumerate(kept)} | {BACKGROUND: BACKGROUND, IGNORED: IGNORED}
+        return replace(self, class_names=tuple(self.class_names[c] for c in kept),
+                       meanings={n: order[m] for n, m in self.meanings.items() if m in order})
+
+
+def open_masks(data: str, root: str | Path) -> MaskSet:
+    """The pictures of a benchmark (its split for validation), or of "folder", below `root`.
+
+    Raises ValueError that says which files were expected where some are missing.
+    """
+    root = Path(root)
+    openers = {"voc2012": _voc2012, "context": _context, "coco_object": _coco_object, "folder": _folder}
+    if data not in openers:
+        raise ValueError(f"there is no set of masks {data!r}; choose one of {', '.join(openers)}")
+    found = openers[data](root)
+    if not found.pairs:
+        raise _layout_error(data, root, "no picture with a mask")
+    return found
+
+
+def _layout_error(data: str, root: Path, missing: object) -> ValueError:
+    layout = BENCHMARKS[data].layout if data in BENCHMARKS else _FOLDER
+    return ValueError(f"{data}: there is {missing} below {root}; expected there: {layout}")
+
+
+def _need(data: str, root: Path, *paths: Path) -> None:
+    for path in paths:
+        if not path.exists():
+            raise _layout_error(data, root, f"no {path.relative_to(root) if path != root else 'folder'}")
+
+
+def _benchmark(data: str, pairs: Iterable[tuple[Path, Path]], meanings: dict[int, int] | None = None) -> MaskSet:
+    """As in all three: 0 is background, the classes follow from 1, 255 is not judged."""
+    about: Benchmark = BENCHMARKS[data]
+    usual = {0: BACKGROUND, IGNORED: IGNORED} | {c + 1: c for c in range(len(about.class_names))}
+    return MaskSet(data, tuple(pairs), about.class_names, meanings or usual, about.protocol, about.num_images)
+
+
+def _voc2012(root: Path) -> MaskSet:
+    from torchvision.datasets import VOCSegmentation
+
+    base = root / "VOCdevkit" / "VOC2012"
+    _need("voc2012", root, base, base / "JPEGImages", base / "SegmentationClass",
+          base / "ImageSets" / "Segmentation" / "val.txt")
+    found = VOCSegmentation(str(root), year="2012", image_set="val")
+    return _benchmark("voc2012", zip(map(Path, found.images), map(Path, found.masks)))
+
+
+def _context(root: Path) -> MaskSet:
+    base = root / "VOCdevkit" / "VOC2010"
+    split = base / "ImageSets" / "SegmentationContext" / "val.txt"
+    _need("context", root, base / "JPEGImages", base / "SegmentationClassContext", split)
+    pictures, masks = base / "JPEGImages", base / "SegmentationClassContext"
+    return _benchmark("context", [(pictures / f"{name}.jpg", masks / f"{name}.png")
+                                  for name in split.read_text(encoding="utf-8").split()])
+
+
+def _coco_object(root: Path) -> MaskSet:
+    pictures, masks = root / "images" / "val2017", root / "annotations" / "val2017"
+    _need("coco_object", root, pictures, masks)
+    converted = sorted(masks.glob("*_instanceTrainIds.png"))
+    if converted:
+        return _benchmark("coco_object", [(pictures / f"{m.stem.removesuffix('_instanceTrainIds')}.jpg", m)
+                                          for m in converted])
+    objects = [number for number in range(1, 91) if number not in _NOT_IN_COCO]
+    meanings = dict.fromkeys(range(256), BACKGROUND) | {number - 1: c for c, number in enumerate(objects)}
+    return _benchmark("coco_object", [(pictures / f"{m.stem}.jpg", m) for m in sorted(masks.glob("*.png"))], meanings)
+
+
+def _folder(root: Path) -> MaskSet:
+    _need("folder", root, root, root / "images", root / "masks", root / "classes.txt")
+    pictures = _by_stem(p for p in (root / "images").iterdir() if p.suffix.lower() in _PICTURES)
+    masks = _by_stem(p for p in (root / "masks").iterdir() if p.suffix.lower() == ".png")
+    for some, others, kind in ((pictures, masks, "mask"), (masks, pictures, "picture")):
+        alone = sorted(set(some) - set(others))
+        if alone:
+            raise ValueError(f"{len(alone)} of {len(some)} files such as {some[alone[0]]} have no {kind} of the same "
+                             f"name; expected below {root}: {_FOLDER}")
+    names, meanings = _read_classes(root / "classes.txt")
+    protocol = PROTOCOLS["voc2012"]
+    if BACKGROUND not in meanings.values():
+        protocol = replace(protocol, background_threshold=None)
+    return MaskSet(root.resolve().name, tuple((pictures[stem], masks[stem]) for stem in sorted(pictures)), names,
+                   meanings, protocol)
+
+
+def _by_stem(files: Iterable[Path]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for file in files:
+        if file.stem in found:
+            raise ValueError(f"{found[file.stem]} and {file.name} share a name, by which picture and mask are found; "
+                             "give each its own")
+        found[file.stem] = file
+    return found
+
+
+def _read_classes(file: Path) -> tuple[tuple[str, ...], dict[int, int]]:
+    """The words, and what the numbers mean: line n of the file is number n."""
+    lines: Sequence[str] = [line.strip() for line in file.read_text(encoding="utf-8").rstrip().splitlines()]
+    empty = [n for n, line in enumerate(lines) if not line]
+    if empty or not 1 <= len(lines) <= IGNORED:
+        problem = f"line {empty[0] + 1} is empty" if empty else f"it has {len(lines)} lines"
+        raise ValueError(f"{file}: {problem}; expected 1 to {IGNORED} names, one a line")
+    special = {"background": BACKGROUND, "ignore": IGNORED}
+    names = tuple(line for line in lines if line.lower() not in special)
+    index = iter(range(len(lines)))
+    return names, {IGNORED: IGNORED} | {
+        n: special[line.lower()] if line.lower() in special else next(index) for n, line in enumerate(lines)}
+
+
+def _read_numbers(file: Path) -> np.ndarray:
+    """The numbers of an index mask (H, W); a palette is not looked at."""
+    try:
+        with Image.open(file) as image:
+            image.load()
+            mode, numbers = image.mode, np.array(image)
+    except FileNotFoundError:
+        raise ValueError(f"there is no mask at {file}") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{file} is no mask that can be read, or it is cut off: {error}") from None
+    if mode not in ("1", "L", "P", "I", "I;16"):
+        raise ValueError(f"{file} is a picture of mode {mode}; expected an index mask (mode P or L), a number a pixel")
+    return numbers.astype(np.int64)

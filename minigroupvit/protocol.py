@@ -1,0 +1,83 @@
+"""The choices on the way from a picture to its masks, and the released ones.
+
+`segmentation` and `sliding` say what each choice does. Imports nothing, so that a checkpoint or a
+command can hold a protocol without what it needs to run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The choices on the way to masks. The defaults are for scenes and for one's own words."""
+
+    templates: tuple[str, ...] = ("a photo of a {}.",)   # averaged, un-normalised, as released
+    top_classes: int | None = 5      # classes kept per picture (or window), nearest to its embedding; None: all
+    background_threshold: float | None = None   # a probability; None: there is no background class
+    assignment: str = "soft"         # "soft" (released) | "hard": what step 1 multiplies
+    upsample: str = "maps"           # "maps" (released): upsample, then argmax | "groups": argmax first
+    pixels: str = "largest"          # a pixel takes the scores of its "largest" group (released) | "shared": of all
+    #                                  | "patches": of its patch, for models without groups (Table 4, pixel-wise)
+    balance: float | None = None     # share of the picture added to each word's mean (balance_scores); None: as released
+    overlap: int = 1                 # patches per patch side; 1: side by side, as trained and released
+    short_side: int | None = None    # pixels of the shorter side in the model; None: as it is
+    long_side: int | None = None     # the longer side is at most this, however short the other gets; None: no limit
+    antialias: bool = True           # smooth before shrinking a picture; released: plain bilinear
+    mode: str = "direct"             # "direct": masks are cut at the picture's own size; at the size in the model,
+    #                                  scores then resized: the "whole" picture (released demo) | "slide" a window
+    window: int | None = None        # of "slide": its side in pixels; None: that of short_side
+    stride: int | None = None        # of "slide": pixels from window to window; None: half a window
+    flip: bool = False               # look at the mirrored picture too and take the mean; released: no
+
+    def __post_init__(self) -> None:
+        _choice("assignment", self.assignment, "soft", "hard")
+        _choice("upsample", self.upsample, "maps", "groups")
+        _choice("pixels", self.pixels, "largest", "shared", "patches")
+        _choice("mode", self.mode, "direct", "whole", "slide")
+        if self.top_classes is not None and self.top_classes < 1:
+            raise ValueError(f"top_classes is {self.top_classes}; keep at least 1 class, or None for all")
+        if self.background_threshold is not None and not 0 <= self.background_threshold <= 1:
+            raise ValueError(f"background_threshold is a probability from 0 to 1, got {self.background_threshold}")
+        if self.balance is not None and not self.balance > 0:
+            raise ValueError(f"balance is {self.balance}; it must be above 0, such as 0.03, or None")
+        if self.overlap < 1:
+            raise ValueError(f"overlap is {self.overlap}; 1 sets patches side by side, 2 every half patch")
+        for name in ("short_side", "long_side", "window", "stride"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; give pixels, or None for the default")
+        if self.mode != "slide":
+            return
+        if self.window_side is None:
+            raise ValueError("mode 'slide' needs a window: give its side in pixels, or a short_side to take")
+        if self.window_stride > self.window_side:
+            raise ValueError(f"stride {self.window_stride} leaves gaps between windows of {self.window_side}; "
+                             "take a stride of at most the window")
+
+    @property
+    def window_side(self) -> int | None:
+        """Side of the sliding window in pixels."""
+        return self.window or self.short_side
+
+    @property
+    def window_stride(self) -> int:
+        """Pixels from one window to the next."""
+        return self.stride or max(1, self.window_side // 2)
+
+
+def _choice(name: str, value: str, *allowed: str) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} is {value!r}; choose {', '.join(map(repr, allowed[:-1]))} or {allowed[-1]!r}")
+
+
+# All three released configurations are the same but for the threshold (the paper says 0.9, 0.5, 0.95):
+# short side 448, at most 2048 long, windows of 448 every 224 pixels.
+_RELEASED = {"short_side": 448, "long_side": 2048, "antialias": False, "mode": "slide"}
+PROTOCOLS = {
+    "scenes": Protocol(),
+    "voc2012": Protocol(background_threshold=0.95, **_RELEASED),
+    "context": Protocol(background_threshold=0.35, **_RELEASED),
+    "coco_object": Protocol(background_threshold=0.95, **_RELEASED),
+}

@@ -1,0 +1,139 @@
+"""A picture seen through windows: where they lie, and how their scores become those of the picture.
+
+The released evaluation slides a window over the resized picture. Everything else of the protocol
+happens within a window; here is only where windows lie, and what is done with their scores:
+
+    canvas_size    the size at which a picture is looked at
+    windows_on     the windows that cover it
+    look_through   what the model gets to see of a picture through each of them
+    stitch         mean of the windows' scores, resized, softmax, mean with the mirrored picture
+
+The released order matters: background is a channel of 0 and 1 beside the scores of the classes, so
+that windows vote on it, and the softmax weighs the votes of the picture and its mirror image.
+
+H, W picture  h, w canvas  a, b window  K channels: background, if there is one, then the classes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .images import resize, size_for
+from .protocol import Protocol
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a canvas, or of the mirrored canvas. In pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    mirrored: bool = False
+
+    def of(self, canvas: Tensor) -> Tensor:
+        """This part of a canvas (..., h, w): (..., a, b)."""
+        canvas = canvas.flip(-1) if self.mirrored else canvas
+        return canvas[..., self.top:self.top + self.height, self.left:self.left + self.width]
+
+
+def canvas_size(height: int, width: int, protocol: Protocol) -> tuple[int, int]:
+    """The size at which masks are cut, and on which windows lie.
+
+    In mode "direct" that is the picture's own. Else its shorter side becomes `short_side`, or less
+    if the longer one would go over `long_side`; the aspect ratio stays, halves are rounded up.
+    """
+    if protocol.mode == "direct":
+        return height, width
+    factor = 1.0 if protocol.short_side is None else protocol.short_side / min(height, width)
+    if protocol.long_side is not None:
+        factor = min(factor, protocol.long_side / max(height, width))
+    return max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5))
+
+
+def resize_picture(picture: Tensor, size: tuple[int, int], antialias: bool = True) -> Tensor:
+    """Bilinear resize of a picture (3, H, W) with values from 0 to 1. The released code does not smooth."""
+    if antialias or tuple(picture.shape[-2:]) == tuple(size):
+        return resize(picture[None], size)[0]
+    return F.interpolate(picture[None], size=size, mode="bilinear", align_corners=False)[0]
+
+
+def window_starts(length: int, window: int, stride: int) -> list[int]:
+    """Where windows begin along a side, in pixels: every stride; the last one ends with the side.
+
+    A side shorter than the window has one window that begins at 0.
+    """
+    last = max(length - window, 0)
+    return [*range(0, last, stride), last]
+
+
+def windows_on(canvas: tuple[int, int], protocol: Protocol) -> list[Window]:
+    """The windows that cover a canvas, row by row; with `flip` those of the mirrored canvas after them.
+
+    All have one size: the window's, or the canvas's own where that is smaller. Outside of mode
+    "slide" there is one that covers all.
+    """
+    h, w = canvas
+    a, b = h, w
+    if protocol.mode == "slide":
+        a, b = min(protocol.window_side, h), min(protocol.window_side, w)
+    stride = protocol.window_stride if protocol.mode == "slide" else max(h, w)
+    return [Window(top, left, a, b, mirrored)
+            for mirrored in ([False, True] if protocol.flip else [False])
+            for top in window_starts(h, a, stride) for left in window_starts(w, b, stride)]
+
+
+def look_through(picture: Tensor, windows: Sequence[Window], canvas: tuple[int, int], patch_size: int,
+                 protocol: Protocol) -> list[Tensor]:
+    """What is in each window of a picture (3, H, W), at a size that the model can take: (3, a', b') each.
+
+    A window of the released protocol is a multiple of the patch. Where one is not, the released code
+    cuts the rest off and stretches the masks over it; here the window is resized, so they stay in place.
+    """
+    on_canvas = resize_picture(picture, canvas, protocol.antialias)       # (3, h, w)
+    short = None
+    if protocol.mode == "direct" and (protocol.short_side or protocol.long_side):
+        short = min(canvas_size(*canvas, replace(protocol, mode="whole")))
+    inside = size_for(windows[0].height, windows[0].width, patch_size, short)
+    return [resize_picture(window.of(on_canvas), inside, protocol.antialias) for window in windows]
+
+
+def stitch(windows: Sequence[Window], scores: Iterable[Tensor], canvas: tuple[int, int], size: tuple[int, int],
+           protocol: Protocol) -> Tensor:
+    """The scores of windows, (K, a, b) each, become those of the picture, (K, H, W).
+
+    Each pixel takes the mean of the windows that it lies in. Then, as released, the mean is resized
+    to the picture, and a softmax runs over the channels; in mode "direct" there is nothing to
+    resize, and the scores stay as they are. With `flip` the result is the mean over both views.
+
+    `scores` may be a generator: one window is held at a time.
+    """
+    sums: dict[bool, Tensor] = {}
+    counts: dict[bool, Tensor] = {}
+    for window, score in zip(windows, scores, strict=True):
+        if len(windows) == (2 if protocol.flip else 1):                   # covers all: nothing to add up
+            sums[window.mirrored] = score
+            continue
+        if window.mirrored not in sums:
+            sums[window.mirrored] = score.new_zeros(len(score), *canvas)
+            counts[window.mirrored] = score.new_zeros(canvas)
+        part = slice(window.top, window.top + window.height), slice(window.left, window.left + window.width)
+        sums[window.mirrored][(slice(None), *part)] += score
+        counts[window.mirrored][part] += 1
+    views = []
+    for mirrored in sorted(sums):
+        view = sums.pop(mirrored)                                         # (K, h, w)
+        if mirrored in counts:
+            view /= counts[mirrored]
+        if protocol.mode != "direct":
+            if tuple(view.shape[-2:]) != tuple(size):
+                view = F.interpolate(view[None], size=size, mode="bilinear", align_corners=False)[0]
+            view = view.softmax(dim=0)
+        views.append(view.flip(-1) if mirrored else view)
+    return views[0] if len(views) == 1 else (views[0] + views[1]) / 2     # (K, H, W)
