@@ -1,15 +1,23 @@
-"""Captioned pictures and the batches drawn from them."""
+"""Captioned pictures, in memory and on the disk, and the batches drawn from them."""
 
 from __future__ import annotations
 
+import io
+from dataclasses import replace
+from functools import partial
+
+import datasets
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset
 from PIL import Image
 
-from minigroupvit.data.captioned import CaptionedImages, caption_columns, pack_texts
+from minigroupvit.data.augment import PAPER, Augmentation
+from minigroupvit.data.captioned import Batch, CaptionedImages, pack_texts
 from minigroupvit.data.captions import flip_caption
+from minigroupvit.data.on_disk import CaptionedFiles
+from minigroupvit.data.samples import Skipped, Unusable, caption_columns, find_columns, read_picture
 from minigroupvit.images import normalize
 from minigroupvit.prompts import SIMPLE_TEMPLATES
 
@@ -22,14 +30,32 @@ def numbered(count: int, flip: bool = False) -> CaptionedImages:
     return CaptionedImages(pictures, [[f"a sun number {i} on the left"] for i in range(count)], flip)
 
 
-def test_the_batch_of_a_step_is_always_the_same() -> None:
+@pytest.mark.parametrize("augmentation", [Augmentation(), PAPER])
+def test_the_batch_of_a_step_is_always_the_same(augmentation: Augmentation) -> None:
     def draw(step: int, seed: int):
-        return numbered(10, flip=True).batch(step, 4, seed, 2, SIMPLE_TEMPLATES)
+        return numbered(10, flip=True).batch(step, 4, seed, 2, SIMPLE_TEMPLATES, augmentation)
 
     first, again = draw(3, seed=1), draw(3, seed=1)
     assert torch.equal(first.images, again.images)
     assert (first.captions, first.prompts) == (again.captions, again.prompts)
     assert draw(4, seed=1).captions != first.captions != draw(3, seed=2).captions
+
+
+@pytest.mark.parametrize("source", ["memory", "disk"])
+def test_the_parts_of_two_processes_are_the_batch_of_one(source: str, monkeypatch) -> None:
+    def draw() -> list[Batch]:
+        kind = CaptionedImages.from_dataset if source == "memory" else partial(CaptionedFiles, num_workers=0)
+        return list(kind(rows(12), 6).batches(1, 3, 6, 0, 2, SIMPLE_TEMPLATES, PAPER))
+
+    whole, parts = draw(), []
+    for rank in range(2):
+        monkeypatch.setattr("minigroupvit.data.captioned.rank_and_size", lambda: (rank, 2))
+        parts.append(draw())
+    for one, first, second in zip(whole, *parts, strict=True):
+        assert torch.equal(torch.cat([first.images, second.images]), one.images)
+        assert (first.captions + second.captions, first.prompts + second.prompts) == (one.captions, one.prompts)
+    with pytest.raises(ValueError, match="a batch of 5 cannot be shared evenly by 2 processes"):
+        numbered(12).batch(0, 5, 0, 0, ())
 
 
 def test_each_picture_comes_once_an_epoch() -> None:
@@ -88,14 +114,18 @@ def test_reading_a_dataset() -> None:
 
 @pytest.mark.parametrize(("names", "expected"), [
     (["image", "caption"], ["caption"]), (["captions", "image"], ["captions"]), (["text"], ["text"]),
-    (["caption_1", "image", "caption_0"], ["caption_0", "caption_1"])])
+    (["caption_1", "image", "caption_0"], ["caption_0", "caption_1"]), (["image", "label"], [])])
 def test_caption_columns(names: list[str], expected: list[str]) -> None:
-    assert caption_columns(Dataset.from_dict({name: ["a"] for name in names})) == expected
+    assert caption_columns(names) == expected
 
 
-def test_no_caption_column() -> None:
+def test_columns_that_are_not_there() -> None:
     with pytest.raises(ValueError, match=r"no column of captions among image, label; name it with captions=\[...\]"):
-        caption_columns(Dataset.from_dict({"image": [0], "label": [0]}))
+        find_columns(["image", "label"])
+    with pytest.raises(ValueError, match="no column 'says'; the data set has image, caption"):
+        find_columns(["image", "caption"], captions=["caption", "says"])
+    with pytest.raises(ValueError, match="no column 'image'; the data set has picture, caption"):
+        find_columns(["picture", "caption"])
 
 
 PICTURES = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
@@ -119,3 +149,110 @@ def test_bad_data(images: torch.Tensor, captions: list, message: str) -> None:
 def test_a_batch_larger_than_the_data_set() -> None:
     with pytest.raises(ValueError, match="a batch of 11 is larger than the data set of 10"):
         numbered(10).batch(0, 11, 0, 0, ())
+
+
+# Rows of no use
+
+def encoded(colour: tuple[int, int, int], size: tuple[int, int] = (9, 6)) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size, colour).save(file, "PNG")
+    return file.getvalue()
+
+
+FEATURES = datasets.Features({"image": datasets.Image(), "captions": [datasets.Value("string")]})
+
+
+def rows(count: int, broken: tuple[int, ...] = (), silent: tuple[int, ...] = (), missing: tuple[int, ...] = ()):
+    """Row i is a picture with red i, whose captions have the number i."""
+    pictures = [{"bytes": encoded((i, 100, 200)), "path": None} for i in range(count)]
+    for i in broken:
+        pictures[i]["bytes"] = pictures[i]["bytes"][:40]
+    for i in missing:
+        pictures[i] = {"bytes": None, "path": f"/nowhere/{i}.png"}
+    captions = [[f"a sun number {i}", " "] for i in range(count)]
+    for i in silent:
+        captions[i] = ["", " "]
+    return Dataset.from_dict({"image": pictures, "captions": captions}, FEATURES)
+
+
+def test_rows_of_no_use_are_left_out_counted_and_told() -> None:
+    data = CaptionedImages.from_dataset(rows(60, broken=(3,), silent=(7, 8), missing=(11,)), 4, max_skipped=0.1)
+    assert len(data) == 56 and data.skipped.count == 4 and data.skipped.seen == 60
+    kept = [i for i in range(60) if i not in (3, 7, 8, 11)]
+    assert data.images[:, 0, 0, 0].tolist() == kept
+    assert data.all_captions == [f"a sun number {i}" for i in kept]
+    report = data.skipped.report()
+    assert report.startswith("skipped 4 of 60 captioned pictures: 2 with no caption (such as row 7)")
+    assert "1 with a missing file (such as row 11: there is no picture at /nowhere/11.png)" in report
+    assert "1 with a picture that cannot be read (such as row 3: " in report
+
+
+@pytest.mark.parametrize("kind", [CaptionedImages.from_dataset, CaptionedFiles])
+def test_too_many_rows_of_no_use_stop_the_reading(kind) -> None:
+    assert len(kind(rows(100, silent=(1, 2, 3, 4, 5)), 4)) == 95
+    with pytest.raises(ValueError, match="skipped 6 of 100 .* More than 5% is too much: .* max_skipped"):
+        kind(rows(100, silent=(1, 2, 3, 4, 5, 6)), 4)
+    with pytest.raises(ValueError, match="the data set is empty; skipped 2 of 2"):
+        kind(rows(2, silent=(0, 1)), 4, max_skipped=1.0)
+
+
+@pytest.mark.parametrize(("value", "reason"), [
+    (None, "no picture"), (b"", "no picture"), ({"bytes": None, "path": None}, "no picture"),
+    (b"not a picture", "a picture that cannot be read"), ("/nowhere/1.png", "a missing file"),
+    ({"bytes": encoded((1, 2, 3))[:50], "path": "1.png"}, "a picture that cannot be read")])
+def test_pictures_of_no_use(value, reason: str) -> None:
+    with pytest.raises(Unusable) as error:
+        read_picture(value)
+    assert error.value.reason == reason
+
+
+def test_a_share_is_a_share() -> None:
+    with pytest.raises(ValueError, match="the share that may be skipped is 5"):
+        Skipped(5)
+
+
+# On the disk
+
+@pytest.mark.parametrize("augmentation", [Augmentation(), replace(PAPER, crop=1.0), Augmentation(flip=False)])
+def test_from_the_disk_come_the_batches_of_the_memory(augmentation: Augmentation) -> None:
+    dataset = rows(20)
+    memory = CaptionedImages.from_dataset(dataset, 9)
+    disk = CaptionedFiles(dataset, 9, num_workers=0)
+    found = list(disk.batches(3, 7, 8, 1, 2, SIMPLE_TEMPLATES, augmentation))
+    assert len(found) == 4 and disk.all_captions == memory.all_captions
+    for step, batch in enumerate(found, 3):
+        expected = memory.batch(step, 8, 1, 2, SIMPLE_TEMPLATES, augmentation)
+        assert torch.equal(batch.images, expected.images)
+        assert (batch.captions, batch.prompts) == (expected.captions, expected.prompts)
+    assert torch.equal(disk.first_pictures(5), memory.first_pictures(5))
+    assert [sample.captions for sample in disk] == memory.captions
+
+
+def test_workers_decode_the_same_and_a_crop_is_drawn_again() -> None:
+    def draw(num_workers: int, start: int) -> list[torch.Tensor]:
+        data = CaptionedFiles(rows(16, broken=(5,)), 4, num_workers=num_workers, max_skipped=0.2)
+        return [batch.images for batch in data.batches(start, 4, 4, 0, 0, (), PAPER)]
+
+    unbroken, resumed = draw(2, 0), draw(0, 2)
+    assert len(unbroken) == 4 and all(torch.equal(a, b) for a, b in zip(unbroken[2:], resumed, strict=True))
+
+
+def test_a_picture_that_cannot_be_read_gives_its_place_to_the_next() -> None:
+    data = CaptionedFiles(rows(40, broken=(5, 6)), 4, num_workers=0, max_skipped=0.05)
+    seen = [int(caption.split()[-1]) for batch in data.batches(0, 10, 8, 0, 0, ()) for caption in batch.captions]
+    assert sorted(seen) == sorted([i for i in range(40) if i not in (5, 6)] * 2 + [7] * 4)
+    assert data.skipped.count == 2, "each counts once, not in every epoch"
+    for batch in data.batches(0, 5, 8, 0, 0, (), Augmentation(flip=False)):
+        reds = (batch.images[:, 0, 0, 0] * 0.229 + 0.485) * 255
+        assert reds.round().int().tolist() == [int(caption.split()[-1]) for caption in batch.captions]
+
+
+def test_too_many_pictures_that_cannot_be_read_stop_the_run() -> None:
+    data = CaptionedFiles(rows(40, broken=tuple(range(3, 9))), 4, num_workers=0)
+    with pytest.raises(ValueError, match="with a picture that cannot be read .* More than 5% is too much"):
+        list(data.batches(0, 5, 8, 0, 0, ()))
+
+
+def test_workers_below_zero() -> None:
+    with pytest.raises(ValueError, match="num_workers is -1"):
+        CaptionedFiles(rows(2), 4, num_workers=-1)

@@ -1,38 +1,37 @@
 """Captioned pictures, in memory, and the batches of training.
 
 Everything random about step s of a run (which pictures, which caption of each, which nouns and
-templates, flips) comes from (seed, s) alone. So a run that goes on from a checkpoint draws
-exactly what the unbroken run would have drawn, without any state to save.
+templates, flips, augmentation) comes from (seed, s) alone. So a run that goes on from a checkpoint
+draws exactly what the unbroken run would have drawn, without any state to save.
+
+Three kinds of sources give the same `Batch`es: `CaptionedImages` here, `CaptionedFiles` for sets that
+are too large for the memory (on_disk.py), and `CaptionedStream` for those that are read as they come
+(streams.py). In several processes each of them gives this process's part of a batch.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from datasets import Dataset
-from PIL import Image
 from torch import Tensor
 
-from ..images import normalize, to_rgb
-from ..prompts import prompts_from_nouns, tag_captions
+from ..images import normalize
+from ..losses import rank_and_size
+from ..prompts import nouns, prompts_from_nouns, tag_captions
 from ..tokenizer import Tokenizer
+from .augment import Augmentation, augment, crop_boxes, random_numbers
 from .captions import flip_caption
+from .samples import Columns, Sample, Skipped, find_columns, fit, read_samples
 
-
-def caption_columns(dataset: Dataset) -> list[str]:
-    """The columns that hold captions: caption, captions, text, or caption_0, caption_1, ..."""
-    names = dataset.column_names
-    for single in ("caption", "captions", "text"):
-        if single in names:
-            return [single]
-    numbered = sorted(name for name in names if name.startswith("caption_"))
-    if not numbered:
-        raise ValueError(f"no column of captions among {', '.join(names)}; name it with captions=[...]")
-    return numbered
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
 
 
 @dataclass
@@ -44,14 +43,85 @@ class Batch:
     prompts: list[list[str]]    # B lists of K prompted nouns; K is 0 without the multi-label loss
 
 
-class CaptionedImages:
-    """Pictures (N, 3, H, W) uint8 of one size, each with one caption or several.
+@dataclass
+class Texts:
+    """What was drawn for the texts of a batch."""
+
+    captions: list[str]
+    prompts: list[list[str]]
+    flipped: list[bool] | None  # which pictures are mirrored; None: none
+
+    def part(self, part: slice) -> Texts:
+        return Texts(self.captions[part], self.prompts[part], self.flipped and self.flipped[part])
+
+
+def own_part(batch_size: int) -> slice:
+    """Which of a batch's pictures are this process's: equal parts, in order."""
+    rank, size = rank_and_size()
+    if batch_size % size:
+        raise ValueError(f"a batch of {batch_size} cannot be shared evenly by {size} processes; take a multiple")
+    return slice(rank * batch_size // size, (rank + 1) * batch_size // size)
+
+
+class Captioned:
+    """What all sources share: how texts are drawn, and how pictures and texts become a batch.
 
     Args:
-        flip: mirror half of the pictures, with left and right swapped in their captions.
+        flip: whether the pictures may be mirrored, with left and right swapped in their captions.
+        skipped: counts rows that are of no use.
     """
 
-    def __init__(self, images: Tensor, captions: Sequence[Sequence[str]], flip: bool = True) -> None:
+    def __init__(self, flip: bool = True, skipped: Skipped | None = None) -> None:
+        self.flip = flip
+        self.skipped = Skipped() if skipped is None else skipped
+        self._nouns: dict[str, tuple[str, ...]] = {}
+
+    def tag(self, include_verbs: bool = False, progress: bool = False) -> None:
+        """Finds the nouns of every caption ahead of training, where all captions are at hand."""
+
+    def _draw_texts(self, captions: Sequence[Sequence[str]], rng: random.Random, num_prompts: int,
+                    templates: Sequence[str], flip: bool) -> Texts:
+        """One caption of each picture, and prompts made of its nouns."""
+        chosen = [rng.choice(texts) for texts in captions]
+        flipped = None
+        if flip and self.flip:
+            flipped = [rng.random() < 0.5 for _ in chosen]
+            chosen = [flip_caption(c) if f else c for c, f in zip(chosen, flipped)]
+        prompts = [prompts_from_nouns(c, self._nouns.get(c) or nouns(c), num_prompts, templates, rng)
+                   if num_prompts else [] for c in chosen]
+        return Texts(chosen, prompts, flipped)
+
+    def _finish(self, images: Tensor, texts: Texts, numbers: Tensor, augmentation: Augmentation,
+                device: torch.device | str) -> Batch:
+        """Pictures (B, 3, H, W) uint8 and what was drawn for them, as the training takes them."""
+        images = images.to(device)
+        if texts.flipped is not None:
+            flipped = torch.tensor(texts.flipped, device=device)
+            images = torch.where(flipped[:, None, None, None], images.flip(-1), images)
+        images = augment(images, numbers, augmentation)
+        return Batch(normalize(images.float() / 255), texts.captions, texts.prompts)
+
+
+def epoch_indices(count: int, step: int, batch_size: int, seed: int) -> np.ndarray:
+    """Which of `count` pictures step `step` sees: each once an epoch, in an order of that epoch."""
+    steps_per_epoch = count // batch_size
+    if not steps_per_epoch:
+        raise ValueError(f"a batch of {batch_size} is larger than the data set of {count}")
+    epoch, position = divmod(step, steps_per_epoch)
+    order = np.random.default_rng([seed, epoch]).permutation(count)
+    return order[position * batch_size:(position + 1) * batch_size]
+
+
+class CaptionedImages(Captioned):
+    """Pictures (N, 3, H, W) uint8 of one size in memory, each with one caption or several.
+
+    Args:
+        flip, skipped: see `Captioned`.
+    """
+
+    def __init__(self, images: Tensor, captions: Sequence[Sequence[str]], flip: bool = True,
+                 skipped: Skipped | None = None) -> None:
+        super().__init__(flip, skipped)
         if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
             raise ValueError(f"expected uint8 pictures (N, 3, H, W), got {images.dtype} {tuple(images.shape)}")
         if len(images) != len(captions) or not len(images):
@@ -63,34 +133,48 @@ class CaptionedImages:
                 raise ValueError(f"picture {i} has no usable caption: {list(texts)!r}; leave it out")
         self.images = images
         self.captions = [list(texts) for texts in captions]
-        self.flip = flip
-        self._nouns: dict[str, tuple[str, ...]] = {}
 
     @classmethod
-    def from_dataset(cls, dataset: Dataset, image_size: int, image: str = "image",
-                     captions: Sequence[str] | None = None, flip: bool = True) -> CaptionedImages:
-        """Reads a `datasets.Dataset` of pictures and captions, resized to squares of `image_size`."""
-        if image not in dataset.column_names:
-            raise ValueError(f"no column {image!r}; the data set has {', '.join(dataset.column_names)}")
-        columns = list(captions) if captions else caption_columns(dataset)
-        pictures = torch.empty(len(dataset), 3, image_size, image_size, dtype=torch.uint8)
-        for i, picture in enumerate(dataset[image]):
-            picture = to_rgb(picture)
-            if picture.size != (image_size, image_size):
-                picture = picture.resize((image_size, image_size), Image.Resampling.BICUBIC)
-            pictures[i] = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
-        texts: list[list[str]] = [[] for _ in range(len(dataset))]
-        for column in columns:
-            for found, value in zip(texts, dataset[column]):
-                found += [value] if isinstance(value, str) else list(value or [])
-        return cls(pictures, texts, flip)
+    def from_dataset(cls, dataset: Dataset | IterableDataset, image_size: int, image: str | None = None,
+                     captions: Sequence[str] | None = None, flip: bool = True,
+                     max_skipped: float = 0.05) -> CaptionedImages:
+        """Reads a `datasets.Dataset` of pictures and captions, resized to squares of `image_size`.
+
+        Args:
+            image, captions: names of the columns; see `find_columns`.
+            max_skipped: share of the rows that may be of no use; they are left out and counted.
+
+        Raises:
+            ValueError: no such column; too many rows without a readable picture or a caption.
+        """
+        dataset, columns = undecoded(dataset, image, captions)
+        skipped = Skipped(max_skipped)
+        return cls.from_samples(read_samples(dataset, columns, image_size, skipped), None, flip, skipped)
+
+    @classmethod
+    def from_samples(cls, samples: Iterable[Sample], limit: int | None = None, flip: bool = True,
+                     skipped: Skipped | None = None) -> CaptionedImages:
+        """Takes the first samples (None: all) of another source into memory. Raises ValueError if there is none."""
+        taken = list(islice(samples, limit))
+        if skipped is not None:
+            skipped.check(skipped.seen)
+        if not taken:
+            raise ValueError("the data set is empty" + (f"; {skipped.report()}" if skipped else ""))
+        return cls(torch.stack([s.image for s in taken]), [s.captions for s in taken], flip, skipped)
 
     def __len__(self) -> int:
         return len(self.images)
 
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(self.images[index], self.captions[index])
+
     @property
     def all_captions(self) -> list[str]:
         return [caption for texts in self.captions for caption in texts]
+
+    def first_pictures(self, count: int) -> Tensor:
+        """(count, 3, H, W) uint8, to look at while a run goes on."""
+        return self.images[:count]
 
     def tag(self, include_verbs: bool = False, progress: bool = False) -> None:
         """Finds the nouns of every caption, once, ahead of training."""
@@ -101,29 +185,44 @@ class CaptionedImages:
 
     def indices(self, step: int, batch_size: int, seed: int) -> np.ndarray:
         """Which pictures step `step` sees: each once an epoch, in an order of that epoch."""
-        steps_per_epoch = len(self) // batch_size
-        if not steps_per_epoch:
-            raise ValueError(f"a batch of {batch_size} is larger than the data set of {len(self)}")
-        epoch, position = divmod(step, steps_per_epoch)
-        order = np.random.default_rng([seed, epoch]).permutation(len(self))
-        return order[position * batch_size:(position + 1) * batch_size]
+        return epoch_indices(len(self), step, batch_size, seed)
 
-    def batch(self, step: int, batch_size: int, seed: int, num_prompts: int,
-              templates: Sequence[str]) -> Batch:
-        """The batch of a step; the same for the same arguments, always."""
-        indices = self.indices(step, batch_size, seed)
-        rng = random.Random(f"{seed} {step}")
-        images = self.images[torch.from_numpy(indices)]
-        captions = [rng.choice(self.captions[i]) for i in indices]
-        if self.flip:
-            flipped = [rng.random() < 0.5 for _ in indices]
-            images = torch.where(torch.tensor(flipped)[:, None, None, None], images.flip(-1), images)
-            captions = [flip_caption(c) if f else c for c, f in zip(captions, flipped)]
-        if num_prompts and not self._nouns:
-            self.tag()
-        prompts = [prompts_from_nouns(c, self._nouns[c], num_prompts, templates, rng) if num_prompts else []
-                   for c in captions]
-        return Batch(normalize(images.float() / 255), captions, prompts)
+    def batch(self, step: int, batch_size: int, seed: int, num_prompts: int, templates: Sequence[str],
+              augmentation: Augmentation = Augmentation(), device: torch.device | str = "cpu") -> Batch:
+        """The batch of a step, or this process's part; the same for the same arguments, always."""
+        indices, part = self.indices(step, batch_size, seed), own_part(batch_size)
+        texts = self._draw_texts([self.captions[i] for i in indices], random.Random(f"{seed} {step}"), num_prompts,
+                                 templates, augmentation.flip).part(part)
+        numbers = random_numbers(batch_size, seed, step)[part]
+        images = self.images[torch.from_numpy(indices[part])]
+        if augmentation.crop < 1:
+            H, W = images.shape[-2:]
+            boxes = crop_boxes(numbers, [(H, W)] * len(images), augmentation.crop)
+            images = torch.stack([fit(image, H, box) for image, box in zip(images, boxes)])
+        return self._finish(images, texts, numbers, augmentation, device)
+
+    def batches(self, start: int, stop: int, batch_size: int, seed: int, num_prompts: int, templates: Sequence[str],
+                augmentation: Augmentation = Augmentation(), device: torch.device | str = "cpu",
+                folder: Path | None = None) -> Iterator[Batch]:
+        """The batches of the steps from `start` on. `folder` of the run: pictures in memory keep nothing there."""
+        for step in range(start, stop):
+            yield self.batch(step, batch_size, seed, num_prompts, templates, augmentation, device)
+
+
+def undecoded(dataset: Dataset | IterableDataset, image: str | None, captions: Sequence[str] | None,
+              ) -> tuple[Dataset | IterableDataset, Columns]:
+    """The data set with nothing but these columns, pictures as they are stored, and its `Columns`.
+
+    Decoding is ours to do: a broken picture must not end the reading.
+    """
+    from datasets import Image
+
+    features = dataset.features
+    columns = find_columns(list(dataset.column_names or ()), image, captions)
+    dataset = dataset.select_columns(list(dict.fromkeys((columns.image, *columns.captions))))
+    if features is not None and isinstance(features[columns.image], Image):
+        dataset = dataset.cast_column(columns.image, Image(decode=False))
+    return dataset, columns
 
 
 def pack_texts(tokenizer: Tokenizer, batch: Batch) -> tuple[list[Tensor], Tensor]:

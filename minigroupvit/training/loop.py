@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from ..config import ImageConfig
-from ..data.captioned import Batch, CaptionedImages, pack_texts
+from ..data.augment import Augmentation
+from ..data.captioned import Batch, Captioned, pack_texts
 from ..losses import assignment_information, image_text_loss, multi_label_loss, rank_and_size
 from ..model import GroupViT
 from ..prompts import SIMPLE_TEMPLATES
 from ..segmentation import group_maps
-from .distributed import any_process, average_gradients, share, synchronize_batch_norm
+from .distributed import any_process, average_gradients, synchronize_batch_norm
 from .optimizer import assignment_temperature, learning_rate, make_optimizer
 from .record import Recorder
 
@@ -42,6 +43,7 @@ class TrainConfig:
     segment_weight: float = 0.0       # of nouns with the segments of each stage (losses.likeness); 0 in the paper
     information_weight: float = 0.0   # of what the groups of later stages tell about segments; 0 in the paper
     templates: tuple[str, ...] = SIMPLE_TEMPLATES
+    augmentation: Augmentation = Augmentation()   # of the pictures; by itself only mirrors them
     final_temperature: float | None = None   # of the assignment at hard_from; None: as the model's, always
     hard_from: float = 1.0            # share of the steps after which soft assignment turns hard
     precision: str = "auto"           # "bf16" autocast | "fp32" | "auto": bf16 where it is fast
@@ -116,12 +118,12 @@ class TrainingStopped(RuntimeError):
     """The loss was not finite. The last good checkpoint is untouched."""
 
 
-def train(model: GroupViT, data: CaptionedImages, config: TrainConfig, recorder: Recorder) -> GroupViT:
+def train(model: GroupViT, data: Captioned, config: TrainConfig, recorder: Recorder) -> GroupViT:
     """Trains from captions alone, or goes on from the recorder's last checkpoint.
 
     Every random number of step s comes from (seed, s): on a CPU a resumed run equals an
-    unbroken one bit by bit. In several processes (distributed.py) each takes its share of the
-    batch. Ctrl-C ends the run after the step, saved.
+    unbroken one bit by bit (for streams see data/streams.py). In several processes (distributed.py)
+    each takes its share of the batch. Ctrl-C ends the run after the step, saved.
     Raises TrainingStopped when the loss is not finite.
     """
     if config.segment_weight and model.config.head == "mlp":
@@ -135,13 +137,14 @@ def train(model: GroupViT, data: CaptionedImages, config: TrainConfig, recorder:
     sharpen(model, start, first, config)  # a finished run makes no step that would do it
     bf16 = uses_bf16(config.precision, device)
     data.tag(progress=recorder.progress) if config.num_prompts else None
+    batches = data.batches(start, config.steps, config.batch_size, config.seed, config.num_prompts, config.templates,
+                           config.augmentation, device, recorder.folder)
     if config.compile:
         model.image_encoder.compile()  # in place: the names of the weights stay
     model.train()
     with stop_on_interrupt() as interrupted, recorder.bar(start, config) as bar:
-        for step in range(start, config.steps):
+        for step, batch in zip(range(start, config.steps), batches):
             torch.manual_seed(config.seed * 1_000_003 + step + (rank_and_size()[0] << 40))
-            batch = share(data.batch(step, config.batch_size, config.seed, config.num_prompts, config.templates))
             rate = learning_rate(step, config.steps, config.lr, config.warmup, config.min_lr)
             for group in optimizer.param_groups:
                 group["lr"] = rate

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from tqdm.auto import tqdm
 
-from ..checkpoint import load, load_checkpoint
-from ..data.captioned import CaptionedImages
+from ..checkpoint import load, load_checkpoint, save_checkpoint
+from ..data.captioned import Captioned, CaptionedImages
+from ..data.on_disk import CaptionedFiles
 from ..data.scene_config import SceneConfig
 from ..data.scene_sets import scene_arrays
 from ..evaluation.baselines import evaluate_pixelwise
 from ..evaluation.metrics import evaluate
+from ..evaluation.retrieval import evaluate_retrieval
 from ..evaluation.scenes import scene_tensors
 from ..model import GroupViT
 from ..segmentation import Protocol
@@ -39,7 +42,7 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def build_model(recipe: Recipe, data: CaptionedImages) -> GroupViT:
+def build_model(recipe: Recipe, data: Captioned) -> GroupViT:
     """A fresh model for the data: its tokenizer trained on the captions where the recipe says so."""
     config = recipe.model
     tokenizer = None
@@ -98,22 +101,69 @@ def train_on_scenes(recipe: Recipe, out: str | Path, num_proc: int | None = None
     return _run(recipe, data, out, validate, images[:NUM_SNAPSHOTS], progress, device)
 
 
-def train_on_dataset(recipe: Recipe, dataset: Dataset, out: str | Path, image_column: str = "image",
+def train_on_dataset(recipe: Recipe, dataset: Dataset | Captioned, out: str | Path, image_column: str | None = None,
                      caption_columns: Sequence[str] | None = None, progress: bool = True,
-                     device: str | torch.device | None = None) -> GroupViT:
+                     device: str | torch.device | None = None, validation: Dataset | CaptionedImages | None = None,
+                     cache: str = "memory", num_workers: int | None = None, max_skipped: float = 0.05) -> GroupViT:
     """Trains on captioned pictures from anywhere; a picture with several captions shows one at random.
 
-    There are no masks to validate on: the run keeps its last model.
+    Goes on with the run that `out` holds. At the end it says how many rows were left out, and why.
+
+    Args:
+        dataset: a `datasets.Dataset` (`open_dataset`), or any source that `open_captioned` gives.
+        image_column, caption_columns: of a `datasets.Dataset`; None: as they mostly are.
+        validation: captioned pictures that are not trained on, such as a split of their own or those
+            that `hold_out` gives. Every `eval_every` steps retrieval is measured on them, and the
+            checkpoint with the highest mean of recall@1, 5, 10 in both directions is the run's best.
+            None: there are no masks to judge by, so the run keeps its last model.
+        cache: "memory": pictures are decoded once; "disk": whenever a batch needs them, by `num_workers`
+            processes.
+        max_skipped: share of the rows that may have no readable picture or no caption.
+
+    Returns the best model of the run by retrieval, or its last one.
     """
-    data = CaptionedImages.from_dataset(dataset, recipe.model.image.image_size, image_column, caption_columns)
-    return _run(recipe, data, out, None, data.images[:NUM_SNAPSHOTS], progress, device)
+    size = recipe.model.image.image_size
+
+    def source(given: Dataset | Captioned, kind: str) -> Captioned:
+        if isinstance(given, Captioned):
+            return given
+        if kind == "disk":
+            return CaptionedFiles(given, size, image_column, caption_columns, num_workers=num_workers,
+                                  max_skipped=max_skipped)
+        return CaptionedImages.from_dataset(given, size, image_column, caption_columns, max_skipped=max_skipped)
+
+    if cache not in ("memory", "disk"):
+        raise ValueError(f"cache is {cache!r}; choose 'memory' or 'disk' (open_captioned opens streams)")
+    data = source(dataset, cache)
+    if validation is None:
+        return _run(recipe, data, out, None, data.first_pictures(NUM_SNAPSHOTS), progress, device)
+    held = source(validation, "memory")
+    return _run(recipe, data, out, lambda model: evaluate_retrieval(model, held), held.first_pictures(NUM_SNAPSHOTS),
+                progress, device, RetrievalRecorder)
 
 
-def _run(recipe: Recipe, data: CaptionedImages, out: str | Path, validate, snapshots: torch.Tensor,
-         progress: bool, device: str | torch.device | None) -> GroupViT:
+class RetrievalRecorder(Recorder):
+    """Keeps the checkpoint with the highest mean recall as best, instead of the highest mIoU."""
+
+    def _validation(self, done: int, model: GroupViT) -> None:
+        figures = self.validate(model)
+        self._write(done, figures, "validation")
+        if self.progress:
+            tqdm.write(f"step {done}: " + ", ".join(
+                f"{name} {value:.3f}" for name, value in figures.items() if "recall" in name))
+        on_the_way = self.config.hard_from < 1 and done <= self.config.hard_from * self.config.steps
+        if figures["mean_recall"] > self.best_miou and not on_the_way:
+            self.best_miou = figures["mean_recall"]
+            save_checkpoint(self.best_path, model, self._about(done) | {"validation": figures})
+
+
+def _run(recipe: Recipe, data: Captioned, out: str | Path, validate, snapshots: torch.Tensor, progress: bool,
+         device: str | torch.device | None, recorder_class: type[Recorder] = Recorder) -> GroupViT:
     model = build_model(recipe, data).to(join_processes(pick_device(device)))
-    recorder = Recorder(out, recipe.training, validate, snapshots, progress=progress)
+    recorder = recorder_class(out, recipe.training, validate, snapshots, progress=progress)
     train(model, data, recipe.training, recorder)
+    if recorder.writes and data.skipped.seen:
+        tqdm.write(data.skipped.report())
     if recorder.best_path.exists():
         return load_checkpoint(recorder.best_path, model.device)
     return model.eval()

@@ -1,0 +1,180 @@
+"""One captioned picture, whatever it comes from: a row of a data set to (`image`, `captions`).
+
+Data sets of any size have rows that are of no use: pictures that cannot be read, captions without a
+word, files that are gone. They are left out, counted (`Skipped`) and told at the end of a run; where
+they are more than a set share, something else is wrong and the run stops.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.v2 import functional as vision
+
+from ..images import load_image, to_rgb
+
+Box = tuple[int, int, int, int]   # top, left, height, width in pixels
+
+
+@dataclass
+class Sample:
+    """A picture and the texts about it."""
+
+    image: Tensor           # (3, H, W) uint8
+    captions: list[str]     # one or more, none of them empty
+
+
+class Unusable(Exception):
+    """A row without a picture that can be read or without a caption."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason, detail)     # both, so that it can travel between processes
+        self.reason, self.detail = reason, detail
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a data set hold the picture and the captions."""
+
+    image: str
+    captions: tuple[str, ...]
+
+
+def find_columns(names: Sequence[str], image: str | None = None, captions: Sequence[str] | None = None) -> Columns:
+    """The columns asked for, or those that are named as they mostly are.
+
+    Args:
+        names: the columns there are.
+        image: None: "image", or "jpg", "jpeg", "png", "webp" as in shards.
+        captions: None: see `caption_columns`.
+
+    Raises:
+        ValueError: there is no such column; the message has those there are.
+    """
+    there = ", ".join(names)
+    if image is None:
+        image = next((name for name in ("image", "jpg", "jpeg", "png", "webp") if name in names), "image")
+    for wanted in (image, *(captions or ())):
+        if wanted not in names:
+            raise ValueError(f"no column {wanted!r}; the data set has {there}")
+    if not captions and not (captions := caption_columns(names)):
+        raise ValueError(f"no column of captions among {there}; name it with captions=[...]")
+    return Columns(image, tuple(captions))
+
+
+def caption_columns(names: Sequence[str]) -> list[str]:
+    """The columns that hold captions: caption, captions, text, txt, or caption_0, caption_1, ..."""
+    for single in ("caption", "captions", "text", "txt"):
+        if single in names:
+            return [single]
+    return sorted(name for name in names if name.startswith("caption_"))
+
+
+def read_captions(row: Mapping[str, Any], columns: Columns) -> list[str]:
+    """All captions of a row, without those that say nothing. Raises Unusable if none is left."""
+    found: list[str] = []
+    for column in columns.captions:
+        value = row[column]
+        if isinstance(value, bytes):
+            value = value.decode("utf-8", errors="replace")
+        values = [value] if isinstance(value, str) else list(value or [])
+        found += [text.strip() for text in values if isinstance(text, str) and text.strip()]
+    if not found:
+        raise Unusable("no caption")
+    return found
+
+
+def read_picture(value: Any) -> Image.Image:
+    """An upright RGB picture from what a column of pictures holds. Raises Unusable if there is none.
+
+    Args:
+        value: a PIL picture; the bytes of a file; the path of one; or a dictionary with `bytes` or
+            `path`, as a `datasets.Image(decode=False)` gives it.
+    """
+    if isinstance(value, Mapping):
+        value = value.get("bytes") or value.get("path")
+    if value is None or value == b"":
+        raise Unusable("no picture")
+    try:
+        if isinstance(value, bytes):
+            value = Image.open(io.BytesIO(value))
+            value.load()
+        if isinstance(value, Image.Image):
+            return to_rgb(value)
+    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
+        raise Unusable("a picture that cannot be read", str(error)) from None
+    try:
+        return load_image(value)
+    except ValueError as error:
+        missing = "there is no picture" in str(error)
+        raise Unusable("a missing file" if missing else "a picture that cannot be read", str(error)) from None
+
+
+def fit(picture: Image.Image | Tensor, size: int, box: Box | None = None) -> Tensor:
+    """A picture, or a box of it, as a square (3, S, S) uint8. The aspect ratio is not kept."""
+    if box is not None:
+        picture = vision.crop(picture, *box)
+    if isinstance(picture, Image.Image):
+        if picture.size != (size, size):
+            picture = picture.resize((size, size), Image.Resampling.BICUBIC)
+        return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+    return vision.resize(picture, [size, size], vision.InterpolationMode.BICUBIC, antialias=True)
+
+
+class Skipped:
+    """Counts what was left out, by reason, of how many rows seen.
+
+    Args:
+        share: of the rows that may be left out at most.
+    """
+
+    def __init__(self, share: float = 0.05) -> None:
+        if not 0 <= share <= 1:
+            raise ValueError(f"the share that may be skipped is {share}; it must be from 0 to 1")
+        self.share = share
+        self.seen = 0
+        self.reasons: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}    # the first of each reason
+
+    @property
+    def count(self) -> int:
+        return sum(self.reasons.values())
+
+    def add(self, error: Unusable, where: str) -> None:
+        self.reasons[error.reason] += 1
+        self.examples.setdefault(error.reason, f"{where}: {error.detail}" if error.detail else where)
+
+    def check(self, rows: int) -> None:
+        """Raises ValueError where more than the share of `rows` rows was left out."""
+        if self.count > self.share * rows:
+            raise ValueError(
+                f"{self.report()}. More than {self.share:.0%} is too much: mend the data set, or allow more with "
+                "max_skipped")
+
+    def report(self) -> str:
+        """One line: how many were left out, and why."""
+        if not self.reasons:
+            return f"nothing skipped of {self.seen:,} captioned pictures"
+        parts = [f"{count:,} with {reason} (such as {self.examples[reason]})"
+                 for reason, count in self.reasons.most_common()]
+        return f"skipped {self.count:,} of {self.seen:,} captioned pictures: {'; '.join(parts)}"
+
+
+def read_samples(rows: Iterator[Mapping[str, Any]], columns: Columns, size: int, skipped: Skipped) -> Iterator[Sample]:
+    """The rows of use as samples of `size` x `size` pixels; the others go into `skipped`."""
+    for number, row in enumerate(rows):
+        skipped.seen += 1
+        try:
+            captions = read_captions(row, columns)
+            yield Sample(fit(read_picture(row[columns.image]), size), captions)
+        except Unusable as error:
+            skipped.add(error, f"row {number}")

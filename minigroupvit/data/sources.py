@@ -1,0 +1,124 @@
+"""Captioned pictures from anywhere, by name, ready for training.
+
+    open_captioned("photos/", 96)                       parquet files, or pictures with a metadata.jsonl
+    open_captioned("jxie/flickr8k", 128)                from the hub, into memory
+    open_captioned("AKCIT/coco2017-captioning", 224, cache="disk")
+    open_captioned("cc3m/{00000..00331}.tar", 224)      webdataset shards, read as they come
+
+All give the same: samples with `image` and `captions`, and batches for training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .captioned import CaptionedImages
+from .on_disk import CaptionedFiles
+from .open_dataset import known, open_dataset, split_or_default, splits
+from .samples import Skipped
+from .shards import HubShards, is_shards, open_tar_shards
+from .streams import CaptionedStream
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+CACHES = ("memory", "disk", "stream")
+NUM_VALIDATION = 1000   # pictures that retrieval is measured on: recall depends on how many there are
+
+
+def open_captioned(name: str | Path, image_size: int, split: str | None = None, image: str | None = None,
+                   captions: Sequence[str] | None = None, cache: str = "memory", flip: bool = True,
+                   num_workers: int | None = None, buffer: int = 2000,
+                   max_skipped: float = 0.05) -> CaptionedImages | CaptionedFiles | CaptionedStream:
+    """Captioned pictures from anywhere, ready for training.
+
+    Args:
+        name: see `open_dataset`; or tar shards, see `shards.expand`.
+        image_size: pixels a side of the batches' pictures.
+        split: None: "train", or the one that a known set of the hub trains on.
+        image, captions: names of columns, or kinds of members in shards; None: as they mostly are.
+        cache: "memory": decoded once, at this size; "disk": decoded anew for each batch; "stream": read
+            as it comes, nothing is fetched ahead or kept. Tar shards are always streamed.
+        flip: whether pictures may be mirrored in training.
+        num_workers: processes that decode pictures for "disk" and "stream"; None: one for each core, at most 8.
+        buffer: samples that are shuffled together in a stream.
+        max_skipped: share of rows that may have no readable picture or no caption.
+
+    Raises:
+        ValueError: what `open_dataset` and the source that is opened say.
+    """
+    if cache not in CACHES:
+        raise ValueError(f"cache is {cache!r}; choose one of {', '.join(CACHES)}")
+    image, captions = _columns(name, image, captions)
+    skipped = Skipped(max_skipped)
+    if is_streamed(name):
+        preset = known(name)
+        where = preset.shards[split_or_default(name, split)] if preset else name
+        return CaptionedStream(open_tar_shards(where, image, captions, skipped), image_size, flip, num_workers, buffer,
+                               skipped)
+    if cache == "stream":
+        shards = HubShards.of(open_dataset(name, split, streaming=True), image, captions)
+        return CaptionedStream(shards, image_size, flip, num_workers, buffer, skipped)
+    dataset = open_dataset(name, split)
+    if cache == "disk":
+        return CaptionedFiles(dataset, image_size, image, captions, flip, num_workers, max_skipped)
+    return CaptionedImages.from_dataset(dataset, image_size, image, captions, flip, max_skipped)
+
+
+def is_streamed(name: str | Path) -> bool:
+    """Whether a data set consists of tar shards, which are read from front to back and in no other way."""
+    preset = known(name)
+    return is_shards(name) or (preset is not None and bool(preset.shards))
+
+
+def open_validation(name: str | Path, image_size: int, split: str | None = None, limit: int = NUM_VALIDATION,
+                    **choices: Any) -> CaptionedImages:
+    """The first pictures of a data set, in memory: retrieval is measured on them.
+
+    Args:
+        split: None: "validation" where there is one, else the one to train on.
+        choices: see `open_captioned`.
+    """
+    if split is None and "validation" in splits(name):
+        split = "validation"
+    # From the disk or the stream, so that not more is read than is kept.
+    cache = "stream" if choices.pop("cache", "memory") == "stream" else "disk"
+    return CaptionedImages.from_samples(open_captioned(name, image_size, split, cache=cache, **choices), limit)
+
+
+def hold_out(dataset: Dataset, count: int, seed: int = 0) -> tuple[Dataset, Dataset]:
+    """Keeps `count` pictures, drawn at random, apart for validation: (the others, those).
+
+    Raises ValueError where that leaves nothing to train on.
+    """
+    if not 0 < count < len(dataset):
+        raise ValueError(f"cannot hold out {count:,} of {len(dataset):,} pictures; it must be from 1 to "
+                         f"{len(dataset) - 1:,}")
+    parts = dataset.train_test_split(test_size=count, seed=seed)
+    return parts["train"], parts["test"]
+
+
+def open_held_out(name: str | Path, image_size: int, count: int, split: str | None = None, image: str | None = None,
+                  captions: Sequence[str] | None = None, cache: str = "memory", num_workers: int | None = None,
+                  max_skipped: float = 0.05) -> tuple[CaptionedImages | CaptionedFiles, CaptionedImages]:
+    """`open_captioned` without `count` pictures, and these in memory.
+
+    Raises ValueError for streams, which cannot be parted, and as `hold_out` and `open_captioned` do.
+    """
+    if cache == "stream" or is_streamed(name):
+        raise ValueError("pictures can be held out of a set in memory or on the disk, not of a stream; name other data "
+                         "for validation")
+    columns = _columns(name, image, captions)
+    rest, held = hold_out(open_dataset(name, split), count)
+    validation = CaptionedImages.from_dataset(held, image_size, *columns, max_skipped=max_skipped)
+    if cache == "disk":
+        return CaptionedFiles(rest, image_size, *columns, num_workers=num_workers, max_skipped=max_skipped), validation
+    return CaptionedImages.from_dataset(rest, image_size, *columns, max_skipped=max_skipped), validation
+
+
+def _columns(name: str | Path, image: str | None, captions: Sequence[str] | None) -> tuple:
+    """The columns asked for, else those of a known set."""
+    preset = known(name)
+    return (image or preset.image, captions or preset.captions) if preset else (image, captions)

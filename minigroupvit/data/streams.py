@@ -1,0 +1,209 @@
+"""Captioned pictures that are read as they come: shards of any number, on the disk or far away.
+
+Each process and each of its workers reads shards of its own, the same in every pass; no sample comes
+to two of them. A worker goes through its shards in an order of that pass. It fills a buffer with
+encoded samples, shuffles it, decodes them into batches until it is empty, and fills it again.
+
+A resumed run goes on exactly: with the same numbers of processes and workers **no sample repeats and
+none is missed**. After every step the run's folder learns how far its worker is (`stream-0.jsonl`, of
+the first process); the buffer of that moment is read and shuffled again, and those it has given are
+passed over. With other numbers a new pass begins: what the broken-off one has shown may come again,
+at most once, and what it has not shown comes in the new pass. Where the network breaks a shard off,
+the rest of it is missing in that pass, and counted.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from ..losses import rank_and_size
+from .augment import Augmentation, crop_boxes, random_numbers
+from .captioned import Batch, Captioned, own_part
+from .on_disk import as_it_is, ignore_interrupt, worker_count
+from .samples import Sample, Skipped, Unusable, fit, read_captions, read_picture, read_samples
+from .shards import BrokenShard, Shards
+from .stream_places import Diary, Place
+
+
+@dataclass
+class Loaded:
+    """A batch as a worker hands it over."""
+
+    images: Tensor                           # (B, 3, S, S) uint8; empty: a whole pass had nothing to give
+    captions: list[list[str]]
+    seen: int                                # rows looked at for it
+    skipped: list[tuple[Unusable, str]]      # those of no use, and where they are
+    worker: int
+    place: Place                             # after this batch
+
+
+class Worker(IterableDataset):
+    """Endless batches for this process; each DataLoader worker takes shards of its own.
+
+    places: where each worker goes on. start: the step of the first batch, which says whose turn it is.
+    """
+
+    def __init__(self, shards: Shards, image_size: int, batch_size: int, buffer: int, seed: int, crop: float,
+                 workers: int, start: int, places: Mapping[int, Place]) -> None:
+        super().__init__()
+        self.shards, self.image_size, self.batch_size, self.buffer = shards, image_size, batch_size, buffer
+        self.seed, self.crop, self.workers, self.start, self.places = seed, crop, workers, start, places
+        self.rank, self.size = rank_and_size()
+
+    def __iter__(self) -> Iterator[Loaded]:
+        info = get_worker_info()
+        worker = ((info.id if info else 0) + self.start) % self.workers
+        stream = self.rank * self.workers + worker               # among the workers of all processes
+        place = self.places.get(worker, Place())
+        useful = place != Place(place.pass_number)               # whether this pass has given anything
+        images: list[Tensor] = []
+        captions: list[list[str]] = []
+        skipped: list[tuple[Unusable, str]] = []
+        seen = 0
+        for place, row in self._rows(stream, place, skipped):
+            if row is None:                                      # the end of a pass
+                if not useful:
+                    yield Loaded(torch.empty(0), [], seen, list(skipped), worker, place)
+                    return
+                useful = False
+                continue
+            seen += 1
+            try:
+                texts = read_captions(row, self.shards.columns)
+                picture = read_picture(row[self.shards.columns.image])
+            except Unusable as error:
+                skipped.append((error, row["__key__"]))
+                continue
+            box = None
+            if self.crop < 1:
+                numbers = random_numbers(1, self.seed, stream, *astuple(place))
+                box = crop_boxes(numbers, [(picture.height, picture.width)], self.crop)[0]
+            images.append(fit(picture, self.image_size, box))
+            captions.append(texts)
+            useful = True
+            if len(images) == self.batch_size:
+                yield Loaded(torch.stack(images), captions, seen, list(skipped), worker, place)
+                images, captions, seen = [], [], 0
+                skipped.clear()                                  # the same list: _rows adds to it
+
+    def _rows(self, stream: int, place: Place, skipped: list) -> Iterator[tuple[Place, Mapping[str, Any] | None]]:
+        """The rows of this stream's shards, shuffled, pass after pass; None at the end of each."""
+        pass_number, shard, sample, given = astuple(place)
+        own = np.random.default_rng(self.seed).permutation(len(self.shards))[stream::self.size * self.workers]
+        while True:
+            order = np.random.default_rng([self.seed, stream, pass_number]).permutation(own)
+            rows = self._in_order(order, shard, sample, skipped)
+            while block := list(islice(rows, self.buffer)):
+                shard, sample, _ = block[0]
+                mixed = np.random.default_rng([self.seed, stream, pass_number, shard, sample]).permutation(len(block))
+                for number in range(given, len(block)):
+                    yield Place(pass_number, shard, sample, number + 1), block[mixed[number]][2]
+                given = 0
+            pass_number, shard, sample, given = pass_number + 1, 0, 0, 0
+            yield Place(pass_number), None
+
+    def _in_order(self, order: np.ndarray, first: int, sample: int,
+                  skipped: list) -> Iterator[tuple[int, int, Mapping[str, Any]]]:
+        """(shard, sample, row) from a sample of the first shard on."""
+        for shard in range(first, len(order)):
+            try:
+                for number, row in enumerate(self.shards.read(order[shard])):
+                    if shard > first or number >= sample:
+                        yield shard, number, row
+            except BrokenShard as error:
+                skipped.append((Unusable(BROKEN, str(error)), self.shards.names[order[shard]]))
+
+
+BROKEN = "a shard that breaks off"
+
+
+class CaptionedStream(Captioned):
+    """Captioned pictures out of shards, for training; see the top of this file.
+
+    Args:
+        shards: see `open_tar_shards`, `HubShards.of`.
+        image_size: pixels a side of the batches' pictures.
+        flip, skipped: see `Captioned`.
+        num_workers: processes that read and decode; see `worker_count`. Never more than there are shards.
+        buffer: samples that a worker shuffles together; it holds their encoded bytes in memory.
+    """
+
+    def __init__(self, shards: Shards, image_size: int, flip: bool = True, num_workers: int | None = None,
+                 buffer: int = 2000, skipped: Skipped | None = None) -> None:
+        super().__init__(flip, skipped)
+        if buffer < 1:
+            raise ValueError(f"buffer is {buffer}; it must be at least 1")
+        self.shards, self.image_size, self.buffer = shards, image_size, buffer
+        self.num_workers = worker_count(num_workers)
+        self._broken: set[str] = set()
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Every sample once, in order."""
+        for number in range(len(self.shards)):
+            yield from read_samples(self.shards.read(number), self.shards.columns, self.image_size, self.skipped)
+
+    @cached_property
+    def all_captions(self) -> list[str]:
+        """The captions of the first 20,000 samples: enough to learn a vocabulary from."""
+        found: list[str] = []
+        rows = (row for number in range(len(self.shards)) for row in self.shards.read(number))
+        for row in islice(rows, 20_000):
+            try:
+                found += read_captions(row, self.shards.columns)
+            except Unusable:
+                continue
+        return found
+
+    def first_pictures(self, count: int) -> Tensor:
+        """(count, 3, S, S) uint8, to look at while a run goes on."""
+        samples = read_samples(self.shards.read(0), self.shards.columns, self.image_size, Skipped())
+        return torch.stack([sample.image for sample in islice(samples, count)])
+
+    def batches(self, start: int, stop: int, batch_size: int, seed: int, num_prompts: int, templates: Sequence[str],
+                augmentation: Augmentation = Augmentation(), device: torch.device | str = "cpu",
+                folder: Path | None = None) -> Iterator[Batch]:
+        """The batches of the steps from `start` on. `folder` of the run: learns how far the workers are."""
+        part, (rank, size) = own_part(batch_size), rank_and_size()
+        if len(self.shards) < size:
+            raise ValueError(f"there are {len(self.shards)} shards for {size} processes; each needs one of its own")
+        num_workers = min(self.num_workers, len(self.shards) // size)
+        workers = max(1, num_workers)    # without any, this process does their work
+        diary = Diary(folder, workers, len(self.shards), self.buffer) if folder is not None else None
+        places = diary.resume(start) if diary else {}
+        source = Worker(self.shards, self.image_size, part.stop - part.start, self.buffer, seed, augmentation.crop,
+                        workers, start, places)
+        loader = DataLoader(source, batch_size=None, collate_fn=as_it_is, num_workers=num_workers,
+                            worker_init_fn=ignore_interrupt, generator=torch.Generator())
+        for step, loaded in zip(range(start, stop), loader):
+            self._count(loaded)
+            if diary:
+                diary.write(step + 1, loaded.worker, loaded.place)
+            texts = self._draw_texts(loaded.captions, random.Random(f"{seed} {step} {rank}"), num_prompts, templates,
+                                     augmentation.flip)
+            numbers = random_numbers(batch_size, seed, step)[part]
+            yield self._finish(loaded.images, texts, numbers, augmentation, device)
+
+    def _count(self, loaded: Loaded) -> None:
+        self.skipped.seen += loaded.seen
+        for error, where in loaded.skipped:
+            if error.reason != BROKEN or where not in self._broken:
+                self.skipped.add(error, where)
+            if error.reason == BROKEN:
+                self._broken.add(where)
+        if not len(loaded.images):
+            raise ValueError(f"a whole pass over a worker's shards had nothing to give; {self.skipped.report()}")
+        if len(self._broken) > max(1, self.skipped.share * len(self.shards)):
+            raise ValueError(f"{len(self._broken)} of {len(self.shards)} shards break off; {self.skipped.report()}")
+        # In the first pass not before there is enough to judge by.
+        self.skipped.check(max(self.skipped.seen, 0 if loaded.place.pass_number else 1000))
