@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import tarfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +19,8 @@ import torch
 from PIL import Image
 
 from minigroupvit import cli
-from minigroupvit.checkpoint import load, save_checkpoint
+from minigroupvit.checkpoint import load, read_checkpoint, save_checkpoint
+from minigroupvit.data.augment import PAPER
 from minigroupvit.data.scenes import make_scene
 from minigroupvit.images import load_image
 from minigroupvit.segmentation import Protocol, segment
@@ -106,6 +111,9 @@ def test_module_and_mistakes_of_grammar(tmp_path):
     ("train --steps 0", "steps is 0; it must be at least 1"),
     ("train --precision half", "precision is 'half'"),
     ("train --data nothing/here/at/all", "there is nothing at nothing/here/at/all"),
+    ("train --data nothing/{00..03}.tar", "there are no shards at nothing/{00..03}.tar"),
+    ("train --data lmms-lab/flickr30k --split train", "no split 'train' in lmms-lab/flickr30k; it has test"),
+    ("train --augmentation papre", "unknown augmentation 'papre'; there are none, flip, paper"),
 ])
 def test_a_mistake_is_one_line_and_exit_code_2(command, words, weights, picture, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -268,20 +276,66 @@ def test_a_loss_that_is_not_finite_is_told_in_one_line(tmp_path, capsys):
     assert said.startswith("minigroupvit: step ") and "is not finite" in said
 
 
-def test_train_takes_a_folder(tmp_path, monkeypatch):
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """A folder of 16 pictures for training and 12 for validation; the captions are called "says"."""
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    lines = []
-    for i in range(16):
-        Image.new("RGB", (20, 24), (10 * i, 90, 120)).save(folder / f"{i}.png")
-        lines.append(json.dumps({"file_name": f"{i}.png", "says": f"a thing in the garden, number {i}"}))
-    (folder / "metadata.jsonl").write_text("\n".join(lines))
-    assert run(f"train {TINY_RUN} --data", folder, "--caption-columns", "says", "--out", tmp_path / "run") == 0
+    for split, count in (("train", 16), ("validation", 12)):
+        folder = tmp_path / "photos" / split
+        folder.mkdir(parents=True)
+        lines = []
+        for i in range(count):
+            Image.new("RGB", (20, 24), (10 * i, 90, 120)).save(folder / f"{i}.png")
+            lines.append(json.dumps({"file_name": f"{i}.png", "says": f"a thing in the garden, number {i}"}))
+        (folder / "metadata.jsonl").write_text("\n".join(lines))
+    return tmp_path / "photos"
+
+
+@pytest.mark.parametrize("options", ["", "--cache disk --workers 0", "--stream --workers 0 --buffer 4"])
+def test_train_takes_a_folder(photos, tmp_path, capsys, options):
+    assert run(f"train {TINY_RUN} {options} --data", photos / "train", "--caption-columns", "says",
+               "--out", tmp_path / "run") == 0
     assert "garden" in load(str(tmp_path / "run" / "last.safetensors")).tokenizer.known_words
-    assert run(f"train {TINY_RUN} --data", folder, "--caption-columns", "sings", "--out", tmp_path / "other") == 2
+    assert not (tmp_path / "run" / "best.safetensors").exists()
+    said = capsys.readouterr()
+    assert "nothing skipped of " in said.out + said.err
+    assert run(f"train {TINY_RUN} {options} --data", photos / "train", "--caption-columns", "sings",
+               "--out", tmp_path / "other") == 2
+    assert "no column 'sings'; the data set has says, image" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("options, pictures", [
+    ("--data PHOTOS", 12), ("--data PHOTOS/train --hold-out 6", 6), ("--data PHOTOS --validation-split train", 16),
+    ("--data PHOTOS/train --validation-data OTHER", 12)])
+def test_train_is_watched_by_retrieval(photos, tmp_path, options, pictures):
+    options = options.replace("PHOTOS", str(photos)).replace("OTHER", str(tmp_path / "other"))
+    shutil.copytree(photos / "validation", tmp_path / "other")
+    told = tmp_path / "other" / "metadata.jsonl"
+    told.write_text(told.read_text().replace("says", "caption"))
+    assert run(f"train {TINY_RUN} --eval-every 2 {options} --caption-columns says --out", tmp_path / "run") == 0
+    figures = read_checkpoint(tmp_path / "run" / "best.safetensors")[0]["about"]["validation"]
+    assert figures["num_images"] == pictures and 0 <= figures["image_to_text_recall_1"] <= 1
+
+
+def test_train_takes_shards_and_goes_on(tmp_path, capsys):
+    for shard in range(2):
+        with tarfile.open(tmp_path / f"{shard:05d}.tar", "w") as archive:
+            for number in range(9):
+                picture = io.BytesIO()
+                Image.new("RGB", (20, 24), (10 * number, 90, 120)).save(picture, "JPEG")
+                for kind, content in (("jpg", picture.getvalue()), ("txt", f"a boat, number {number}".encode())):
+                    member = tarfile.TarInfo(f"{number:09d}.{kind}")
+                    member.size = len(content)
+                    archive.addfile(member, io.BytesIO(content))
+    command = f"train {TINY_RUN} --workers 0 --data {tmp_path}/{{00000..00001}}.tar --augmentation paper --out"
+    assert run(command, tmp_path / "run") == 0
+    assert (tmp_path / "run" / "stream-0.jsonl").exists()
+    assert run(command, tmp_path / "run") == 0
+    assert run(f"{command} {tmp_path / 'other'} --hold-out 4") == 2
+    assert "not of a stream" in capsys.readouterr().err
 
 
 def changed(command: str):
@@ -294,13 +348,14 @@ def test_a_recipe_without_options_is_itself():
 
 def test_options_take_the_place_of_the_recipes_values():
     recipe = changed("--preset groupvit_2stage --image-size 96 --assignment soft --steps 7 --batch-size 4 --lr 0.01 "
-                     "--seed 3 --num-prompts 0 --precision bf16 --compile --eval-every 0 --num-scenes 50")
+                     "--seed 3 --num-prompts 0 --precision bf16 --compile --eval-every 0 --num-scenes 50 "
+                     "--augmentation paper,erasing=0")
     assert recipe.model.image.image_size == 96 and recipe.model.image.depths == (6, 3, 3)
     assert recipe.model.image.assignment == "soft" and recipe.model.tokenizer == "clip"
     training = recipe.training
     assert (training.steps, training.batch_size, training.lr, training.seed) == (7, 4, 0.01, 3)
     assert (training.num_prompts, training.precision, training.compile, training.eval_every) == (0, "bf16", True, 0)
-    assert recipe.num_scenes == 50
+    assert recipe.num_scenes == 50 and training.augmentation == replace(PAPER, erasing=0.0)
 
 
 def test_the_recipes_are_listed(capsys):

@@ -32,6 +32,18 @@ CLASS_COLOURS: dict[str, str] = {
 
 NO_CLASS = "#8a8a8a"   # background, where there is such a class: label -1
 
+_CLEAR = 0.09          # of `colour_distances`: told apart at a glance
+
+# What is left of red, green and blue, as light (linear RGB), to all kinds of sight.
+_SIGHT = np.array([
+    [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+])
+_TO_CONES = np.array([[0.4122, 0.5363, 0.0514], [0.2119, 0.6807, 0.1074], [0.0883, 0.2817, 0.6300]])
+_TO_OKLAB = np.array([[0.2105, 0.7936, -0.0041], [1.9780, -2.4286, 0.4506], [0.0259, 0.7828, -0.8087]])
+
 
 def group_colours(num_groups: int) -> np.ndarray:
     """The colours of groups 0, 1, 2, ...: (num_groups, 3) from 0 to 1.
@@ -47,10 +59,34 @@ def group_colours(num_groups: int) -> np.ndarray:
 def class_colours(class_names: Sequence[str]) -> np.ndarray:
     """The colours of classes: (C, 3) from 0 to 1.
 
-    The classes of the scenes have their own in all figures; other words take those that are left
-    over, in their order.
+    The classes of the scenes have their own in all figures. Another word takes the first group's
+    colour that can be told from all that are taken, or, if there is none left, the farthest.
     """
-    free = [c for name, c in CLASS_COLOURS.items() if name not in class_names] + list(GROUP_COLOURS)
+    colours = {name: to_rgb(CLASS_COLOURS[name]) for name in class_names if name in CLASS_COLOURS}
     others = [name for name in class_names if name not in CLASS_COLOURS]
-    taken = {name: free[i % len(free)] for i, name in enumerate(others)}
-    return np.array([to_rgb(CLASS_COLOURS.get(name) or taken[name]) for name in class_names]).reshape(-1, 3)
+    if others:
+        known = [*group_colours(len(GROUP_COLOURS)), *map(to_rgb, CLASS_COLOURS.values())]
+        darker = group_colours(len(GROUP_COLOURS) + len(others))[len(GROUP_COLOURS):]
+        candidates = np.array([*known, *darker])                       # (n, 3)
+        apart = colour_distances(candidates, candidates)               # (n, n)
+        nearest = colour_distances(candidates, np.array([to_rgb(NO_CLASS), *colours.values()])).min(axis=1)
+    for name in others:
+        clear = nearest >= _CLEAR
+        chosen = clear.argmax() if clear.any() else nearest.argmax()
+        colours[name] = tuple(candidates[chosen])
+        nearest = np.minimum(nearest, apart[chosen])
+    return np.array([colours[name] for name in class_names]).reshape(-1, 3)
+
+
+def colour_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """How far apart colours (n, 3) and (m, 3) look to whom they look most alike: (n, m).
+
+    In Ottosson's space OKLab, where 0.02 is just noticed, for normal sight and three kinds of
+    colour blindness (Machado, Oliveira and Fernandes 2009, their full strength).
+    """
+    def seen(colours: np.ndarray) -> np.ndarray:                       # (n, 3) -> (4, n, 3)
+        linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+        return np.cbrt((linear @ _SIGHT.transpose(0, 2, 1)).clip(0, 1) @ _TO_CONES.T) @ _TO_OKLAB.T
+
+    apart = seen(first)[:, :, None] - seen(second)[:, None]            # (4, n, m, 3)
+    return np.linalg.norm(apart, axis=-1).min(axis=0)

@@ -33,7 +33,7 @@ _GREY = "#555555"
 
 def show_image(ax: Axes, image, title: str | None = None) -> Axes:
     """One picture of any kind that `images.to_batch` takes."""
-    ax.imshow(_pixels(image), interpolation="nearest")
+    _draw(ax, _pixels(image))
     return _bare(ax, title)
 
 
@@ -112,19 +112,31 @@ def write_on_regions(ax: Axes, regions, names: Sequence[str], size: float = 7.5,
         for allowed in (free & inside, inside, np.ones_like(free)):
             if (room * allowed).any():
                 break
-        y, x = np.unravel_index((room * allowed).argmax(), room.shape)
+        # Among the places with about the most room, the one in their middle.
+        places = np.argwhere(room * allowed >= 0.9 * (room * allowed).max())
+        y, x = places[((places - places.mean(axis=0)) ** 2).sum(axis=1).argmin()]
+        y, x = np.clip(y, dy, H - 1 - dy), np.clip(x, dx, W - 1 - dx)    # if nowhere: over the region's edge
         ax.text(x, y, name, size=size, color="white", ha="center", va="center_baseline", weight="bold",
                 path_effects=[withStroke(linewidth=0.27 * size, foreground="#1a1a1a")], clip_on=True)
         free[max(0, int(y - height)):int(y + height) + 1, max(0, int(x - width)):int(x + width) + 1] = False
     return ax
 
 
-def class_legend(ax: Axes, label_map, class_names: Sequence[str], **options) -> Legend:
-    """A legend of the classes that occur, from the largest to the smallest; `options` of `Axes.legend`."""
+def class_legend(ax: Axes, label_map, class_names: Sequence[str], shares: bool = False, **options) -> Legend:
+    """A legend of the classes that occur, from the largest to the smallest; `options` of `Axes.legend`.
+
+    `shares`: write how much of the picture each has.
+    """
     numbers, counts = np.unique(_map(label_map), return_counts=True)
     colours = class_colours(class_names)
-    patches = [Patch(facecolor=colours[n] if n >= 0 else NO_CLASS, edgecolor=_GREY,
-                     label=class_names[n] if n >= 0 else "background") for n in numbers[np.argsort(-counts)]]
+    patches = []
+    for i in np.argsort(-counts, kind="stable"):
+        n, share = numbers[i], 100 * counts[i] / counts.sum()
+        # Spaces as wide as a figure, so that names stand below each other.
+        told = (f"{share:.0f} %" if share >= 0.5 else "<1 %").rjust(len("100 %"), "\N{FIGURE SPACE}") + "  "
+        name = wrap(class_names[n], 26) if n >= 0 else ["background"]
+        label = told + f"\n{' ' * len(told)}".join(name) if shares else "\n".join(name)
+        patches.append(Patch(facecolor=colours[n] if n >= 0 else NO_CLASS, edgecolor=_GREY, label=label))
     return ax.legend(handles=patches, **({"loc": "center left", "bbox_to_anchor": (1.02, 0.5), "frameon": False}
                                          | options))
 
@@ -191,18 +203,39 @@ def demo_figure(images, segmentation: Segmentation, masks, class_names: Sequence
 
 
 def overlay_figure(image, segmentation: Segmentation, side: float = 5.0) -> Figure:
-    """A picture, its named masks laid over it, and a legend. `side`: inches of the picture's longer side."""
+    """A picture, its named masks laid over it, and a legend with the share of each class.
+
+    A wide picture has its masks below it, another beside it. `side`: inches of the longer side beside,
+    half of it below.
+    """
     H, W = segmentation.labels.shape[-2:]
-    unit = side / max(H, W)
-    gap, top, legend = 0.08, 0.34, 1.3
-    width, height = 2 * W * unit + 3 * gap + legend, H * unit + gap + top
-    fig = Figure(figsize=(width, height), facecolor="white")
-    left, right = (fig.add_axes(((gap + i * (W * unit + gap)) / width, gap / height, W * unit / width,
-                                 H * unit / height)) for i in range(2))
-    show_image(left, image, title="picture")
-    show_labels(right, segmentation.labels[0], segmentation.class_names, image, title="named masks", opacity=0.62,
-                size=12)
-    class_legend(right, segmentation.labels[0], segmentation.class_names)
+    beside = W <= 2 * H
+    unit = side / max(H, W) if beside else 2 * side / W
+    w, h = max(W * unit, 1.2), max(H * unit, 0.4)                      # a strip still has room for its title
+    gap, top = 0.1, 0.36
+    steps = ((0, w + gap), (0, 0)) if beside else ((0, 0), (h + gap + top, 0))   # of both from left and bottom
+    high = top + h + gap + max(steps[1])
+    fig = Figure(facecolor="white")
+    axes = [fig.add_axes((0, 0, 1, 1)) for _ in range(2)]
+    rows = max(8, int(high / 0.24))
+    present = len(np.unique(_map(segmentation.labels[0])))
+    legend = class_legend(axes[1], segmentation.labels[0], segmentation.class_names, shares=True, borderaxespad=0,
+                          ncols=-(-present // rows), bbox_transform=fig.transFigure)
+    # Text has its own size, so that the figure takes it from the legend.
+    fig.draw_without_rendering()
+    box = legend.get_window_extent()
+    left = gap + max(steps[0]) + w + 0.15                              # of the legend
+    high = max(high, box.height / fig.dpi + 2 * gap)
+    wide = left + box.width / fig.dpi + gap
+    fig.set_size_inches(wide, high)
+    legend.set_bbox_to_anchor((left / wide, 0.5), fig.transFigure)
+    rest = (high - top - h - gap - max(steps[1])) / 2                  # above and below, where the legend is higher
+    for ax, x, y in zip(axes, *steps):
+        ax.set_position(((gap + x) / wide, (gap + rest + y) / high, w / wide, h / high))
+    show_image(axes[0], image, title="picture")
+    # Brighter greys: a tint over black would look like another colour than in the legend.
+    show_labels(axes[1], segmentation.labels[0], segmentation.class_names, 0.35 + 0.65 * to_batch(image)[0],
+                title="named masks", opacity=0.65, size=12)
     return fig
 
 
@@ -239,7 +272,12 @@ def _tint(ax: Axes, regions: np.ndarray, colours: np.ndarray, image, opacity: fl
     if image is not None:
         grey = _pixels(image).mean(axis=-1, keepdims=True)
         painted = opacity * painted + (1 - opacity) * grey
-    ax.imshow(painted.clip(0, 1), interpolation="nearest")
+    _draw(ax, painted.clip(0, 1))
+
+
+def _draw(ax: Axes, pixels: np.ndarray) -> None:
+    """(H, W, 3) from 0 to 1. The pixels of a small picture are squares, a photograph is smooth."""
+    ax.imshow(pixels, interpolation="nearest" if max(pixels.shape) <= 160 else "antialiased")
 
 
 def _pixels(image) -> np.ndarray:
