@@ -61,6 +61,8 @@ def table(record: dict[str, Any]) -> str:
             stored = json.loads(path.read_text(encoding="utf-8"))
             figures = record if name == "scenes" else stored["test"]
             lines.append(row(about, _cost(stored), figures))
+            if name == "scenes":
+                lines.append(row("the same weights, read out as released", "", stored["test_read_out_as_released"]))
     vit = json.loads((ROOT / "data" / "weights" / "scenes_clip_vit.json").read_text(encoding="utf-8"))
     lines.append(row("`scenes_clip_vit`, the same without groups, read out patch by patch", _cost(vit),
                      record["pixelwise"]))
