@@ -1,8 +1,11 @@
 # On a fresh Debian or Ubuntu: sudo apt install git make python3-venv
 #
 #   make demo      segment held-out scenes with the shipped weights: outputs/demo/
-#   make test      every test
+#   make test      every test, then every notebook on the smallest budget
 #   make lab       JupyterLab on the first notebook
+#   make notebooks run the notebooks again and keep what they show: notebooks/
+#   make twice     run each notebook twice in one kernel; keeps nothing
+#   make html      the notebooks as pages: outputs/html/
 #   make train     train the small model again: outputs/train/
 #   make weights   make the shipped weights again from their seeds: data/weights/
 #   make clean     remove .venv and caches; outputs/ stays, trained models may lie there
@@ -17,7 +20,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FIRST_NOTEBOOK := notebooks/00_quickstart.ipynb
 
-.PHONY: help demo test lab train weights clean
+.PHONY: help demo test lab notebooks twice html train weights clean
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -27,11 +30,24 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(ARGS)
+	MINIGROUPVIT_BUDGET=tiny $(BIN)/python -m pytest --nbval-lax notebooks
 
 lab: $(STAMP)
 	@if [ -f $(FIRST_NOTEBOOK) ]; then exec $(BIN)/jupyter lab $(FIRST_NOTEBOOK); \
 	else echo "$(FIRST_NOTEBOOK) is not there yet: JupyterLab opens on an empty folder"; \
 	mkdir -p notebooks; exec $(BIN)/jupyter lab --notebook-dir notebooks; fi
+
+# MINIGROUPVIT_BUDGET=cpu or gpu says how much they may compute; unset, they find out.
+notebooks: $(STAMP)
+	$(BIN)/python scripts/notebook_setup.py
+	$(BIN)/python scripts/run_notebooks.py $(ARGS)
+	$(BIN)/python scripts/notebook_numbers.py
+
+twice: $(STAMP)
+	MINIGROUPVIT_BUDGET=tiny $(BIN)/python scripts/run_notebooks.py --twice $(ARGS)
+
+html: $(STAMP)
+	$(BIN)/python -m jupyter nbconvert --to html --output-dir outputs/html notebooks/*.ipynb
 
 train: $(STAMP)
 	$(BIN)/python -m minigroupvit train --recipe $(RECIPE) $(ARGS)

@@ -11,14 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minigroupvit.tokenizer import (
-    CaptionTokenizer,
-    ClipTokenizer,
-    Tokenizer,
-    split_words,
-    tokenizer_from_state,
-    warn_unknown,
-)
+from minigroupvit.clip_tokenizer import ClipTokenizer
+from minigroupvit.tokenizer import CaptionTokenizer, split_words, tokenizer_from_state, warn_unknown
+from minigroupvit.tokenizer_interface import Tokenizer
 
 CAPTIONS = [
     "a red heart and a cloud over the grass",

@@ -41,8 +41,8 @@ def make_parent(path: str) -> Path:
 def protocol_choices(arguments: argparse.Namespace) -> dict[str, Any]:
     """The fields of the protocol that were given."""
     given = {name: getattr(arguments, name, None)
-             for name in ("background_threshold", "short_side", "overlap", "top_classes", "mode", "window", "stride",
-                          "flip")}
+             for name in ("background_threshold", "short_side", "overlap", "balance", "top_classes", "mode", "window",
+                          "stride", "flip")}
     given = {name: value for name, value in given.items() if value is not None}
     if given.get("top_classes") == "all":
         given["top_classes"] = None
@@ -61,6 +61,9 @@ def add_protocol(parser: argparse.ArgumentParser) -> None:
                         help="words kept per picture, or all; default: as stored with the weights")
     parser.add_argument("--overlap", type=int, metavar="N",
                         help="patches per patch side: finer masks, slower; default: as with the weights")
+    parser.add_argument("--balance", type=float, metavar="X",
+                        help="words that are everywhere have to be surer: added to each word's mean share of the "
+                        "picture, such as 0.03; default: as with the weights")
     parser.add_argument("--background-threshold", type=float, metavar="P",
                         help="a probability: what scores less is background; without it there is none")
     parser.add_argument("--short-side", type=int, metavar="PIXELS",

@@ -1,0 +1,26 @@
+"""What one can play with in a notebook: each widget is a picture with controls above it.
+
+    ClassPromptBox     type words, the masks change
+    SceneDrawer        a new scene for every number, with the objects that one likes
+    PictureUpload      a picture of one's own
+    ProtocolSliders    background threshold, classes kept, templates
+    GroupExplorer      point at a patch: its group lights up in every stage
+
+None computes what a control does not change: `Memory` looks at each picture once and reads each word
+once. All leave a plain picture where no front end runs (GitHub, HTML), and the pictures can be had
+without any widget: the functions of `figures` draw into axes that they are given.
+"""
+
+from __future__ import annotations
+
+from .explorer import GroupExplorer
+from .figures import draw_group, draw_masks, mask_figure
+from .memory import Memory, split_words
+from .panel import Panel
+from .prompt_box import ClassPromptBox
+from .protocol_sliders import ProtocolSliders
+from .scene_drawer import SceneDrawer
+from .upload import PictureUpload
+
+__all__ = ["ClassPromptBox", "GroupExplorer", "Memory", "Panel", "PictureUpload", "ProtocolSliders", "SceneDrawer",
+           "draw_group", "draw_masks", "mask_figure", "split_words"]

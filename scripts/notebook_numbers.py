@@ -1,0 +1,77 @@
+"""Print how much text and code the notebooks have, beside what they keep to.
+
+    python scripts/notebook_numbers.py [notebooks/00_quickstart.ipynb ...]
+
+The setup cell, the same everywhere, is not counted; nor are empty lines and comments, which are code to
+no reader. Solutions are counted like other code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import nbformat
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+LEAST_TEXT_CELLS, MOST_MEDIAN, LONGEST, LEAST_WORDS, MOST_LINES = 1.3, 8, 35, 6, 150
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The statistics of one notebook."""
+
+    text_cells: float   # text cells for each code cell
+    median: float       # lines of the median code cell
+    longest: int        # lines of the longest code cell
+    words: float        # words of prose for each line of code
+    lines: int          # lines of code in all
+
+    def broken(self) -> list[str]:
+        """What the notebook does not keep to."""
+        rules = [
+            (self.text_cells >= LEAST_TEXT_CELLS,
+             f"{self.text_cells:.2f} text cells per code cell, not {LEAST_TEXT_CELLS}"),
+            (self.median <= MOST_MEDIAN, f"the median code cell has {self.median:g} lines, not at most {MOST_MEDIAN}"),
+            (self.longest <= LONGEST, f"the longest code cell has {self.longest} lines, not at most {LONGEST}"),
+            (self.words >= LEAST_WORDS, f"{self.words:.1f} words of prose per line of code, not {LEAST_WORDS}"),
+            (self.lines <= MOST_LINES, f"{self.lines} lines of code, not at most {MOST_LINES}"),
+        ]
+        return [text for kept, text in rules if not kept]
+
+
+def numbers_of(notebook: nbformat.NotebookNode) -> Numbers:
+    """Counts one notebook. Raises ValueError if it has no code beside the setup cell."""
+    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown" and cell.id != "badge"]
+    codes = [lines_of_code(cell.source) for cell in notebook.cells if cell.cell_type == "code" and cell.id != "setup"]
+    if not codes:
+        raise ValueError("the notebook has no code but its setup cell; there is nothing to count")
+    words = sum(len(re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", prose(text))) for text in texts)
+    return Numbers(len(texts) / len(codes), median(codes), max(codes), words / sum(codes), sum(codes))
+
+
+def lines_of_code(source: str) -> int:
+    """Lines that are neither empty nor all comment."""
+    return sum(1 for line in source.splitlines() if line.strip() and not line.strip().startswith("#"))
+
+
+def prose(markdown: str) -> str:
+    """Text without blocks of code and the addresses of links."""
+    return re.sub(r"```.*?```|\]\([^)]*\)", " ", markdown, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("notebooks", nargs="*", type=Path, help="all, if none is given")
+    complaints = []
+    print(f"{'':32}text/code  median  longest  words/line  lines")
+    for path in parser.parse_args().notebooks or sorted(NOTEBOOKS.glob("*.ipynb")):
+        n = numbers_of(nbformat.read(path, as_version=4))
+        print(f"{path.name:32}{n.text_cells:9.2f}{n.median:8g}{n.longest:9}{n.words:12.1f}{n.lines:7}")
+        complaints += [f"{path.name}: {text}" for text in n.broken()]
+    print("\n".join(complaints))
+    sys.exit(bool(complaints))

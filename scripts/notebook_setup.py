@@ -1,0 +1,80 @@
+"""Write the Colab badge and the setup cell into every notebook, from one address of the repository.
+
+    python scripts/notebook_setup.py            # writes those that differ
+    python scripts/notebook_setup.py --check    # writes nothing; an error if one differs
+
+The badge is the cell with the id "badge", the setup cell that with the id "setup"; a notebook without
+them gets them before and after its first cell, which tells what it is about. Outputs stay.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import nbformat
+
+REPOSITORY = "https://github.com/minigroupvit/minigroupvit"   # the one place to change when it moves
+BRANCH = "main"
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+
+SETUP = """\
+# In a clone this takes the clone's package; elsewhere (Colab) it installs the package if it is missing.
+import importlib.util, subprocess, sys
+from pathlib import Path
+
+sys.path[:0] = [str(f) for f in (Path.cwd(), *Path.cwd().parents) if (f / "minigroupvit/__init__.py").is_file()][:1]
+if importlib.util.find_spec("minigroupvit") is None:
+    package = "minigroupvit @ git+REPOSITORY@BRANCH"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package], check=True)
+%matplotlib inline
+from minigroupvit.visual.notebook import begin
+
+place = begin()""".replace("REPOSITORY", REPOSITORY).replace("BRANCH", BRANCH)
+
+
+def badge(name: str) -> str:
+    """The line that opens the notebook of this file name in Colab."""
+    path = REPOSITORY.removeprefix("https://github.com/")
+    return ("[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+            f"(https://colab.research.google.com/github/{path}/blob/{BRANCH}/notebooks/{name})")
+
+
+def set_up(notebook: nbformat.NotebookNode, name: str) -> bool:
+    """Puts both cells in place; whether that changed anything."""
+    changed = False
+    for place, cell in ((0, nbformat.v4.new_markdown_cell(badge(name), id="badge")),
+                        (2, nbformat.v4.new_code_cell(SETUP, id="setup", metadata={"tags": ["setup"]}))):
+        there = next((c for c in notebook.cells if c.id == cell.id), None)
+        if there is None:
+            notebook.cells.insert(place, cell)
+        elif there.source != cell.source:
+            there.source = cell.source
+        else:
+            continue
+        changed = True
+    return changed
+
+
+def set_up_all(folder: Path = NOTEBOOKS, write: bool = True) -> list[str]:
+    """Names of the notebooks whose cells differed; they are written unless told otherwise."""
+    different = []
+    for path in sorted(folder.glob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        if set_up(notebook, path.name):
+            different.append(path.name)
+            if write:
+                nbformat.write(notebook, path)
+    return different
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    check = parser.parse_args().check
+    names = set_up_all(write=not check)
+    for name in names:
+        print(f"{name}: " + ("its badge or setup cell is old; run python scripts/notebook_setup.py" if check
+                             else "written"))
+    sys.exit(bool(check and names))

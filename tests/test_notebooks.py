@@ -1,0 +1,159 @@
+"""The notebooks as they are committed, and the scripts that keep them so. Running them all is `--nbval-lax`."""
+
+from __future__ import annotations
+
+import re
+import socket
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from minigroupvit.visual import notebook as beginning
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import notebook_numbers  # noqa: E402
+import notebook_setup  # noqa: E402
+import run_notebooks  # noqa: E402
+
+PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+each = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+_PRIVATE = re.compile(r"(?<![\w.:/])/(?:home|root|tmp|usr|work|Users|opt|mnt)/|[A-Z]:\\")
+
+
+def outputs(path: Path) -> list[nbformat.NotebookNode]:
+    return [output for cell in nbformat.read(path, 4).cells for output in cell.get("outputs", [])]
+
+
+def texts_of(path: Path) -> list[str]:
+    found = []
+    for output in outputs(path):
+        found += [output.get("text", ""), *(str(v) for k, v in output.get("data", {}).items() if k.startswith("text/"))]
+    return found
+
+
+def test_there_are_notebooks():
+    assert PATHS and PATHS[0].stem == "00_quickstart"
+
+
+@each
+def test_badge_and_setup_cell_are_those_of_the_script(path):
+    notebook = nbformat.read(path, 4)
+    assert not notebook_setup.set_up(notebook, path.name), "run python scripts/notebook_setup.py"
+    assert [cell.id for cell in notebook.cells if cell.id in ("badge", "setup")] == ["badge", "setup"]
+
+
+@each
+def test_it_is_committed_as_it_ran_from_top_to_bottom(path):
+    nbformat.validate(nbformat.read(path, 4))
+    codes = [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in codes] == list(range(1, len(codes) + 1)), "run make notebooks"
+    assert not [o for o in outputs(path) if o.output_type == "error" or o.get("name") == "stderr"]
+    assert re.search(r"budget: (cpu|gpu)$", texts_of(path)[0].strip()), "commit it with the budget cpu or gpu"
+
+
+@each
+def test_it_is_small_and_tells_nothing_of_the_machine(path):
+    assert path.stat().st_size < 3e6
+    for text in texts_of(path):
+        assert not _PRIVATE.search(text) and socket.gethostname() not in text and "Warning" not in text, text[:300]
+
+
+@each
+def test_widgets_leave_a_picture(path):
+    for output in outputs(path):
+        data = output.get("data", {})
+        assert run_notebooks.WIDGET not in data
+        if re.match(r"<\w+>$", data.get("text/plain", "")):
+            assert len(data["image/png"]) > 5000
+    assert sum("image/png" in output.get("data", {}) for output in outputs(path)) >= 1
+
+
+@each
+def test_it_keeps_to_the_numbers(path):
+    assert notebook_numbers.numbers_of(nbformat.read(path, 4)).broken() == []
+
+
+@each
+def test_it_begins_and_ends_like_all(path):
+    cells = nbformat.read(path, 4).cells
+    first = next(cell.source for cell in cells if cell.cell_type == "markdown" and cell.id != "badge")
+    for words in ("At the end you will know", "You need", "It takes"):
+        assert words in first
+    headings = re.findall(r"^## (.*)$", "\n".join(c.source for c in cells if c.cell_type == "markdown"), re.MULTILINE)
+    assert headings[-3] == "To think about" and headings[-2].startswith("Exercise") and headings[-1] == "Where to go on"
+    questions = next(cell.source for cell in cells if cell.source.startswith("## To think about"))
+    assert 3 <= len(re.findall(r"^\d\. ", questions, re.MULTILINE)) <= 5
+    tags = [tag for cell in cells for tag in cell.metadata.get("tags", [])]
+    assert [tag for tag in tags if tag in ("exercise", "solution")] == ["exercise", "solution"] and "check" in tags
+
+
+def test_an_old_setup_cell_is_renewed_and_the_rest_stays(tmp_path):
+    v = nbformat.v4
+    old = v.new_notebook(cells=[v.new_markdown_cell("old", id="badge"), v.new_code_cell("old = 1", id="setup"),
+                                v.new_markdown_cell("# Mine"), v.new_code_cell("x = 1", execution_count=7)])
+    nbformat.write(old, tmp_path / "a.ipynb")
+    nbformat.write(v.new_notebook(cells=[v.new_markdown_cell("# Other")]), tmp_path / "b.ipynb")
+    assert notebook_setup.set_up_all(tmp_path, write=False) == ["a.ipynb", "b.ipynb"]
+    assert notebook_setup.set_up_all(tmp_path) == ["a.ipynb", "b.ipynb"]
+    assert notebook_setup.set_up_all(tmp_path) == []
+    new = nbformat.read(tmp_path / "a.ipynb", 4)
+    assert [cell.source for cell in new.cells[2:]] == ["# Mine", "x = 1"] and new.cells[3].execution_count == 7
+    assert [cell.id for cell in new.cells[:2]] == ["badge", "setup"]
+    assert new.cells[0].source.endswith("/notebooks/a.ipynb)") and notebook_setup.REPOSITORY in new.cells[1].source
+    other = nbformat.read(tmp_path / "b.ipynb", 4).cells
+    assert [other[0].id, other[1].source, other[2].id] == ["badge", "# Other", "setup"]
+
+
+def test_the_numbers_are_counted_as_a_reader_would():
+    v = nbformat.v4
+    notebook = v.new_notebook(cells=[
+        v.new_markdown_cell("badge [x](https://a.b/c)", id="badge"), v.new_code_cell("a\nb\nc", id="setup"),
+        v.new_markdown_cell("# Four words are here\n```python\nnot these\n```\nand [a link](https://not.this/one)"),
+        v.new_code_cell("x = 1\n\n# why\ny = 2  # two\n"), v.new_code_cell("z = 3")])
+    numbers = notebook_numbers.numbers_of(notebook)
+    assert numbers == notebook_numbers.Numbers(text_cells=0.5, median=1.5, longest=2, words=7 / 3, lines=3)
+    assert len(numbers.broken()) == 2
+    assert len(notebook_numbers.Numbers(1.0, 9, 36, 5.9, 151).broken()) == 5
+    assert notebook_numbers.Numbers(1.3, 8, 35, 6, 150).broken() == []
+
+
+def test_what_is_kept_of_a_widget_is_its_picture():
+    v = nbformat.v4
+    shown = v.new_output("execute_result", {"image/png": "eA==", run_notebooks.WIDGET: {"model_id": "1"}})
+    bare = v.new_output("display_data", {"text/plain": "VBox()", run_notebooks.WIDGET: {"model_id": "2"}})
+    notebook = v.new_notebook(cells=[v.new_code_cell("x", outputs=[shown, bare],
+                                                     metadata={"execution": {"iopub.status.busy": "now"}})])
+    notebook.cells.insert(0, v.new_markdown_cell("## A **fine** figure\ntext"))
+    run_notebooks.tidy(notebook)
+    del notebook.cells[0]
+    assert notebook.cells[0].outputs[0].metadata["image/png"]["alt"] == "Figure of: A fine figure"
+    assert list(notebook.cells[0].outputs[0].data) == ["image/png"]
+    assert run_notebooks.WIDGET in notebook.cells[0].outputs[1].data    # left, for the test above to see
+    assert notebook.cells[0].metadata == {} and set(notebook.metadata) == {"kernelspec", "language_info"}
+
+
+@pytest.mark.parametrize("value, has_gpu, budget, device", [
+    (None, False, "cpu", "cpu"), (None, True, "gpu", "cuda"), ("tiny", True, "tiny", "cpu"), ("", False, "cpu", "cpu"),
+    ("cpu", True, "cpu", "cpu"), ("gpu", True, "gpu", "cuda")])
+def test_the_budget(value, has_gpu, budget, device, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: has_gpu)
+    monkeypatch.delenv(beginning.VARIABLE, raising=False)
+    if value is not None:
+        monkeypatch.setenv(beginning.VARIABLE, value)
+    place = beginning.find_place()
+    assert (place.budget, place.device.type) == (budget, device)
+    assert place.pick({"tiny": 1, "cpu": 2, "gpu": 3}) == {"tiny": 1, "cpu": 2, "gpu": 3}[budget]
+    with pytest.raises(ValueError, match="tiny, cpu, gpu"):
+        place.pick({"cpu": 1})
+
+
+@pytest.mark.parametrize("value, message", [("huge", "'huge'; choose one of tiny, cpu, gpu"), ("gpu", "finds none")])
+def test_a_budget_that_cannot_be(value, message, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setenv(beginning.VARIABLE, value)
+    with pytest.raises(ValueError, match=message):
+        beginning.begin()

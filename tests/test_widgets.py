@@ -1,0 +1,225 @@
+"""Widgets without a front end: a control is set, and the picture changes without needless work."""
+
+from __future__ import annotations
+
+import base64
+import io
+from datetime import datetime, timezone
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from minigroupvit.data.scene_config import SceneConfig
+from minigroupvit.protocol import Protocol
+from minigroupvit.segmentation import segment
+from minigroupvit.visual.widgets import (
+    ClassPromptBox,
+    GroupExplorer,
+    Memory,
+    PictureUpload,
+    ProtocolSliders,
+    SceneDrawer,
+    draw_group,
+    draw_masks,
+    split_words,
+)
+
+NOW = datetime.now(timezone.utc)
+WORDS = ["sun", "heart", "brick"]
+
+
+class Counted:
+    """Counts how often the two encoders of a model run."""
+
+    def __init__(self, model) -> None:
+        self.model, self.images, self.texts = model, 0, 0
+        model.image_encoder.register_forward_hook(lambda *_: self._add(images=1))
+        model.text_encoder.register_forward_hook(lambda _, inputs, __: self._add(texts=len(inputs[0])))
+
+    def _add(self, images: int = 0, texts: int = 0) -> None:
+        self.images, self.texts = self.images + images, self.texts + texts
+
+    def since(self, before: tuple[int, int]) -> tuple[int, int]:
+        return self.images - before[0], self.texts - before[1]
+
+    @property
+    def so_far(self) -> tuple[int, int]:
+        return self.images, self.texts
+
+
+@pytest.fixture
+def counted(make_model) -> Counted:
+    model = make_model()
+    # Untrained groups are all alike; larger weights make pictures and words matter.
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.3)
+    model.protocol = Protocol(templates=("a {}", "the {}"), top_classes=2)
+    return Counted(model.eval())
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+
+
+def size_of(png: bytes) -> tuple[int, int]:
+    with Image.open(io.BytesIO(png)) as image:
+        assert image.format == "PNG"
+        return image.size
+
+
+@pytest.mark.parametrize("choices", [{}, {"pixels": "shared", "background_threshold": 0.4}, {"flip": True},
+                                     {"mode": "slide", "short_side": 16, "window": 8}])
+def test_memory_gives_what_segment_gives(counted, picture, choices):
+    memory = Memory(counted.model)
+    expected = segment(counted.model, picture, WORDS, **choices)
+    for _ in range(2):
+        result = memory.segment(picture, WORDS, **choices)
+        assert torch.equal(result.labels, expected.labels)
+        torch.testing.assert_close(result.scores, expected.scores)
+
+
+def test_memory_tells_pictures_apart_and_forgets_the_oldest(counted):
+    memory = Memory(counted.model)
+    pictures = torch.rand(20, 3, 16, 16)
+    for one in pictures:
+        torch.testing.assert_close(memory.segment(one, WORDS).scores, segment(counted.model, one, WORDS).scores)
+    before = memory.num_looks
+    memory.segment(pictures[-1], WORDS)
+    assert memory.num_looks == before
+    memory.segment(pictures[0], WORDS)
+    assert memory.num_looks == before + 1
+
+
+def test_words_change_the_masks_and_only_new_ones_are_read(counted, picture):
+    box = ClassPromptBox(counted.model, picture, WORDS)
+    assert box.words.value == "sun, heart, brick"
+    assert torch.equal(box.segmentation.labels, segment(counted.model, picture, WORDS).labels)
+    png, before = box.canvas.value, counted.so_far
+    box.words.value = "heart, cloud"
+    assert counted.since(before) == (0, 2)        # cloud, in two templates
+    assert box.segmentation.class_names == ["heart", "cloud"] and box.canvas.value != png
+    box.words.value = "sun, heart, brick"
+    assert counted.since(before) == (0, 2) and box.canvas.value == png
+
+
+def test_wrong_and_unknown_words_are_said_and_the_picture_stays(counted, picture):
+    box = ClassPromptBox(counted.model, picture, WORDS)
+    png = box.canvas.value
+    box.words.value = " , "
+    assert "at least one word" in box.message.value and box.canvas.value == png
+    box.words.value = "sun, <b>zebra"
+    assert "zebra" in box.message.value and "<b>" not in box.message.value
+    box.words.value = "sun"
+    assert box.message.value == ""
+
+
+def test_split_words():
+    assert split_words(" sun,the  starry night ,, sun") == ["sun", "the starry night"]
+    assert split_words(" , ") == []
+
+
+def test_a_slider_of_the_protocol_looks_at_nothing_again(counted, picture):
+    sliders = ProtocolSliders(counted.model, picture, WORDS)
+    before = counted.so_far
+    sliders.threshold.value = 1.0
+    assert (sliders.segmentation.labels == -1).any()
+    expected = segment(counted.model, picture, WORDS, background_threshold=1.0)
+    assert torch.equal(sliders.segmentation.labels, expected.labels)
+    before = counted.so_far
+    sliders.threshold.value = 0.0
+    assert (sliders.segmentation.labels >= 0).all()
+    sliders.top_classes.value = 1
+    assert counted.since(before) == (0, 0)
+    assert sliders.segmentation.labels.unique().numel() == 1
+    sliders.templates.value = ("{}",)
+    assert counted.since(before) == (0, 3)        # each word anew, the picture not
+    sliders.templates.value = sliders.templates.options["the model's own"]
+    assert counted.since(before) == (0, 3)
+
+
+@pytest.mark.filterwarnings("ignore:never seen in training")
+def test_a_new_scene(counted):
+    drawer = SceneDrawer(counted.model, number=3, config=SceneConfig(image_size=32))
+    png, before = drawer.canvas.value, counted.so_far
+    drawer.number.value = 4
+    assert counted.since(before) == (1, 0) and drawer.canvas.value != png
+    assert drawer.scene.caption in drawer.message.value
+    drawer.objects.value, drawer.count.value = ("cat", "boat"), 2
+    assert {thing.class_name for thing in drawer.scene.instances} <= {"cat", "boat"}
+    assert len(drawer.scene.instances) == 2
+    # The mask of a scene with two kinds of objects counts in its own classes: here told in those of all.
+    names, own = drawer.config.class_names, SceneConfig(objects=("cat", "boat")).class_names
+    truth = np.array([names.index(name) for name in own])[drawer.scene.mask]
+    assert drawer.share_right == pytest.approx((drawer.segmentation.labels[0].numpy() == truth).mean())
+
+
+def test_a_picture_of_ones_own(counted, picture):
+    panel = PictureUpload(counted.model, picture, WORDS)
+    png = panel.canvas.value
+    file = io.BytesIO()
+    Image.new("RGB", (1000, 500), "green").save(file, "PNG")
+    panel.upload.value = ({"name": "green.png", "type": "image/png", "size": 1, "content": file.getvalue(),
+                           "last_modified": NOW},)
+    assert panel.image.size == (320, 160) and panel.canvas.value != png
+    assert tuple(panel.segmentation.labels.shape) == (1, 160, 320)
+    assert tuple(panel.segmentation.maps[0].shape[-2:]) == (4, 8)       # it was looked at 16 pixels high
+    png = panel.canvas.value
+    panel.upload.value = ({"name": "notes.txt", "type": "text/plain", "size": 1, "content": b"no picture",
+                           "last_modified": NOW},)
+    assert "notes.txt is no picture" in panel.message.value and panel.canvas.value == png
+
+
+def test_the_group_of_a_patch_lights_up(counted, picture):
+    explorer = GroupExplorer(counted.model, picture, WORDS, row=0, column=0)
+    png, before = explorer.canvas.value, counted.so_far
+    explorer.pointer.row, explorer.pointer.column = 3, 2                # as a click in the browser does
+    assert (explorer.row.value, explorer.column.value) == (3, 2)
+    explorer.row.value = 1
+    assert explorer.pointer.row == 1 and explorer.canvas.value != png
+    assert counted.since(before) == (0, 0)
+    stages, maps = explorer.pointer.stages, explorer.segmentation.maps
+    assert len(stages) == len(maps) == 2
+    for stage, own in zip(stages, maps):
+        assert stage["groups"] == own[0].argmax(dim=0).tolist() and len(stage["titles"]) == own.shape[1]
+    assert bytes(explorer.pointer.pixels) == picture.tobytes()
+    assert explorer.pointer in explorer.children and explorer.canvas not in explorer.children
+    plain = GroupExplorer(counted.model, picture, WORDS, point_with="sliders")
+    assert plain.canvas in plain.children
+
+
+def test_a_model_without_groups_has_none_to_explore(make_model, picture):
+    model = make_model(depths=(2,), num_group_tokens=(0,), num_output_groups=(0,))
+    model.protocol = Protocol(pixels="patches")
+    with pytest.raises(ValueError, match="no groups to explore"):
+        GroupExplorer(model, picture, WORDS)
+
+
+def test_without_a_front_end_a_picture_is_left(counted, picture):
+    box = ClassPromptBox(counted.model, picture, WORDS)
+    bundle = box._repr_mimebundle_()
+    assert base64.b64decode(bundle["image/png"]) == box.canvas.value
+    assert min(size_of(box.canvas.value)) > 200
+    assert bundle["text/plain"] == "<ClassPromptBox>"
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+
+
+def test_the_pictures_without_any_widget(counted, picture):
+    result = segment(counted.model, picture, WORDS)
+    axes = list(Figure(figsize=(12, 3)).subplots(1, 4))
+    assert draw_masks(axes, picture, result) is axes
+    assert [ax.get_title() for ax in axes] == ["picture", "groups, stage 1", "groups, stage 2", "named masks"]
+    axes = list(Figure(figsize=(9, 3)).subplots(1, 3))
+    assert draw_group(axes, picture, result, row=1, column=2) is axes
+    group = int(result.maps[0][0, :, 1, 2].argmax())
+    assert axes[1].get_title() == f"stage 1, group {group}"
+    assert any(axes[2].get_title().endswith(word) for word in WORDS)
+    # Where the group is, the picture has its colours; elsewhere it is pale and grey.
+    shown = axes[1].images[0].get_array()
+    lit = (result.maps[0][0].argmax(dim=0) == group).repeat_interleave(4, 0).repeat_interleave(4, 1).numpy()
+    np.testing.assert_allclose(shown[lit], picture[lit] / 255, atol=2e-3)
+    assert (np.ptp(shown[~lit], axis=-1) == 0).all() and shown[~lit].min() > 0.55
