@@ -23,6 +23,7 @@ from minigroupvit.checkpoint import load, read_checkpoint, save_checkpoint
 from minigroupvit.data.augment import PAPER
 from minigroupvit.data.scenes import make_scene
 from minigroupvit.images import load_image
+from minigroupvit.own_pictures import class_shares
 from minigroupvit.segmentation import Protocol, segment
 from minigroupvit.training.recipes import RECIPES
 from minigroupvit.training.record import Recorder
@@ -101,7 +102,7 @@ def test_module_and_mistakes_of_grammar(tmp_path):
     ("segment PICTURE --classes sun --weights CUT", "is not a minigroupvit checkpoint, or it is cut off"),
     ("segment nothing.png --classes sun --weights WEIGHTS", "there is no picture at nothing.png"),
     ("segment CUT --classes sun --weights WEIGHTS", "is no picture that can be read"),
-    ("segment . --classes sun --weights WEIGHTS", "is a folder"),
+    ("segment . --classes sun --out o.png", "is a folder, so --out must be one"),
     ("segment PICTURE --classes sun --weights WEIGHTS --out PICTURE/overlay.png", "scene.png"),
     ("evaluate --weights WEIGHTS --num-images 0", "num_scenes must be 1 or more"),
     ("train --recipe cake", "unknown recipe 'cake'; the recipes are scenes"),
@@ -167,11 +168,11 @@ def protocols(monkeypatch):
     """The protocols that `segment` is called with."""
     asked = []
 
-    def spy(model, picture, names, protocol):
+    def spy(model, picture, names, protocol, **more):
         asked.append(protocol)
-        return segment(model, picture, names, protocol)
+        return segment(model, picture, names, protocol, **more)
 
-    monkeypatch.setattr("minigroupvit.segmentation.segment", spy)
+    monkeypatch.setattr("minigroupvit.own_pictures.segment", spy)
     return asked
 
 
@@ -182,8 +183,8 @@ def test_choices_come_from_the_command_line_then_from_the_weights(make_model, pi
     for options in ("", "--short-side 32 --background-threshold 0.6 --top-classes all --overlap 2"):
         assert run("segment", picture, "--classes", "sun", "--weights", tmp_path / "other.safetensors",
                    "--out", tmp_path / "o.png", *options.split()) == 0
-    assert protocols == [model.protocol, Protocol(
-        short_side=32, background_threshold=0.6, top_classes=None, overlap=2)]
+    assert protocols == [replace(model.protocol, long_side=192), Protocol(
+        short_side=32, long_side=256, background_threshold=0.6, top_classes=None, overlap=2)]
 
 
 def test_unknown_words_are_told_in_one_line(weights, picture, tmp_path, capsys):
@@ -194,7 +195,7 @@ def test_unknown_words_are_told_in_one_line(weights, picture, tmp_path, capsys):
 
 
 def test_background_is_a_share_of_its_own(capsys):
-    cli.segment._print_shares(torch.tensor([[-1, -1, 1], [1, 1, 1]]), ["sun", "heart"])
+    cli.segment._print_shares(class_shares(np.array([[-1, -1, 1], [1, 1, 1]]), ["sun", "heart"]))
     assert shares_of(capsys.readouterr().out) == {"heart": 66.7, "(background)": 33.3, "sun": 0.0}
 
 

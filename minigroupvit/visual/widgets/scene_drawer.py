@@ -20,12 +20,13 @@ class SceneDrawer(Panel):
     """Draws scenes and shows picture, groups, named masks and, to compare, the true ones.
 
     `number`, `count` and `objects` are its controls: which scene, how many objects, of which kinds
-    (none chosen: of any). `scene` and `segmentation` are what is shown, `share_right` the share of pixels
-    with their true name.
+    (none chosen: of any). `scene` and `segmentation` are what is shown, `mask` (H, W) the truth in all classes,
+    `share_right` the share of pixels with their true name.
     """
 
     scene: Scene
     segmentation: Segmentation
+    mask: torch.Tensor
     share_right: float
 
     def __init__(self, model: GroupViT | Memory, number: int = 0, split: str = "test",
@@ -46,12 +47,12 @@ class SceneDrawer(Panel):
         config = SceneConfig(**{**vars(self.config), "objects": chosen, "num_objects": (self.count.value,) * 2})
         self.scene = make_scene(self.number.value, self.split, config)
         # The mask counts in the classes of its own configuration.
-        mask = torch.tensor([names.index(name) for name in config.class_names])[self.scene.mask.astype(int)]
+        self.mask = torch.tensor([names.index(name) for name in config.class_names])[self.scene.mask.astype(int)]
         self.segmentation = self.memory.segment(self.scene.image, names)
-        self.share_right = (self.segmentation.labels[0].cpu() == mask).float().mean().item()
+        self.share_right = (self.segmentation.labels[0].cpu() == self.mask).float().mean().item()
         figure, axes = row_of_axes(3 + len(self.segmentation.groups))
         draw_masks(axes[:-1], self.scene.image, self.segmentation, f"named masks: {self.share_right:.0%} right")
         axes[-2].get_legend().remove()
-        show_labels(axes[-1], mask, names, self.scene.image, "true masks", opacity=0.68, size=8.5)
+        show_labels(axes[-1], self.mask, names, self.scene.image, "true masks", opacity=0.68, size=8.5)
         self.say(f"Its caption: “{self.scene.caption}”")
         return figure
