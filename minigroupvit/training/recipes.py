@@ -48,7 +48,7 @@ RECIPES: dict[str, Recipe] = {
     "scenes_2stage": Recipe(
         "two stages, 16 groups and then 8, hard in the end; grown from the one stage of `scenes`",
         _scenes(depths=(0, 0), num_group_tokens=(16, 8), num_output_groups=(16, 8), gumbel_noise=0.01, temperature=0.1),
-        replace(_SHARPENED, steps=1000, lr=5e-4, warmup=50, final_temperature=0.05, hard_from=0.7, eval_every=100,
+        replace(_SHARPENED, steps=600, lr=5e-4, warmup=50, final_temperature=0.05, hard_from=0.8, eval_every=100,
                 information_weight=1.0), _BALANCED, grown_from="scenes"),
     "scenes_clip_vit": Recipe(
         "the same Transformer without groups, image-text loss alone",

@@ -39,7 +39,7 @@ class Panel(ipywidgets.VBox):
 
     def say(self, text: str) -> None:
         """Writes a line below the picture."""
-        self.message.value = text
+        self.message.value = html.escape(text)
 
     def follow(self, *controls: ipywidgets.Widget) -> None:
         """Draws again when one of these changes."""
