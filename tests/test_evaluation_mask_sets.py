@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,40 @@ def test_the_maps_of_coco_stuff_are_taken_as_they_are(tmp_path):
     masks = open_masks("coco_object", coco(tmp_path, "", np.array([[0, 12, 89], [91, 181, 255]], np.uint8)))
     save_picture(tmp_path / "images" / "val2017" / "000001.jpg", (2, 3))
     assert masks[0].mask.tolist() == [[0, 11, 79], [-1, -1, -1]]
+
+
+def instances(root: Path) -> Path:
+    """A bus (6) of 4 x 6 pixels under a cat (17), a toothbrush (90) in counts, and a picture without anything."""
+    square = [1, 1, 7, 1, 7, 5, 1, 5]
+    annotations = [
+        {"image_id": 7, "category_id": 17, "area": 4, "segmentation": [[2, 2, 4, 2, 4, 4, 2, 4]]},
+        {"image_id": 7, "category_id": 6, "area": 24, "segmentation": [square]},
+        {"image_id": 7, "category_id": 90, "area": 2, "segmentation": {"size": [6, 9], "counts": [48, 2, 4]}}]
+    images = [{"id": 7, "file_name": "7.jpg", "height": 6, "width": 9},
+              {"id": 8, "file_name": "8.jpg", "height": 6, "width": 9}]
+    for number in (7, 8):
+        save_picture(root / "val2017" / f"{number}.jpg", (6, 9))
+    (root / "annotations").mkdir()
+    file = root / "annotations" / "instances_val2017.json"
+    file.write_text(json.dumps({"images": images, "annotations": annotations}))
+    return file
+
+
+def test_masks_are_drawn_from_the_instances_of_coco(tmp_path):
+    file = instances(tmp_path)
+    masks = open_masks("coco_object", tmp_path)
+    expected = torch.full((6, 9), -1)
+    expected[1:5, 1:7] = 5
+    expected[2:4, 2:4] = 15                                               # the smaller one on top
+    expected[:2, 8] = 79                                                  # counts run down the columns
+    assert len(masks) == 2 and torch.equal(masks[0].mask, expected) and (masks[1].mask == -1).all()
+    assert masks.occurring().class_names == ("bus", "cat", "toothbrush")
+    save_picture(tmp_path / "val2017" / "8.jpg", (9, 6))
+    with pytest.raises(ValueError, match="the mask drawn for 8.jpg is 6x9, but 8.jpg is 9x6"):
+        masks[1]
+    file.write_text('{"images": [{}]}')
+    with pytest.raises(ValueError, match="does not hold COCO's instances"):
+        open_masks("coco_object", tmp_path)
 
 
 @pytest.mark.parametrize("data", ["voc2012", "context", "coco_object", "folder"])

@@ -280,6 +280,7 @@ def test_a_shard_that_breaks_off_gives_what_it_has(shards: Path) -> None:
     missing = set(range(72)) - found
     assert missing and missing < set(range(24, 36))
     assert stream.skipped.reasons == {"a shard that breaks off": 1}, "told once, not in every pass"
+    assert len(list(stream)) == len(stream.all_captions) == 72 - len(missing)
     whole = (shards / "00004.tar").read_bytes()
     (shards / "00004.tar").write_bytes(whole[:len(whole) // 2])
     with pytest.raises(ValueError, match="2 of 6 shards break off"):

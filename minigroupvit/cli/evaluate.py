@@ -26,7 +26,8 @@ The figures are fractions from 0 to 1. Scenes are drawn at the size that the mod
 Photographs with masks, below --root:
   voc2012      as torchvision's VOCSegmentation has them: VOCdevkit/VOC2012/...
   context      VOCdevkit/VOC2010/ with JPEGImages, SegmentationClassContext, ImageSets/SegmentationContext/val.txt
-  coco_object  images/val2017 and annotations/val2017 (*_instanceTrainIds.png, or COCO-Stuff's maps)
+  coco_object  images/val2017 and annotations/val2017 (*_instanceTrainIds.png, or COCO-Stuff's maps), or COCO's own
+               val2017 and annotations/instances_val2017.json
   folder       images/, masks/ (.png, a pixel the number of its class, 255 not judged) and classes.txt (a name a line)
 They are cut as in the released evaluation: short side 448, a window of 448 every 224 pixels, the 5 nearest
 classes, a background threshold; what is given on the command line is changed. imagefolder: a folder for each

@@ -35,6 +35,8 @@ from .samples import Sample, Skipped, Unusable, fit, read_captions, read_picture
 from .shards import BrokenShard, Shards
 from .stream_places import Diary, Place
 
+BROKEN = "a shard that breaks off"
+
 
 @dataclass
 class Loaded:
@@ -125,9 +127,6 @@ class Worker(IterableDataset):
                 skipped.append((Unusable(BROKEN, str(error)), self.shards.names[order[shard]]))
 
 
-BROKEN = "a shard that breaks off"
-
-
 class CaptionedStream(Captioned):
     """Captioned pictures out of shards, for training; see the top of this file.
 
@@ -150,15 +149,20 @@ class CaptionedStream(Captioned):
 
     def __iter__(self) -> Iterator[Sample]:
         """Every sample once, in order."""
+        yield from read_samples(self._all_rows(), self.shards.columns, self.image_size, self.skipped)
+
+    def _all_rows(self) -> Iterator[Mapping[str, Any]]:
         for number in range(len(self.shards)):
-            yield from read_samples(self.shards.read(number), self.shards.columns, self.image_size, self.skipped)
+            try:
+                yield from self.shards.read(number)
+            except BrokenShard as error:
+                self.skipped.add(Unusable(BROKEN, str(error)), self.shards.names[number])
 
     @cached_property
     def all_captions(self) -> list[str]:
         """The captions of the first 20,000 samples: enough to learn a vocabulary from."""
         found: list[str] = []
-        rows = (row for number in range(len(self.shards)) for row in self.shards.read(number))
-        for row in islice(rows, 20_000):
+        for row in islice(self._all_rows(), 20_000):
             try:
                 found += read_captions(row, self.shards.columns)
             except Unusable:
@@ -167,7 +171,7 @@ class CaptionedStream(Captioned):
 
     def first_pictures(self, count: int) -> Tensor:
         """(count, 3, S, S) uint8, to look at while a run goes on."""
-        samples = read_samples(self.shards.read(0), self.shards.columns, self.image_size, Skipped())
+        samples = read_samples(self._all_rows(), self.shards.columns, self.image_size, Skipped())
         return torch.stack([sample.image for sample in islice(samples, count)])
 
     def batches(self, start: int, stop: int, batch_size: int, seed: int, num_prompts: int, templates: Sequence[str],

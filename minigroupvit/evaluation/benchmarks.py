@@ -53,5 +53,6 @@ BENCHMARKS: dict[str, Benchmark] = {
     "coco_object": Benchmark(
         tuple(_COCO.split(", ")), PROTOCOLS["coco_object"], 5000,
         "images/val2017/*.jpg and annotations/val2017/*_instanceTrainIds.png (0 background, 1 to 80 classes), or "
-        "there the *.png of COCO-Stuff as they are (what is no object becomes background, unlabelled pixels too)"),
+        "there the *.png of COCO-Stuff as they are (what is no object becomes background, unlabelled pixels too); or "
+        "COCO's own val2017/*.jpg and annotations/instances_val2017.json, from which masks are drawn"),
 }

@@ -48,7 +48,9 @@ def mask_ap(found: Sequence[Sequence[FoundInstance]], truth: Sequence[Sequence[F
             metric.update([_as_tensors(some, size)], [_as_tensors(true, size)])
     count = sum(map(len, truth))
     values = metric.compute() if count else {}
-    return {name: float(values[key]) if count else None for name, key in (("ap", "map"), ("ap50", "map_50"))} | {
+    # torchmetrics says -1 where nothing at all was found.
+    return {name: max(0.0, float(values[key])) if count else None
+            for name, key in (("ap", "map"), ("ap50", "map_50"))} | {
         "num_images": len(truth), "num_instances": count}
 
 

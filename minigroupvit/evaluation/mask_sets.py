@@ -19,6 +19,7 @@ from torch import Tensor
 from ..images import load_image
 from ..protocol import PROTOCOLS, Protocol
 from .benchmarks import BENCHMARKS, Benchmark
+from .drawn_masks import DrawnMask, read_instances
 
 BACKGROUND, IGNORED = -1, 255
 _UNKNOWN = -2
@@ -44,7 +45,7 @@ class MaskSet:
     """Photographs with masks, read when they are asked for."""
 
     name: str
-    pairs: tuple[tuple[Path, Path], ...]    # files of picture and mask
+    pairs: tuple[tuple[Path, Path | DrawnMask], ...]   # picture and mask
     class_names: tuple[str, ...]            # without background
     meanings: dict[int, int]                # number in the files: index of a class, -1 or 255
     protocol: Protocol                      # as released for it
@@ -70,11 +71,11 @@ class MaskSet:
                              f"a mask has a number for each pixel of its picture{turned}")
         return Example(picture_file.stem, torch.from_numpy(picture).permute(2, 0, 1), torch.from_numpy(mask))
 
-    def _read_mask(self, file: Path) -> np.ndarray:
-        """A mask file (H, W) in our numbers."""
+    def _read_mask(self, file: Path | DrawnMask) -> np.ndarray:
+        """A mask (H, W) in our numbers."""
         table = np.full(256, _UNKNOWN)
         table[list(self.meanings)] = list(self.meanings.values())
-        numbers = _read_numbers(file)
+        numbers = file.numbers() if isinstance(file, DrawnMask) else _read_numbers(file)
         mask = table[numbers.clip(0, 255)]
         wrong = (mask == _UNKNOWN) | (numbers > 255) | (numbers < 0)
         if wrong.any():
@@ -126,7 +127,8 @@ def _need(data: str, root: Path, *paths: Path) -> None:
             raise _layout_error(data, root, f"no {path.relative_to(root) if path != root else 'folder'}")
 
 
-def _benchmark(data: str, pairs: Iterable[tuple[Path, Path]], meanings: dict[int, int] | None = None) -> MaskSet:
+def _benchmark(data: str, pairs: Iterable[tuple[Path, Path | DrawnMask]],
+               meanings: dict[int, int] | None = None) -> MaskSet:
     """As in all three: 0 is background, the classes follow from 1, 255 is not judged."""
     about: Benchmark = BENCHMARKS[data]
     usual = {0: BACKGROUND, IGNORED: IGNORED} | {c + 1: c for c in range(len(about.class_names))}
@@ -153,13 +155,19 @@ def _context(root: Path) -> MaskSet:
 
 
 def _coco_object(root: Path) -> MaskSet:
+    objects = [number for number in range(1, 91) if number not in _NOT_IN_COCO]
     pictures, masks = root / "images" / "val2017", root / "annotations" / "val2017"
+    instances = root / "annotations" / "instances_val2017.json"
+    if instances.is_file() and not masks.is_dir():
+        pictures = pictures if pictures.is_dir() else root / "val2017"
+        _need("coco_object", root, pictures)
+        meanings = {0: BACKGROUND, IGNORED: IGNORED} | {number: c for c, number in enumerate(objects)}
+        return _benchmark("coco_object", [(pictures / m.name, m) for m in read_instances(instances)], meanings)
     _need("coco_object", root, pictures, masks)
     converted = sorted(masks.glob("*_instanceTrainIds.png"))
     if converted:
         return _benchmark("coco_object", [(pictures / f"{m.stem.removesuffix('_instanceTrainIds')}.jpg", m)
                                           for m in converted])
-    objects = [number for number in range(1, 91) if number not in _NOT_IN_COCO]
     meanings = dict.fromkeys(range(256), BACKGROUND) | {number - 1: c for c, number in enumerate(objects)}
     return _benchmark("coco_object", [(pictures / f"{m.stem}.jpg", m) for m in sorted(masks.glob("*.png"))], meanings)
 
