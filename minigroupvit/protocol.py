@@ -20,7 +20,7 @@ class Protocol:
     upsample: str = "maps"           # "maps" (released): upsample, then argmax | "groups": argmax first
     pixels: str = "largest"          # a pixel takes the scores of its "largest" group (released) | "shared": of all
     #                                  | "patches": of its patch, for models without groups (Table 4, pixel-wise)
-    balance: float | None = None     # share of the picture added to each word's mean (balance_scores); None: as released
+    balance: float | None = None     # share of the picture added to each word's mean (balance_scores); released: None
     overlap: int = 1                 # patches per patch side; 1: side by side, as trained and released
     short_side: int | None = None    # pixels of the shorter side in the model; None: as it is
     long_side: int | None = None     # the longer side is at most this, however short the other gets; None: no limit

@@ -112,8 +112,9 @@ def see(model: GroupViT, pictures: Sequence[Tensor], classes: Tensor, protocol: 
     seen = []
     for i, picture in enumerate(pictures):
         maps, scores, embeddings = zip(*(next(results) for _ in windows[i]))
-        seen.append(Seen(tuple(picture.shape[-2:]), canvases[i], windows[i], [torch.stack(stage) for stage in zip(*maps)],
-                         torch.stack(scores), torch.stack(embeddings)))
+        stages = [torch.stack(stage) for stage in zip(*maps)]
+        seen.append(Seen(tuple(picture.shape[-2:]), canvases[i], windows[i], stages, torch.stack(scores),
+                         torch.stack(embeddings)))
     return seen
 
 

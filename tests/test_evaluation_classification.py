@@ -39,6 +39,7 @@ def test_top_1_and_top_5_equal_a_slow_loop(root, make_model):
     names = sorted(COLOURS)
     words = embed_classes(model, [name.replace("_", " ") for name in names], TEMPLATES)
     first = five = 0
+    data, _ = open_image_folder(root, 16)
     for c, name in enumerate(names):
         for n in range(3):
             with Image.open(root / name / f"{n}.png") as file:
@@ -47,7 +48,9 @@ def test_top_1_and_top_5_equal_a_slow_loop(root, make_model):
                 size = (int(width * 18 / short), int(height * 18 / short))       # 16 · 256 / 224 = 18
                 small = file.resize(size, Image.Resampling.BILINEAR)
             left, top = round((size[0] - 16) / 2), round((size[1] - 16) / 2)
-            pixels = torch.from_numpy(np.array(small.crop((left, top, left + 16, top + 16)))).permute(2, 0, 1) / 255
+            pixels = torch.from_numpy(np.array(small.crop((left, top, left + 16, top + 16)))).permute(2, 0, 1)
+            assert torch.equal(data[3 * c + n][0], pixels)
+            pixels = pixels / 255
             with torch.no_grad():
                 image, _ = model.encode_image(normalize(pixels[None]))
             order = sorted(range(6), key=lambda k: -float(image[0] @ words[k]))

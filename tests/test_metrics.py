@@ -146,3 +146,9 @@ def test_the_protocol_decides(make_model, pictures, monkeypatch):
     evaluate(model, *pictures, NAMES, 2, Protocol(top_classes=2))
     assert {protocol.top_classes for protocol in used[:len(used) // 2]} == {1}
     assert {protocol.top_classes for protocol in used[len(used) // 2:]} == {2}
+
+
+def test_whole_pictures_only(make_model, pictures):
+    assert evaluate(make_model(), *pictures, NAMES, 2, Protocol(flip=True, mode="whole"))["num_images"] == 5
+    with pytest.raises(ValueError, match="mode 'slide' leaves no groups"):
+        evaluate(make_model(), *pictures, NAMES, 2, Protocol(mode="slide", window=8))

@@ -96,7 +96,8 @@ def evaluate_instances(model: GroupViT, num_images: int = 300, split: str = "tes
             found.append(find_instances(labels, scores, smallest))
             best.append(find_instances(torch.from_numpy(scene.mask).long(), torch.ones_like(scores), smallest))
     # Backgrounds are no things.
-    found, best = ([[i for i in picture if i.label < num_objects] for picture in pictures] for pictures in (found, best))
+    found, best = ([[i for i in picture if i.label < num_objects] for picture in pictures]
+                   for pictures in (found, best))
     touching = [has_touching_twins(scene) for scene in scenes]
     parts = {"all": range(num_images),
              "without_touching_twins": [i for i, twins in enumerate(touching) if not twins],

@@ -120,6 +120,9 @@ def evaluate(model: GroupViT, images: Tensor, masks: Tensor, class_names: Sequen
     The first `num_objects` classes are objects, the others backgrounds.
     """
     protocol = protocol or model.protocol or Protocol()
+    if protocol.mode == "slide":
+        raise ValueError("mode 'slide' leaves no groups of a whole picture to measure; take 'direct' or 'whole' here, "
+                         "or photographs.evaluate_masks")
     named, oracle = MaskFigures(class_names, num_objects), MaskFigures(class_names, num_objects)
     classes = embed_classes(model, class_names, protocol.templates)
     rand, use, embeddings = [], [], []
