@@ -87,10 +87,12 @@ def draw_borders(ax: Axes, regions, colour: str = "white", width: float = 0.8) -
 
 
 def write_on_regions(ax: Axes, regions, names: Sequence[str], size: float = 7.5,
-                     largest_only: bool = False) -> Axes:
+                     largest_only: bool = False, must_fit: bool = False) -> Axes:
     """Writes each region's name where there is most room for it. regions (H, W), index into names.
 
     A region is all connected pixels of one number; with `largest_only`, each number is written once.
+    `must_fit`, where a legend has all names: leaves out a name that has less than half of it in its
+    region, would leave the picture, or would cover another name.
     Call it when the axes have their final size: names are kept from covering each other.
     """
     regions = _map(regions)
@@ -109,6 +111,8 @@ def write_on_regions(ax: Axes, regions, names: Sequence[str], size: float = 7.5,
         dx, dy = int(min(width, W - 1) / 2), int(min(height, H - 1) / 2)
         inside = np.zeros((H, W), dtype=bool)
         inside[dy:H - dy, dx:W - dx] = True
+        if must_fit and (width > W or 4 * (room * (free & inside)).max() < width):
+            continue
         for allowed in (free & inside, inside, np.ones_like(free)):
             if (room * allowed).any():
                 break
@@ -235,7 +239,9 @@ def overlay_figure(image, segmentation: Segmentation, side: float = 5.0) -> Figu
     show_image(axes[0], image, title="picture")
     # Brighter greys: a tint over black would look like another colour than in the legend.
     show_labels(axes[1], segmentation.labels[0], segmentation.class_names, 0.35 + 0.65 * to_batch(image)[0],
-                title="named masks", opacity=0.65, size=12)
+                title="named masks", names=False, opacity=0.65)
+    # The name of -1, background, is the last.
+    write_on_regions(axes[1], segmentation.labels[0], [*segmentation.class_names, "background"], 12, must_fit=True)
     return fig
 
 
