@@ -31,6 +31,7 @@ from minigroupvit.segmentation import Protocol
 from minigroupvit.training.recipes import RECIPES, recipe
 from minigroupvit.training.run import evaluate_on_scenes, train_on_scenes
 
+SCENES = [name for name in RECIPES if name.startswith("scenes")]
 # Tried on the validation scenes: numbers of classes kept, then what is added to the means of the words.
 TOP_CLASSES = (3, 4, 5, 6, 8, None)
 BALANCES = (None, 0.01, 0.02, 0.03, 0.05, 0.1)
@@ -87,7 +88,7 @@ def ship(name: str, run: Path, out: Path) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(RECIPES)}; all if none is given")
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(SCENES)}; all if none is given")
     parser.add_argument("--runs", type=Path, default=Path("outputs/weights"))
     parser.add_argument("--out", type=Path, default=Path("data/weights"))
     parser.add_argument("--device", default=None, help="cuda or cpu; found out if not given")
@@ -95,7 +96,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    for name in arguments.names or RECIPES:
+    for name in arguments.names or SCENES:
         chosen = recipe(name)
         train_on_scenes(chosen, arguments.runs / name, device=arguments.device, progress=sys.stderr.isatty())
         test = ship(name, arguments.runs / name, arguments.out)["test"]

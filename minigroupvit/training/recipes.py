@@ -1,7 +1,7 @@
 """Recipes: a model and how it is trained, by name. `python -m minigroupvit train --recipe NAME`.
 
-Those of the scenes are the shipped weights; `scripts/make_weights.py` makes them again, and
-`data/weights/NAME.json` holds their measured figures.
+`scripts/make_weights.py` makes the shipped weights of the scenes again, `scripts/make_photographs.py`
+those of the photographs; `data/weights/NAME.json` holds their measured figures.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from ..config import GroupViTConfig, preset
+from ..data.augment import Augmentation
 from ..segmentation import Protocol
 from .loop import TrainConfig
 
@@ -31,6 +32,18 @@ def _scenes(**image: object) -> GroupViTConfig:
     return replace(base, image=replace(base.image, **image))
 
 
+def _photographs(**choices: object) -> GroupViTConfig:
+    """A model for photographs of 128 pixels, small enough for two cores and six thousand pictures.
+
+    `choices` of the whole model, or of its image encoder as `image={...}`.
+    """
+    base = preset("scenes")
+    return replace(
+        base, embed_dim=192, text=replace(base.text, width=192, num_heads=6, depth=2),
+        **choices | {"image": replace(base.image, image_size=128, patch_size=16, width=192, num_heads=6,
+                                      num_group_tokens=(8,), num_output_groups=(8,), **choices.get("image", {}))})
+
+
 # A patch at every quarter of a patch: masks are finer than what the model was trained on.
 _DENSE = Protocol(overlap=4, pixels="shared")
 # Each pixel named by all its groups, and words that are everywhere have to be surer. Chosen on validation scenes.
@@ -38,6 +51,10 @@ _BALANCED = replace(_DENSE, balance=0.03)
 # Sharper from step to step: in the end a group holds what its mask shows, and nothing else. And
 # nouns look for single segments too, so that each piece learns to say its name by itself.
 _SHARPENED = TrainConfig(final_temperature=0.1, segment_weight=1.0)
+
+# Few pictures, seen fifty times: crops and colours that differ keep the model from learning them by heart.
+_FEW_PHOTOGRAPHS = replace(_SHARPENED, steps=1000, warmup=100, eval_every=100, save_every=50,
+                           augmentation=Augmentation(crop=0.3, colour_jitter=0.2))
 
 RECIPES: dict[str, Recipe] = {
     "scenes": Recipe(
@@ -54,6 +71,16 @@ RECIPES: dict[str, Recipe] = {
         "the same Transformer without groups, image-text loss alone",
         _scenes(num_group_tokens=(0,), num_output_groups=(0,)), TrainConfig(num_prompts=0, snapshot_every=0),
         _DENSE),
+    "photographs": Recipe(
+        "photographs with captions: one stage of 8 groups, soft assignment, no residual",
+        _photographs(), _FEW_PHOTOGRAPHS, _DENSE),
+    "photographs_projected": Recipe(
+        "the same with the paper's residual", _photographs(image={"residual": "projected"}), _FEW_PHOTOGRAPHS, _DENSE),
+    "photographs_paper": Recipe(
+        "photographs with captions: everything as in the paper, only small; opens in transformers",
+        _photographs(head="mlp", head_width=384, image=dict(
+            depths=(2,), stem="linear", positions="learned", assignment="hard", residual="projected", drop_path=0.1)),
+        replace(_FEW_PHOTOGRAPHS, final_temperature=None, segment_weight=0.0), Protocol()),
 }
 
 
