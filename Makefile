@@ -2,10 +2,12 @@
 #
 #   make demo      segment held-out scenes with the shipped weights: outputs/demo/
 #   make test      every test, then every notebook on the smallest budget
+#   make browser   the quickstart in JupyterLab in a real browser (Debian: sudo apt install chromium)
 #   make lab       JupyterLab on the first notebook
 #   make notebooks run the notebooks again and keep what they show: notebooks/
 #   make twice     run each notebook twice in one kernel; keeps nothing
 #   make html      the notebooks as pages: outputs/html/
+#   make student   the notebooks without solutions, for a course: outputs/student/
 #   make train     train the small model again: outputs/train/
 #   make weights   make the shipped weights again from their seeds: data/weights/
 #   make clean     remove .venv and caches; outputs/ stays, trained models may lie there
@@ -20,7 +22,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FIRST_NOTEBOOK := notebooks/00_quickstart.ipynb
 
-.PHONY: help demo test lab notebooks twice html train weights clean
+.PHONY: help demo test browser lab notebooks twice html student train weights clean
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -31,6 +33,11 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest $(ARGS)
 	MINIGROUPVIT_BUDGET=tiny $(BIN)/python -m pytest --nbval-lax notebooks
+
+browser: $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r browser/requirements.txt
+	command -v chromium >/dev/null || $(BIN)/python -m playwright install chromium
+	$(BIN)/python -m pytest $(ARGS) browser
 
 lab: $(STAMP)
 	@if [ -f $(FIRST_NOTEBOOK) ]; then exec $(BIN)/jupyter lab $(FIRST_NOTEBOOK); \
@@ -48,6 +55,9 @@ twice: $(STAMP)
 
 html: $(STAMP)
 	$(BIN)/python -m jupyter nbconvert --to html --output-dir outputs/html notebooks/*.ipynb
+
+student: $(STAMP)
+	$(BIN)/python scripts/student_notebooks.py $(ARGS)
 
 train: $(STAMP)
 	$(BIN)/python -m minigroupvit train --recipe $(RECIPE) $(ARGS)

@@ -51,27 +51,39 @@ def choose_protocol(model: GroupViT, protocol: Protocol) -> tuple[Protocol, dict
     return protocol, record
 
 
-def ship(name: str, run: Path, out: Path) -> dict:
-    """Writes the best checkpoint of a run to `out` with its figures."""
-    best = run / "best.safetensors"
-    model = load_checkpoint(best)
-    protocol = replace(recipe(name).protocol, templates=model.protocol.templates)
-    model.protocol, tried = choose_protocol(model, protocol)
+def store(name: str, run: Path, out: Path, model: GroupViT) -> tuple[GroupViT, dict]:
+    """Writes a run's best model, as it is to be read out, to `out`; returns what was stored and its origin."""
     stored = out / f"{name}.safetensors"
     about = {k: model.about[k] for k in ("step", "seed", "commit", "device", "seconds", "train_config")}
     save_checkpoint(stored, model, about, dtype=torch.float16)
+    shutil.copy(run / "metrics.jsonl", out / f"{name}.log.jsonl")
     model = load_checkpoint(stored)
-    record = {
+    return model, {
         "name": name,
         "about": RECIPES[name].about,
-        "command": f"python scripts/make_weights.py {name}",
         "date": datetime.date.today().isoformat(),
         "parameters": sum(p.numel() for p in model.parameters()),
         **about,
         "config": model.config.to_dict(),
+        "protocol": asdict(model.protocol),
+    }
+
+
+def write_record(path: Path, record: dict) -> None:
+    """A record as JSON that people can read."""
+    write_atomically(path, lambda part: part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8"))
+
+
+def ship(name: str, run: Path, out: Path) -> dict:
+    """Writes the best checkpoint of a run on scenes to `out` with its figures."""
+    model = load_checkpoint(run / "best.safetensors")
+    protocol = replace(recipe(name).protocol, templates=model.protocol.templates)
+    model.protocol, tried = choose_protocol(model, protocol)
+    model, origin = store(name, run, out, model)
+    record = origin | {
+        "command": f"python scripts/make_weights.py {name}",
         "num_scenes": RECIPES[name].num_scenes,
         "scenes": asdict(SceneConfig(image_size=model.config.image.image_size)),
-        "protocol": asdict(model.protocol),
         "validation_miou": tried,
         "test": evaluate_on_scenes(model, *scene_tensors("test", NUM_TEST)),
         "unseen": evaluate_on_scenes(model, *scene_tensors("unseen", NUM_TEST)),
@@ -79,8 +91,7 @@ def ship(name: str, run: Path, out: Path) -> dict:
         "test_read_out_as_released": evaluate_on_scenes(
             model, *scene_tensors("test", NUM_TEST), Protocol(templates=model.protocol.templates)),
     }
-    write_atomically(out / f"{name}.json", lambda p: p.write_text(json.dumps(record, indent=2) + "\n"))
-    shutil.copy(run / "metrics.jsonl", out / f"{name}.log.jsonl")
+    write_record(out / f"{name}.json", record)
     if (run / "snapshots.safetensors").exists():
         shutil.copy(run / "snapshots.safetensors", out / f"{name}.snapshots.safetensors")
     return record

@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import notebook_numbers  # noqa: E402
 import notebook_setup  # noqa: E402
 import run_notebooks  # noqa: E402
+import student_notebooks  # noqa: E402
 
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 each = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -89,6 +90,27 @@ def test_it_begins_and_ends_like_all(path):
     assert 3 <= len(re.findall(r"^\d\. ", questions, re.MULTILINE)) <= 5
     tags = [tag for cell in cells for tag in cell.metadata.get("tags", [])]
     assert [tag for tag in tags if tag in ("exercise", "solution")] == ["exercise", "solution"] and "check" in tags
+
+
+@each
+def test_students_get_the_exercise_and_its_check_but_not_the_solution(path):
+    notebook = nbformat.read(path, 4)
+    before = nbformat.writes(notebook)
+    students = student_notebooks.student_version(notebook)
+    assert nbformat.writes(notebook) == before              # the source stays as it is
+    nbformat.validate(students)
+    solutions = [cell.source for cell in notebook.cells if "solution" in cell.metadata.get("tags", [])]
+    assert [c.source for c in students.cells] == [c.source for c in notebook.cells if c.source not in solutions]
+    assert all(not cell.outputs and cell.execution_count is None for cell in students.cells if cell.cell_type == "code")
+    exercise = next(c.source for c in students.cells if "exercise" in c.metadata.get("tags", []))
+    assert "NotImplementedError" in exercise
+
+
+def test_an_exercise_without_a_check_is_an_error():
+    v = nbformat.v4
+    cells = [v.new_code_cell("x", metadata={"tags": [tag]}) for tag in ("check", "exercise", "solution")]
+    with pytest.raises(ValueError, match="no cell with the tag check after it"):
+        student_notebooks.student_version(v.new_notebook(cells=cells))
 
 
 def test_an_old_setup_cell_is_renewed_and_the_rest_stays(tmp_path):

@@ -18,7 +18,7 @@ else:
 
 ROOT = Path(__file__).parent.parent
 # What is imported under another name than it is installed under.
-INSTALLED_AS = {"PIL": "pillow", "sklearn": "scikit-learn", "open_clip": "open-clip-torch",
+INSTALLED_AS = {"PIL": "pillow", "sklearn": "scikit-learn", "skimage": "scikit-image", "open_clip": "open-clip-torch",
                 "huggingface_hub": "huggingface-hub"}
 
 

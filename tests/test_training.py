@@ -187,7 +187,7 @@ def test_what_a_run_writes_down(run, tmp_path: Path) -> None:
     assert sorted(found["snapshots"]) == ["images", *(f"maps.{step:06d}" for step in range(0, 13, 2))]
     assert found["snapshots"]["maps.000002"].shape == (2, 3, 4, 4)
     best = max(line["miou"] for line in found["metrics"] if line["kind"] == "validation")
-    assert found["best header"]["about"]["validation"]["miou"] == best == found["last header"]["about"]["best_miou"]
+    assert found["best header"]["about"]["validation"]["miou"] == best == found["last header"]["about"]["best"]
     assert json.loads((tmp_path / "config.json").read_text())["training"]["steps"] == 12
 
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()

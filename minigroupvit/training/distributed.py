@@ -14,7 +14,6 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from ..data.captioned import Batch
 from ..losses import rank_and_size
 
 
@@ -47,18 +46,6 @@ def synchronize_batch_norm(model: nn.Module) -> nn.Module:
             "synchronise between processes on a CPU; train in one process, on GPUs, or with stem='linear' and "
             "head='linear'")
     return nn.SyncBatchNorm.convert_sync_batchnorm(model)
-
-
-def share(batch: Batch) -> Batch:
-    """This process's part of a batch: equal parts, in order."""
-    rank, size = rank_and_size()
-    if size == 1:
-        return batch
-    B = len(batch.captions)
-    if B % size:
-        raise ValueError(f"a batch of {B} cannot be shared evenly by {size} processes; take a multiple")
-    mine = slice(rank * B // size, (rank + 1) * B // size)
-    return Batch(batch.images[mine], batch.captions[mine], batch.prompts[mine])
 
 
 def average_gradients(model: nn.Module) -> None:

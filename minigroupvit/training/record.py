@@ -6,7 +6,7 @@ A run is a folder:
     metrics.jsonl         a line per logged step and per validation
     tensorboard/          the same for TensorBoard
     last.safetensors      the newest checkpoint, with the optimiser: the run goes on from it
-    best.safetensors      the one with the highest validation mIoU
+    best.safetensors      the one with the best validation: highest mIoU, or recall of retrieval
     snapshots.safetensors groups of a few fixed images over the steps, for the time-lapse
 """
 
@@ -49,17 +49,20 @@ class Recorder:
     """Writes a run into `folder`, and goes on with the run that is there.
 
     Args:
-        validate: model -> figures; the checkpoint with the highest `miou` is kept as best.
+        validate: model -> figures.
+        watch: the figure whose highest value makes a checkpoint the best.
         snapshot_images: (S, 3, H, W) uint8 pictures whose groups are kept for the time-lapse.
         log_every: steps between lines of metrics.
     """
 
     def __init__(self, folder: str | Path, config: TrainConfig,
                  validate: Callable[[GroupViT], dict[str, Any]] | None = None,
-                 snapshot_images: Tensor | None = None, log_every: int = 20, progress: bool = True) -> None:
+                 snapshot_images: Tensor | None = None, log_every: int = 20, progress: bool = True,
+                 watch: str = "miou") -> None:
         self.folder = Path(folder)
         self.config = config
         self.validate = validate
+        self.watch = watch
         self.snapshot_images = snapshot_images
         self.log_every = log_every
         self.writes = rank_and_size()[0] == 0   # of several processes, the first one writes
@@ -68,7 +71,7 @@ class Recorder:
         self.best_path = self.folder / "best.safetensors"
         self.snapshot_path = self.folder / "snapshots.safetensors"
         self.model_config: dict[str, Any] = {}
-        self.best_miou = -1.0
+        self.best = -1.0
         self.seconds = 0.0           # of training, over all parts of the run
         self.folder.mkdir(parents=True, exist_ok=True)
 
@@ -88,7 +91,7 @@ class Recorder:
             load_tensors(model, {n.removeprefix("model."): t for n, t in tensors.items()
                                  if n.startswith("model.")}, self.last_path)
             _restore_optimizer(optimizer, model, tensors)
-            start, self.best_miou, self.seconds = about["step"], about["best_miou"], about["seconds"]
+            start, self.best, self.seconds = about["step"], about["best"], about["seconds"]
             if self.writes:
                 self._drop_lines_after(start)
         elif self.writes:
@@ -144,21 +147,21 @@ class Recorder:
         self._clock = now
         return {"step": done, "seed": self.config.seed, "commit": current_commit(),
                 "device": device_name(), "seconds": round(self.seconds, 1),
-                "best_miou": self.best_miou,
+                "best": self.best,
                 "train_config": asdict(self.config), "model_config": self.model_config}
 
     def _validation(self, done: int, model: GroupViT) -> None:
         figures = self.validate(model)
         model.train()
         self._write(done, figures, "validation")
-        shown = {k: round(figures[k], 3) for k in ("miou", "miou_objects", "oracle_miou", "recognition_ap",
-                                                   "groups_used") if k in figures}
+        shown = {k: round(figures[k], 3) for k in (self.watch, "miou_objects", "oracle_miou", "recognition_ap",
+                                                   "groups_used", "image_to_text_recall_1") if k in figures}
         if self.progress:
             tqdm.write(f"step {done}: " + ", ".join(f"{k} {v}" for k, v in shown.items()))
         # A run on its way to hard assignment is after a hard model: a soft one cannot be its best.
         on_the_way = self.config.hard_from < 1 and done <= self.config.hard_from * self.config.steps
-        if figures["miou"] > self.best_miou and not on_the_way:
-            self.best_miou = figures["miou"]
+        if figures[self.watch] > self.best and not on_the_way:
+            self.best = figures[self.watch]
             save_checkpoint(self.best_path, model, self._about(done) | {"validation": figures})
 
     @torch.no_grad()

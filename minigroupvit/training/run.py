@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm.auto import tqdm
 
-from ..checkpoint import load, load_checkpoint, save_checkpoint
+from ..checkpoint import load, load_checkpoint
 from ..data.captioned import Captioned, CaptionedImages
 from ..data.on_disk import CaptionedFiles
 from ..data.scene_config import SceneConfig
@@ -139,28 +139,13 @@ def train_on_dataset(recipe: Recipe, dataset: Dataset | Captioned, out: str | Pa
         return _run(recipe, data, out, None, data.first_pictures(NUM_SNAPSHOTS), progress, device)
     held = source(validation, "memory")
     return _run(recipe, data, out, lambda model: evaluate_retrieval(model, held), held.first_pictures(NUM_SNAPSHOTS),
-                progress, device, RetrievalRecorder)
-
-
-class RetrievalRecorder(Recorder):
-    """Keeps the checkpoint with the highest mean recall as best, instead of the highest mIoU."""
-
-    def _validation(self, done: int, model: GroupViT) -> None:
-        figures = self.validate(model)
-        self._write(done, figures, "validation")
-        if self.progress:
-            tqdm.write(f"step {done}: " + ", ".join(
-                f"{name} {value:.3f}" for name, value in figures.items() if "recall" in name))
-        on_the_way = self.config.hard_from < 1 and done <= self.config.hard_from * self.config.steps
-        if figures["mean_recall"] > self.best_miou and not on_the_way:
-            self.best_miou = figures["mean_recall"]
-            save_checkpoint(self.best_path, model, self._about(done) | {"validation": figures})
+                progress, device, watch="mean_recall")
 
 
 def _run(recipe: Recipe, data: Captioned, out: str | Path, validate, snapshots: torch.Tensor, progress: bool,
-         device: str | torch.device | None, recorder_class: type[Recorder] = Recorder) -> GroupViT:
+         device: str | torch.device | None, watch: str = "miou") -> GroupViT:
     model = build_model(recipe, data).to(join_processes(pick_device(device)))
-    recorder = recorder_class(out, recipe.training, validate, snapshots, progress=progress)
+    recorder = Recorder(out, recipe.training, validate, snapshots, progress=progress, watch=watch)
     train(model, data, recipe.training, recorder)
     if recorder.writes and data.skipped.seen:
         tqdm.write(data.skipped.report())

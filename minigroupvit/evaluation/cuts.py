@@ -1,0 +1,100 @@
+"""Cuts of a photograph that need no training: what a model's groups have to beat.
+
+A cut is a function from a picture (3, H, W), uint8, to the number of each pixel's piece (H, W). Those here
+know colours, or only where a pixel lies: photographers put things into the middle, and a cut into middle
+and border agrees with masks without having seen anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from skimage.color import rgb2lab
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score
+from torch import Tensor
+from tqdm import tqdm
+
+from .groups import probing_jaccard
+from .mask_sets import BACKGROUND, IGNORED, MaskSet
+from .metrics import MaskFigures, oracle_labels
+
+Cut = Callable[[Tensor], Tensor]
+
+_SIDE = 64   # pictures are shrunk to this many pixels a side before they are clustered
+
+
+def colour_clusters(num_pieces: int = 8, position: float = 0.0, seed: int = 0) -> Cut:
+    """K-means on the pixels of each picture: their colours in CIELAB and, if `position` is above 0, their place.
+
+    position: how many units of colour (100: black to white) the sides of the picture are long.
+    """
+    def cut(picture: Tensor) -> Tensor:
+        small = F.interpolate(picture[None].float() / 255, (_SIDE, _SIDE), mode="area")[0]     # (3, s, s)
+        features = rgb2lab(small.permute(1, 2, 0).numpy()).reshape(-1, 3)                      # (s·s, 3)
+        if position:
+            features = np.concatenate([features, position * _places(_SIDE, _SIDE).reshape(-1, 2).numpy()], axis=1)
+        # One start is enough: another seed moves the figures of a whole set by less than they differ.
+        pieces = KMeans(num_pieces, n_init=1, random_state=seed).fit_predict(features.astype(np.float64))
+        return _resize(torch.from_numpy(pieces.reshape(_SIDE, _SIDE)).long(), picture)
+
+    return cut
+
+
+def rings(num_pieces: int = 8) -> Cut:
+    """Ellipses around the middle, each ring of the same area: knows nothing of the picture."""
+    def cut(picture: Tensor) -> Tensor:
+        distance = (_places(*picture.shape[-2:]) - 0.5).norm(dim=-1)                           # (H, W)
+        rank = distance.flatten().argsort().argsort().view_as(distance)
+        return rank * num_pieces // rank.numel()
+
+    return cut
+
+
+def tiles(rows: int = 2, columns: int = 4) -> Cut:
+    """A grid of equal tiles: knows nothing of the picture."""
+    def cut(picture: Tensor) -> Tensor:
+        place = (_places(*picture.shape[-2:]) * torch.tensor([rows, columns])).long()          # (H, W, 2)
+        return place[..., 0] * columns + place[..., 1]
+
+    return cut
+
+
+def evaluate_cut(cut: Cut, masks: MaskSet, progress: bool = False) -> dict[str, Any]:
+    """How well a cut agrees with true masks, by the same figures as a model's groups in `evaluate_masks`.
+
+    Returns `ari`, the mean over pictures of the adjusted Rand index (0: chance, 1: the masks);
+    `oracle_miou` and what else there is if each piece had its true name; `probing_jaccard`; `groups_used`.
+    """
+    num_objects = len(masks.class_names)
+    names = [*masks.class_names, *(["background"] if masks.has_background else [])]
+    oracle = MaskFigures(names, num_objects)
+    rand, jaccard, used = [], [], []
+    for example in tqdm(masks, desc=masks.name, unit="picture", disable=not progress):
+        truth = torch.where(example.mask == BACKGROUND, num_objects, example.mask)
+        pieces = cut(example.picture)
+        oracle.update(oracle_labels(pieces[None], truth[None], len(names))[0], truth)
+        judged = truth != IGNORED
+        if judged.any():
+            rand.append(adjusted_rand_score(truth[judged].numpy(), pieces[judged].numpy()))
+            used.append(len(pieces.unique()))
+        jaccard.append(probing_jaccard(pieces, truth, num_objects, len(names)))
+    found = [value for value in jaccard if value is not None]
+    return {f"oracle_{key}": value for key, value in oracle.compute().items()} | {
+        "ari": float(np.mean(rand)), "probing_jaccard": float(np.mean(found)) if found else None,
+        "groups_used": float(np.mean(used)), "num_images": len(masks)}
+
+
+def _places(height: int, width: int) -> Tensor:
+    """The middle of each pixel as a share of the height and width, (H, W, 2)."""
+    y, x = (((torch.arange(side) + 0.5) / side) for side in (height, width))
+    return torch.stack(torch.meshgrid(y, x, indexing="ij"), dim=-1)
+
+
+def _resize(pieces: Tensor, picture: Tensor) -> Tensor:
+    """Pieces (h, w) at the size of the picture, (H, W)."""
+    return F.interpolate(pieces[None, None].float(), tuple(picture.shape[-2:]), mode="nearest-exact")[0, 0].long()

@@ -1,0 +1,155 @@
+"""Trains on the photographs of Flickr8k from their captions and measures what came of it.
+
+    python scripts/make_photographs.py --data FOLDER [photographs photographs_projected ...]
+
+FOLDER holds, as folders, `flickr8k-128` (parquet files with the columns of jxie/flickr8k, split into
+train, validation, test), `voc2012-animals` (VOCdevkit/VOC2012 as torchvision has it) and `coco128-seg`
+(images/, masks/, classes.txt). Trains each recipe in outputs/photographs/NAME (a run that was stopped goes
+on), as
+
+    python -m minigroupvit train --recipe NAME --data FOLDER/flickr8k-128 --out outputs/photographs/NAME
+
+does; chooses how masks are read out on coco128-seg, and never on what is reported; and writes
+
+    data/weights/NAME.safetensors, .json, .log.jsonl    the model, where it comes from, its log
+    results/photographs.json                            retrieval on the test pictures; masks and groups on VOC;
+                                                        the same of models that were not trained, and of cuts
+                                                        that need no model
+
+No picture of the data sets is written anywhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from make_weights import store, write_record
+
+from minigroupvit.checkpoint import load_checkpoint
+from minigroupvit.data.captioned import CaptionedImages
+from minigroupvit.data.sources import open_captioned
+from minigroupvit.evaluation.cuts import colour_clusters, evaluate_cut, rings, tiles
+from minigroupvit.evaluation.mask_sets import MaskSet, open_masks
+from minigroupvit.evaluation.photographs import evaluate_masks
+from minigroupvit.evaluation.retrieval import chance_recall, evaluate_retrieval
+from minigroupvit.model import GroupViT
+from minigroupvit.protocol import PROTOCOLS, Protocol
+from minigroupvit.training.recipes import RECIPES, recipe
+from minigroupvit.training.record import current_commit, device_name
+from minigroupvit.training.run import build_model, train_on_dataset
+
+NAMES = [name for name in RECIPES if name.startswith("photographs")]
+RESULTS = Path(__file__).resolve().parent.parent / "results" / "photographs.json"
+
+# How masks are read out is chosen field by field, in this order.
+CHOICES: dict[str, tuple] = {
+    "background_threshold": (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95),
+    "overlap": (1, 2, 4),
+    "pixels": ("largest", "shared"),
+    "top_classes": (2, 3, 5, 10, None),
+    "balance": (None, 0.03, 0.1, 0.3),
+}
+# The figures that are kept of an evaluation; the IoU of each class beside them.
+KEPT = ("miou", "miou_objects", "oracle_miou", "oracle_miou_objects", "naming", "probing_jaccard", "ari", "groups_used",
+        "assignment_entropy", "num_images", "iou_per_class")
+
+
+def own_size(protocol: Protocol, model: GroupViT) -> Protocol:
+    """A released protocol with windows as large as the pictures that the model was trained on."""
+    return replace(protocol, short_side=model.config.image.image_size, window=None, stride=None)
+
+
+def whole(model: GroupViT) -> Protocol:
+    """The picture as a whole, its shorter side as long as in training."""
+    return Protocol(short_side=model.config.image.image_size, mode="whole", templates=model.protocol.templates)
+
+
+def choose(model: GroupViT, masks: MaskSet) -> tuple[Protocol, dict[str, dict[str, float]]]:
+    """The read-out with the highest mIoU, one choice after the other, and the mIoU of each that was tried."""
+    protocol, record = replace(whole(model), background_threshold=0.5), {}
+    for field, values in CHOICES.items():
+        tried = {value: evaluate_masks(model, masks, replace(protocol, **{field: value}), metrics=())["miou"]
+                 for value in values}
+        protocol = replace(protocol, **{field: max(tried, key=tried.get)})
+        record[field] = {str(value): miou for value, miou in tried.items()}
+    return protocol, record
+
+
+def measure(model: GroupViT, test: CaptionedImages, voc: MaskSet) -> dict[str, Any]:
+    """Retrieval of the test pictures; masks of VOC in three ways of reading them out."""
+    ways = {"chosen": model.protocol, "released_at_own_size": own_size(PROTOCOLS["voc2012"], model),
+            "released": PROTOCOLS["voc2012"]}
+    figures: dict[str, Any] = {"retrieval": evaluate_retrieval(model, test)}
+    for name, protocol in ways.items():
+        protocol = replace(protocol, templates=model.protocol.templates)
+        metrics = ("oracle", "probing", "groups") if name == "chosen" else ("oracle",)
+        found = evaluate_masks(model, voc, protocol, metrics)
+        figures[name] = {key: found[key] for key in KEPT if key in found} | {"protocol": found["protocol"]}
+    return figures
+
+
+def retrieval_by_chance(test: CaptionedImages) -> dict[str, float]:
+    """What answers in random order find."""
+    return chance_recall(torch.tensor([number for number, own in enumerate(test.captions) for _ in own]))
+
+
+def counts(data: CaptionedImages, names: list[str]) -> dict[str, int]:
+    """In how many captions each class name stands: what a model had to learn the word from."""
+    captions = [f" {' '.join(''.join(c if c.isalpha() else ' ' for c in text.lower()).split())} "
+                for text in data.all_captions]
+    return {name: sum(f" {name} " in text or f" {name}s " in text for text in captions) for name in names}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", default=NAMES, help=f"of {', '.join(NAMES)}; all if none is given")
+    parser.add_argument("--data", type=Path, required=True, help="the folder of the three data sets")
+    parser.add_argument("--runs", type=Path, default=Path("outputs/photographs"))
+    parser.add_argument("--out", type=Path, default=Path("data/weights"))
+    parser.add_argument("--device", default=None, help="cuda or cpu; found out if not given")
+    parser.add_argument("--threads", type=int, default=None, help="of the CPU; all if not given")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    captions = str(arguments.data / "flickr8k-128")
+    size = recipe(arguments.names[0]).model.image.image_size
+    train, validation, test = (open_captioned(captions, size, split) for split in ("train", "validation", "test"))
+    voc = open_masks("voc2012", arguments.data / "voc2012-animals").occurring()
+    coco = open_masks("folder", arguments.data / "coco128-seg").occurring()
+
+    record = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"models": {}}
+    record |= {"command": "python scripts/make_photographs.py --data FOLDER", "commit": current_commit(),
+               "device": device_name(), "seed": 0}
+    for name in arguments.names:
+        run = arguments.runs / name
+        train_on_dataset(recipe(name), train, run, validation=validation, device=arguments.device,
+                         progress=sys.stderr.isatty())
+        model = load_checkpoint(run / "best.safetensors")
+        model.protocol, tried = choose(model, coco)
+        model, origin = store(name, run, arguments.out, model)
+        fresh = build_model(recipe(name), train).eval()
+        fresh.protocol = model.protocol
+        figures = {"trained": measure(model, test, voc), "untrained": measure(fresh, test, voc)}
+        write_record(arguments.out / f"{name}.json", origin | {
+            "command": f"python scripts/make_photographs.py --data FOLDER {name}", "num_pictures": len(train),
+            "coco128_miou": tried, **figures})
+        record["models"][name] = figures
+        record["date"] = origin["date"]
+        write_record(RESULTS, record)
+        print(name, json.dumps({key: figures["trained"]["chosen"][key] for key in ("miou", "ari")}))
+    record["chance"] = {"retrieval": retrieval_by_chance(test)}
+    record["words_in_captions"] = counts(train, list(voc.class_names))
+    record["cuts"] = {name: evaluate_cut(cut, voc) for name, cut in {
+        "colour_clusters": colour_clusters(8), "colour_and_place_clusters": colour_clusters(8, position=50),
+        "rings": rings(8), "middle_and_border": rings(2), "tiles": tiles(2, 4)}.items()}
+    write_record(RESULTS, record)
+
+
+if __name__ == "__main__":
+    main()
