@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import http.server
 import re
 import socket
 import sys
+import threading
+import time
 from pathlib import Path
 
 import nbformat
 import pytest
 
+from minigroupvit.data.free_photographs import CREDITS, free_photograph
 from minigroupvit.visual import notebook as beginning
 
 ROOT = Path(__file__).parent.parent
@@ -179,3 +183,41 @@ def test_a_budget_that_cannot_be(value, message, monkeypatch):
     monkeypatch.setenv(beginning.VARIABLE, value)
     with pytest.raises(ValueError, match=message):
         beginning.begin()
+
+
+def test_data_are_looked_for_where_the_variable_says(monkeypatch, tmp_path):
+    (tmp_path / "flickr8k-128").mkdir()
+    monkeypatch.setenv(beginning.DATA_VARIABLE, str(tmp_path))
+    assert beginning.data_folder("flickr8k-128") == tmp_path / "flickr8k-128"
+    assert beginning.data_folder("flickr30k") is None
+    monkeypatch.delenv(beginning.DATA_VARIABLE)
+    monkeypatch.chdir(tmp_path)
+    assert beginning.data_folder("flickr8k-128") is None
+
+
+def test_the_network_is_asked_once_and_not_for_long(monkeypatch):
+    """A server that takes the call and never answers; none at all; one that answers."""
+    with socket.socket() as silent, socket.socket() as gone:
+        for listener in (silent, gone):
+            listener.bind(("127.0.0.1", 0))
+        silent.listen()
+        started = time.perf_counter()
+        assert not beginning.reaches(f"http://127.0.0.1:{silent.getsockname()[1]}", seconds=0.3)
+        assert not beginning.reaches(f"http://127.0.0.1:{gone.getsockname()[1]}", seconds=5)
+        assert time.perf_counter() - started < 4
+    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    threading.Thread(target=server.handle_request, daemon=True).start()
+    assert beginning.reaches(f"http://127.0.0.1:{server.server_port}", seconds=5)
+    server.server_close()
+
+
+@pytest.mark.parametrize("name", CREDITS)
+def test_photographs_that_anyone_may_show(name):
+    picture = free_photograph(name)
+    assert picture.mode == "RGB" and min(picture.size) >= 300
+
+
+def test_no_photograph_of_that_name():
+    with pytest.raises(ValueError, match="no photograph 'dog'; there are cat, "):
+        free_photograph("dog")

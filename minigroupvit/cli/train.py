@@ -74,7 +74,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, kind, about in (
             ("steps", int, ""), ("batch-size", int, ""), ("lr", float, "learning rate at its highest"),
             ("warmup", int, "steps of warm-up"), ("weight-decay", float, ""),
-            ("num-prompts", int, "prompted nouns a picture; 0: no multi-label loss"), ("seed", int, ""),
+            ("num-prompts", int, "prompted nouns a picture; 0: no multi-label loss"),
+            ("segment-weight", float, "of nouns with single segments; 0: as in the paper"), ("seed", int, ""),
             ("precision", str, "auto, bf16 or fp32"), ("eval-every", int, "steps; 0: never"),
             ("save-every", int, "steps"), ("snapshot-every", int, "steps; 0: never")):
         training.add_argument(f"--{name}", type=kind, metavar={int: "N", float: "X", str: "NAME"}[kind], help=about)

@@ -1,11 +1,14 @@
-"""How every notebook begins: where it runs, and how much it may compute there."""
+"""How every notebook begins: where it runs, how much it may compute there, and what is in reach."""
 
 from __future__ import annotations
 
 import os
 import platform
+import threading
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -14,6 +17,8 @@ from .. import __version__
 
 BUDGETS = ("tiny", "cpu", "gpu")
 VARIABLE = "MINIGROUPVIT_BUDGET"
+DATA_VARIABLE = "MINIGROUPVIT_DATA"
+HUB = "https://huggingface.co"
 
 Choice = TypeVar("Choice")
 
@@ -53,3 +58,27 @@ def begin() -> Place:
     print(f"minigroupvit {__version__}, torch {torch.__version__}, Python {platform.python_version()}; "
           f"device: {device}; budget: {place.budget}")
     return place
+
+
+def data_folder(name: str) -> Path | None:
+    """The folder of this name below the one that MINIGROUPVIT_DATA names; None if there is none."""
+    folder = Path(os.environ.get(DATA_VARIABLE) or ".", name)
+    return folder if os.environ.get(DATA_VARIABLE) and folder.is_dir() else None
+
+
+def reaches(address: str = HUB, seconds: float = 3.0) -> bool:
+    """Whether there is an answer from this address. Asks once, and waits for so long at most."""
+    answered = threading.Event()
+
+    def ask() -> None:
+        try:
+            urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=seconds)
+            answered.set()
+        except OSError:
+            pass
+
+    # In a thread: looking up a name has no time limit of its own.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(seconds)
+    return answered.is_set()
