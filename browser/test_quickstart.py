@@ -151,7 +151,7 @@ def test_a_click_on_a_patch_moves_the_sliders(page: Page) -> None:
     canvas = panel.locator("canvas").first
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
-    canvas.click(position={"x": box["width"] * 0.05, "y": box["height"] * 0.95})
+    canvas.click(position={"x": box["width"] * 0.015, "y": box["height"] * 0.95})
     expect(column).to_have_text("0", timeout=MINUTES / 4)
     assert int(row.inner_text()) > 20
 
