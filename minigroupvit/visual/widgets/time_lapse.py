@@ -1,0 +1,243 @@
+"""How groups come about: the groups of a few fixed pictures over a training, with a slider or as an animation.
+
+A run keeps such snapshots by itself (`training/record.py`), and so do the shipped weights, in
+NAME.snapshots.safetensors beside the log NAME.log.jsonl.
+
+T snapshots  S pictures  G final groups  h, w patch grid  H, W picture
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import ipywidgets
+import numpy as np
+import torch
+import traitlets
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ...checkpoint import write_atomically
+from ...segmentation import pixel_groups
+from ..charts import show_curves
+from ..palette import group_colours
+from ..plots import show_groups, show_image
+from .panel import Panel
+
+Curves = Mapping[str, tuple[Sequence[float], Sequence[float]]]   # by name: steps and values
+
+_SIDE, _GAP, _CURVE, _TOP, _FOOT, _LEFT, _KEY = 1.45, 0.06, 1.35, 0.32, 0.5, 0.55, 1.75   # inches
+_MOST_PICTURES = 4                                                 # shown unless told otherwise
+_KINDS = {".gif": "GIF", ".png": "PNG", ".apng": "PNG"}            # a PNG that moves; who cannot play it shows a frame
+
+
+@dataclass(frozen=True)
+class Snapshots:
+    """What a run kept of a few pictures. Raises ValueError where the parts do not fit each other."""
+
+    images: Tensor           # (S, 3, H, W) uint8
+    steps: tuple[int, ...]   # T, rising
+    maps: Tensor             # (T, S, G, h, w) uint8: share of each patch in each final group, 255 is all
+
+    def __post_init__(self) -> None:
+        if self.maps.ndim != 5 or self.maps.shape[:2] != (len(self.steps), len(self.images)):
+            raise ValueError(f"expected maps (T, S, G, h, w) of {len(self.steps)} steps and {len(self.images)} "
+                             f"pictures, got {tuple(self.maps.shape)}")
+
+    def shares(self, step: int) -> Tensor:
+        """Share of each patch in each group after so many steps: (S, G, h, w), from 0 to 1. Raises ValueError."""
+        if step not in self.steps:
+            raise ValueError(f"there is no snapshot of step {step}; there are {', '.join(map(str, self.steps))}")
+        return self.maps[self.steps.index(step)].float() / 255
+
+    def groups(self, step: int) -> Tensor:
+        """The group of each pixel after so many steps: (S, H, W)."""
+        return pixel_groups(self.shares(step), tuple(self.images.shape[-2:]))
+
+
+def read_snapshots(path: str | Path) -> Snapshots:
+    """The snapshots of a run: its snapshots.safetensors. Raises ValueError for a missing or other file."""
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"there are no snapshots at {path}; a run keeps some if snapshot_every is above 0")
+    try:
+        frames = load_file(path)
+        names = sorted(name for name in frames if name.startswith("maps."))
+        return Snapshots(frames["images"], tuple(int(name.removeprefix("maps.")) for name in names),
+                         torch.stack([frames[name] for name in names]))
+    except (SafetensorError, KeyError, RuntimeError) as error:
+        raise ValueError(f"{path} holds no snapshots ({error}); expected a file that a run wrote") from None
+
+
+def read_curve(path: str | Path, key: str) -> tuple[list[int], list[float]]:
+    """Steps and values of one figure in the log of a run: its metrics.jsonl. Raises ValueError if it is not there."""
+    lines = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    found = [(line["step"], line[key]) for line in lines if key in line]
+    if not found:
+        known = sorted({name for line in lines for name, value in line.items() if isinstance(value, float)})
+        raise ValueError(f"{path} has no {key!r}; it has {', '.join(known)}")
+    steps, values = zip(*found)
+    return list(steps), list(values)
+
+
+def time_lapse_figure(snapshots: Snapshots, step: int, curves: Curves, ylabel: str = "",
+                      pictures: Sequence[int] | None = None, dpi: int = 96) -> Figure:
+    """Pictures, their groups after so many steps, and below them curves with a mark at the step.
+
+    Args:
+        snapshots: see `read_snapshots`.
+        step: one of `snapshots.steps`.
+        curves: see `read_curve`; all on one axis, `ylabel` says what they are.
+        pictures: which of the S; the first four if not given.
+        dpi: pixels an inch.
+
+    Raises ValueError for a step or a picture that there is not.
+    """
+    return _Film(snapshots, curves, ylabel, pictures, dpi).at(step)
+
+
+class _Film:
+    """A figure that is laid out once; `at` changes what differs from step to step. Anew it would take twice as long."""
+
+    def __init__(self, snapshots: Snapshots, curves: Curves, ylabel: str, pictures: Sequence[int] | None,
+                 dpi: int) -> None:
+        count = len(snapshots.images)
+        self.pictures = list(range(min(count, _MOST_PICTURES)) if pictures is None else pictures)
+        if not self.pictures or not 0 <= min(self.pictures) <= max(self.pictures) < count:
+            raise ValueError(f"pictures are {self.pictures}; choose some from 0 to {count - 1}")
+        self.snapshots = snapshots
+        width = _LEFT + len(self.pictures) * (_SIDE + _GAP) + _KEY
+        height = _TOP + 2 * (_SIDE + _GAP) + 0.2 + _CURVE + _FOOT
+        self.figure = Figure(figsize=(width, height), dpi=dpi, facecolor="white")
+
+        def place(x: float, y: float, w: float, h: float) -> Axes:
+            """Axes by inches from the left and from the top."""
+            return self.figure.add_axes((x / width, 1 - (y + h) / height, w / width, h / height))
+
+        self.below = []
+        for column, picture in enumerate(self.pictures):
+            x = _LEFT + column * (_SIDE + _GAP)
+            above = show_image(place(x, _TOP, _SIDE, _SIDE), snapshots.images[picture])
+            self.below.append(place(x, _TOP + _SIDE + _GAP, _SIDE, _SIDE))
+            if column == 0:
+                above.set_ylabel("picture")
+                self.below[0].set_ylabel("groups")
+        draw_key(place(width - _KEY + 0.08, _TOP + 0.18, 0.8, 2 * _SIDE - 0.18), snapshots.maps.shape[2])
+        self.curve = place(_LEFT, height - _FOOT - _CURVE, width - _LEFT - _KEY - _GAP, _CURVE)
+        show_curves(self.curve, curves, ylabel, xlabel="training step")
+        self.curve.set_xlim(snapshots.steps[0], max(snapshots.steps[-1], snapshots.steps[0] + 1))
+        # Always in the same place: the best one would jump from step to step.
+        self.curve.legend(frameon=False, fontsize=8.5, loc="center left", bbox_to_anchor=(1.01, 0.5))
+        self.lines = list(self.curve.lines)
+        self.title = self.figure.text(_LEFT / width, 1 - 0.62 * _TOP / height, "", size=11, weight="bold")
+
+    def at(self, step: int) -> Figure:
+        groups = self.snapshots.groups(step)
+        for ax, picture in zip(self.below, self.pictures):
+            for old in (*ax.images, *ax.collections):
+                old.remove()
+            show_groups(ax, groups[picture], self.snapshots.images[picture], numbers=False)
+        for old in self.curve.lines[len(self.lines):]:
+            old.remove()
+        self.curve.axvline(step, color="#333333", linewidth=1.2)
+        for line in self.lines:                                            # a dot, unless it has not begun yet
+            x, y = line.get_xdata(), line.get_ydata()
+            if x[0] <= step <= x[-1]:
+                self.curve.plot(step, np.interp(step, x, y), "o", color=line.get_color(), markersize=6, clip_on=False)
+        self.title.set_text(f"after {step} steps")
+        return self.figure
+
+
+def draw_key(ax: Axes, num_groups: int) -> Axes:
+    """The colour of every group, in use or not, its number on it. A legend of so many entries takes too long."""
+    columns = -(-num_groups // 8)
+    rows = -(-num_groups // columns)
+    cells = np.ones((rows * columns, 3))
+    cells[:num_groups] = group_colours(num_groups)
+    ax.imshow(cells.reshape(rows, columns, 3), aspect="auto")
+    for g in range(num_groups):
+        ax.text(g % columns, g // columns, str(g), size=8, ha="center", va="center_baseline",
+                color="black" if cells[g].mean() > 0.5 else "white")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.spines[:].set_visible(False)
+    ax.set_title("group", size=9, pad=3)
+    return ax
+
+
+def save_time_lapse(path: str | Path, snapshots: Snapshots, curves: Curves, ylabel: str = "",
+                    pictures: Sequence[int] | None = None, steps: Sequence[int] | None = None,
+                    milliseconds: int = 250, dpi: int = 80) -> None:
+    """Writes the figures of all steps (or of those given) as one picture that moves, over and over: .gif or .png.
+
+    Browsers and notebooks play both. Some 30 kB a step for a PNG with four pictures of the scenes, 20 for a GIF,
+    which not everything that shows notebooks takes.
+    Raises ValueError for another ending.
+    """
+    path = Path(path)
+    kind = _KINDS.get(path.suffix.lower())
+    if kind is None:
+        raise ValueError(f"{path} ends in no kind of picture that moves; take one of {', '.join(_KINDS)}")
+    steps = snapshots.steps if steps is None else steps
+    film = _Film(snapshots, curves, ylabel, pictures, dpi)
+    frames = [_pixels(film.at(step)) for step in steps]
+    # One palette for all, or colours would flicker; of all, because groups come and go.
+    palette = Image.fromarray(np.concatenate([np.asarray(frame)[::2, ::2] for frame in frames])).quantize(256)
+    frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    lengths = [milliseconds] * (len(frames) - 1) + [6 * milliseconds]      # time to look at the end
+    write_atomically(path, lambda part: frames[0].save(
+        part, format=kind, save_all=True, append_images=frames[1:], duration=lengths, loop=0, optimize=True))
+
+
+class TimeLapse(Panel):
+    """The groups of a few pictures at any step of a run: drag `slider`, or press `play`.
+
+    The arguments are those of `time_lapse_figure`; `snapshots` may be the path of a file, and without a step the
+    last one is shown first. Each step is drawn once.
+    """
+
+    def __init__(self, snapshots: Snapshots | str | Path, curves: Curves, ylabel: str = "",
+                 pictures: Sequence[int] | None = None, step: int | None = None) -> None:
+        self.snapshots = snapshots if isinstance(snapshots, Snapshots) else read_snapshots(snapshots)
+        self.curves, self.ylabel, self.pictures = curves, ylabel, pictures
+        self._film = _Film(self.snapshots, curves, ylabel, pictures, dpi=96)
+        steps = self.snapshots.steps
+        if step is not None:
+            self.snapshots.shares(step)                                    # says which there are
+        self.slider = ipywidgets.SelectionSlider(options=steps, value=steps[-1] if step is None else step,
+                                                 description="step", layout={"width": "min(480px, 100%)"})
+        self.play = ipywidgets.Play(value=self.slider.index, min=0, max=len(steps) - 1, interval=300)
+        super().__init__([ipywidgets.HBox([self.play, self.slider])])
+        traitlets.link((self.play, "value"), (self.slider, "index"))
+        self.follow(self.slider)
+        self._drawn: dict[int, bytes] = {}
+        self.redraw()
+
+    def draw(self) -> Figure:
+        return self._film.at(self.slider.value)
+
+    def redraw(self, *_) -> None:
+        step = self.slider.value
+        if step in self._drawn:
+            self.canvas.value = self._drawn[step]
+        else:
+            super().redraw()
+            self._drawn[step] = self.canvas.value
+
+    def save_animation(self, path: str | Path, steps: Sequence[int] | None = None, milliseconds: int = 250) -> None:
+        """Writes all steps, or those given, as a picture that moves, .gif or .png; see `save_time_lapse`."""
+        save_time_lapse(path, self.snapshots, self.curves, self.ylabel, self.pictures, steps, milliseconds)
+
+
+def _pixels(figure: Figure) -> Image.Image:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())

@@ -1,0 +1,142 @@
+"""The time-lapse over made-up snapshots: what it reads, shows, and writes."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from minigroupvit.visual.palette import group_colours
+from minigroupvit.visual.widgets import TimeLapse
+from minigroupvit.visual.widgets.panel import to_png
+from minigroupvit.visual.widgets.time_lapse import (
+    Snapshots,
+    read_curve,
+    read_snapshots,
+    save_time_lapse,
+    time_lapse_figure,
+)
+
+STEPS = (0, 50, 100)
+CURVES = {"mIoU": ([50, 100], [0.2, 0.6]), "oracle": ([0, 100], [0.3, 0.9])}
+
+
+@pytest.fixture
+def snapshots() -> Snapshots:
+    """Two pictures of 16 pixels in 2 × 2 patches, three groups: in snapshot k all is in k, one patch in 2."""
+    maps = torch.zeros(3, 2, 3, 2, 2)
+    for k in range(3):
+        maps[k, :, k] = 1
+    maps[:, 0, :, 0, 0] = maps[:, 1, :, 1, 1] = torch.tensor([0.0, 0.0, 1.0])    # in each picture another one
+    images = torch.randint(0, 256, (2, 3, 16, 16), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    return Snapshots(images, STEPS, (255 * maps).to(torch.uint8))
+
+
+def test_snapshots_of_a_file(snapshots, tmp_path):
+    path = tmp_path / "snapshots.safetensors"
+    # Out of order, as a file may list them.
+    save_file({"maps.000100": snapshots.maps[2].clone(), "maps.000000": snapshots.maps[0].clone(),
+               "images": snapshots.images, "maps.000050": snapshots.maps[1].clone()}, path)
+    read = read_snapshots(path)
+    assert read.steps == STEPS and torch.equal(read.maps, snapshots.maps) and torch.equal(read.images, snapshots.images)
+    assert read.groups(50).shape == (2, 16, 16)
+    assert (read.groups(50)[0, :4, :4] == 2).all() and (read.groups(50)[0, 8:] == 1).all()
+    torch.testing.assert_close(read.shares(50).sum(dim=1), torch.ones(2, 2, 2))
+
+
+def test_errors_say_what_there_is(snapshots, tmp_path):
+    with pytest.raises(ValueError, match="no snapshots at .*snapshot_every"):
+        read_snapshots(tmp_path / "none.safetensors")
+    save_file({"other": torch.zeros(1)}, tmp_path / "other.safetensors")
+    (tmp_path / "cut.safetensors").write_bytes(b"\x40")
+    for name in ("other", "cut"):
+        with pytest.raises(ValueError, match="holds no snapshots"):
+            read_snapshots(tmp_path / f"{name}.safetensors")
+    with pytest.raises(ValueError, match="no snapshot of step 60; there are 0, 50, 100"):
+        snapshots.groups(60)
+    with pytest.raises(ValueError, match="of 2 steps and 2 pictures"):
+        Snapshots(snapshots.images, (0, 50), snapshots.maps)
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        time_lapse_figure(snapshots, 50, CURVES, pictures=[2])
+    with pytest.raises(ValueError, match=r"\.gif"):
+        save_time_lapse(tmp_path / "film.mp4", snapshots, CURVES)
+    assert not list(tmp_path.glob("*film*"))
+
+
+def test_a_curve_of_a_log(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    lines = [{"step": 20, "loss": 3.5}, {"step": 40, "miou": 0.25}, {"step": 40, "loss": 2.5}]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert read_curve(path, "loss") == ([20, 40], [3.5, 2.5])
+    assert read_curve(path, "miou") == ([40], [0.25])
+    with pytest.raises(ValueError, match="no 'accuracy'; it has loss, miou"):
+        read_curve(path, "accuracy")
+
+
+def test_the_figure_shows_the_groups_and_marks_the_curves(snapshots):
+    figure = time_lapse_figure(snapshots, 50, CURVES, "share", pictures=[1])
+    above, below, key, curve = figure.axes
+    pixels = snapshots.images[1].permute(1, 2, 0).numpy() / 255
+    np.testing.assert_allclose(above.images[0].get_array(), pixels, atol=1e-6)
+    grey = snapshots.images[1].float().mean(dim=0)[:, :, None].numpy() / 255
+    expected = 0.72 * group_colours(3)[snapshots.groups(50)[1].numpy()] + 0.28 * grey
+    np.testing.assert_allclose(below.images[0].get_array(), expected, atol=1e-6)
+    assert [text.get_text() for text in key.texts] == ["0", "1", "2"]
+    np.testing.assert_allclose(key.images[0].get_array()[:, 0], group_colours(3))
+    dots = [(line.get_xdata(), line.get_ydata()) for line in curve.lines if line.get_marker() == "o"]
+    assert dots == [(50, 0.2), (50, pytest.approx(0.6))]
+    assert curve.get_xlim() == (0, 100) and curve.get_ylabel() == "share"
+    assert [text.get_text() for text in curve.get_legend().get_texts()] == list(CURVES)
+    # The first curve has not begun at step 0.
+    first = time_lapse_figure(snapshots, 0, CURVES).axes[-1]
+    assert sum(line.get_marker() == "o" for line in first.lines) == 1
+
+
+def test_the_slider_draws_each_step_once_and_play_moves_it(snapshots, monkeypatch):
+    panel = TimeLapse(snapshots, CURVES, step=50)
+    drawn = []
+    draw = panel.draw
+    monkeypatch.setattr(panel, "draw", lambda: drawn.append(panel.slider.value) or draw())
+    at_50 = panel.canvas.value
+    assert panel.slider.value == 50 and panel.play.value == 1
+    panel.play.value = 2                                     # as the button does in the browser
+    assert panel.slider.value == 100 and panel.canvas.value != at_50
+    assert panel.canvas.value == to_png(time_lapse_figure(snapshots, 100, CURVES))     # nothing is left of step 50
+    panel.slider.value = 50
+    assert panel.play.value == 1 and panel.canvas.value == at_50
+    assert drawn == [100]
+    assert TimeLapse(snapshots, CURVES).slider.value == 100
+    with pytest.raises(ValueError, match="no snapshot of step 7"):
+        TimeLapse(snapshots, CURVES, step=7)
+
+
+@pytest.mark.parametrize("ending", [".gif", ".png"])
+def test_the_animation_has_all_steps_and_stays_at_the_end(snapshots, tmp_path, ending):
+    path = tmp_path / f"film{ending}"
+    TimeLapse(snapshots, CURVES).save_animation(path, milliseconds=100)
+    with Image.open(path) as film:
+        assert film.n_frames == 3 and film.info["loop"] == 0
+        lengths, tinted = [], np.zeros((3, 3))
+        # A colour over a grey of about the middle, as groups are drawn.
+        tints = 255 * (0.72 * group_colours(3) + 0.28 * 0.5)
+        for k in range(3):
+            film.seek(k)
+            lengths.append(film.info["duration"])
+            frame = np.asarray(film.convert("RGB")).astype(int)
+            frame = frame[:, :int(0.66 * frame.shape[1])]         # without the key of colours
+            tinted[k] = [(np.abs(frame - tint).max(axis=-1) < 45).mean() for tint in tints]
+        assert lengths == [100, 100, 600]
+        # One patch in four is always in group 2, the others are in the group of the step.
+        assert (np.diag(tinted) > 0.06).all() and (tinted.argmax(axis=1) == range(3)).all()
+        assert tinted[1, 0] < 0.02 and tinted[0, 1] < 0.02
+    assert path.stat().st_size < 200_000
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_without_a_front_end_a_picture_is_left(snapshots):
+    bundle = TimeLapse(snapshots, CURVES)._repr_mimebundle_()
+    assert bundle["text/plain"] == "<TimeLapse>" and len(bundle["image/png"]) > 5000
