@@ -1,4 +1,4 @@
-"""Write the Colab badge and the setup cell into every notebook, from one address of the repository.
+"""Write the Colab badge and the setup cell into every notebook, and the README's table of them, from one address.
 
     python scripts/notebook_setup.py            # writes those that differ
     python scripts/notebook_setup.py --check    # writes nothing; an error if one differs
@@ -10,6 +10,7 @@ them gets them before and after its first cell, which tells what it is about. Ou
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -18,6 +19,8 @@ import nbformat
 REPOSITORY = "https://github.com/minigroupvit/minigroupvit"   # the one place to change when it moves
 BRANCH = "main"
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+README = NOTEBOOKS.parent / "README.md"
+BEGIN, END = "<!-- scripts/notebook_setup.py writes from here -->\n", "<!-- to here -->\n"
 
 SETUP = """\
 # In a clone this takes the clone's package; elsewhere (Colab) it installs the package if it is missing.
@@ -57,6 +60,29 @@ def set_up(notebook: nbformat.NotebookNode, name: str) -> bool:
     return changed
 
 
+def table(folder: Path = NOTEBOOKS) -> str:
+    """The README's table: a row for each notebook, with its title and what one will know after it."""
+    lines = ["| notebook | at the end you will know | |", "|---|---|---|"]
+    for path in sorted(folder.glob("*.ipynb")):
+        first = next(c.source for c in nbformat.read(path, as_version=4).cells if c.source.startswith("# "))
+        title = first.splitlines()[0].removeprefix("# ")
+        known = re.search(r"\*\*At the end you will know\*\*\s+(.*?)\n\n", first, re.DOTALL)[1]
+        lines.append(f"| [{title}](notebooks/{path.name}) | {' '.join(known.split())} | {badge(path.name)} |")
+    return "\n".join(lines) + "\n"
+
+
+def set_up_readme(write: bool = True) -> list[str]:
+    """["README.md"] if its table differed; it is written unless told otherwise."""
+    text = README.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    new = before + BEGIN + table() + END + rest.split(END, maxsplit=1)[1]
+    if new == text:
+        return []
+    if write:
+        README.write_text(new, encoding="utf-8")
+    return [README.name]
+
+
 def set_up_all(folder: Path = NOTEBOOKS, write: bool = True) -> list[str]:
     """Names of the notebooks whose cells differed; they are written unless told otherwise."""
     different = []
@@ -73,8 +99,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing")
     check = parser.parse_args().check
-    names = set_up_all(write=not check)
+    names = set_up_all(write=not check) + set_up_readme(write=not check)
     for name in names:
-        print(f"{name}: " + ("its badge or setup cell is old; run python scripts/notebook_setup.py" if check
+        print(f"{name}: " + ("its badge, setup cell or table is old; run python scripts/notebook_setup.py" if check
                              else "written"))
     sys.exit(bool(check and names))

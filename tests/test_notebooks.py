@@ -110,6 +110,10 @@ def test_students_get_the_exercise_and_its_check_but_not_the_solution(path):
     assert "NotImplementedError" in exercise
 
 
+def test_the_table_of_the_readme_is_that_of_the_script():
+    assert notebook_setup.set_up_readme(write=False) == [], "run python scripts/notebook_setup.py"
+
+
 def test_an_exercise_without_a_check_is_an_error():
     v = nbformat.v4
     cells = [v.new_code_cell("x", metadata={"tags": [tag]}) for tag in ("check", "exercise", "solution")]

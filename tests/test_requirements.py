@@ -18,8 +18,8 @@ else:
 
 ROOT = Path(__file__).parent.parent
 # What is imported under another name than it is installed under.
-INSTALLED_AS = {"PIL": "pillow", "sklearn": "scikit-learn", "skimage": "scikit-image", "open_clip": "open-clip-torch",
-                "huggingface_hub": "huggingface-hub"}
+INSTALLED_AS = {"PIL": "pillow", "sklearn": "scikit-learn", "skimage": "scikit-image", "IPython": "ipython",
+                "open_clip": "open-clip-torch", "huggingface_hub": "huggingface-hub"}
 
 
 def sections() -> dict[str, list[str]]:

@@ -173,7 +173,7 @@ class Recorder:
         output = model.image_encoder(normalize(self.snapshot_images.to(model.device).float() / 255))
         model.train(was_training)
         frames = load_file(self.snapshot_path) if self.snapshot_path.exists() and done else {}
-        frames["images"] = self.snapshot_images
+        frames["images"] = self.snapshot_images.contiguous()
         # The share of each patch in each final group, in 8 bits: (S, G, h, w)
         frames[f"maps.{done:06d}"] = (group_maps(output)[-1] * 255).round().to(torch.uint8).cpu()
         write_atomically(self.snapshot_path, lambda p: save_file(frames, p))

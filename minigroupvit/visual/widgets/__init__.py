@@ -5,6 +5,10 @@
     PictureUpload      a picture of one's own
     ProtocolSliders    background threshold, classes kept, templates
     GroupExplorer      point at a patch: its group lights up in every stage
+    LiveCurves         a training that one can watch: curves, and groups of a few pictures
+    CaptionBox         type a caption: its nouns, prompts and tokens
+    GumbelSliders      temperature and noise of the assignment
+    TimeLapse          the groups of a few pictures over a training
 
 None computes what a control does not change: `Memory` looks at each picture once and reads each word
 once. All leave a plain picture where no front end runs (GitHub, HTML), and the pictures can be had
@@ -13,14 +17,19 @@ without any widget: the functions of `figures` draw into axes that they are give
 
 from __future__ import annotations
 
+from .caption_box import CaptionBox
 from .explorer import GroupExplorer
 from .figures import draw_group, draw_masks, mask_figure
+from .gumbel import GumbelSliders
+from .live_curves import LiveCurves
 from .memory import Memory, split_words
 from .panel import Panel
 from .prompt_box import ClassPromptBox
 from .protocol_sliders import ProtocolSliders
 from .scene_drawer import SceneDrawer
+from .time_lapse import TimeLapse
 from .upload import PictureUpload
 
-__all__ = ["ClassPromptBox", "GroupExplorer", "Memory", "Panel", "PictureUpload", "ProtocolSliders", "SceneDrawer",
-           "draw_group", "draw_masks", "mask_figure", "split_words"]
+__all__ = ["CaptionBox", "ClassPromptBox", "GroupExplorer", "GumbelSliders", "LiveCurves", "Memory", "Panel",
+           "PictureUpload", "ProtocolSliders", "SceneDrawer", "TimeLapse", "draw_group", "draw_masks", "mask_figure",
+           "split_words"]

@@ -1,0 +1,163 @@
+"""Curves of a training that are drawn again in place while it goes on, and what becomes of a few pictures' groups.
+
+P pictures  G groups  h, w patch grid  H, W picture
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from IPython import get_ipython
+from IPython.display import DisplayHandle, display
+from matplotlib.figure import Figure
+from safetensors.torch import load_file
+
+from ...images import normalize, to_batch
+from ...mask_steps import group_maps, pixel_groups
+from ...model import GroupViT
+from ..charts import show_curves
+from ..plots import show_groups, show_image
+from .panel import Panel
+
+_MOST_PICTURES, _MOST_LOOKS = 3, 4     # more would be too small to see
+_SIDE, _GAP, _TOP, _LEFT, _BOTTOM = 1.08, 0.08, 0.4, 0.62, 0.52   # inches
+_REST = 9                              # drawing may take a tenth of the time, the training has the rest
+
+
+class LiveCurves(Panel):
+    """Curves on the left, on the right a row for each picture: itself, and its groups after so many steps.
+
+        with LiveCurves(pictures) as live:            # shows itself, and at the end leaves its last picture
+            for step in range(steps):
+                ...
+                live.add(step + 1, {"image-text": loss.item()})
+                if (step + 1) % 50 == 0:
+                    live.look(step + 1, model)
+
+    Or it is fed with what a `Recorder` has written into its folder: `live.read(folder)`, as often as one
+    likes, even from another process than the one that trains. `live.draw()` is the plain figure.
+
+    Args:
+        pictures: up to three, of any kind that `images.to_batch` takes; None: curves alone.
+        ylabel: what the curves are.
+        smooth: the mean over so many values is drawn; what was measured is paler behind.
+        pause: seconds between two drawings at least; more where drawing is slow.
+
+    `curves` holds steps and values by name, `looks` the groups (P, H, W) by step. Raises ValueError for more pictures.
+    """
+
+    def __init__(self, pictures: Any = None, ylabel: str = "loss", smooth: int = 1, pause: float = 1.0) -> None:
+        self.pictures = None if pictures is None else to_batch(pictures)                # (P, 3, H, W)
+        if self.pictures is not None and len(self.pictures) > _MOST_PICTURES:
+            raise ValueError(f"expected up to {_MOST_PICTURES} pictures, got {len(self.pictures)}; choose some of them")
+        self.ylabel, self.smooth, self.pause = ylabel, smooth, pause
+        self.curves: dict[str, tuple[list[int], list[float]]] = {}
+        self.looks: dict[int, torch.Tensor] = {}
+        self._handle: DisplayHandle | None = None
+        super().__init__([])
+        self.redraw()
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        """One more value of each of these curves."""
+        for name, value in values.items():
+            steps, numbers = self.curves.setdefault(name, ([], []))
+            steps.append(step)
+            numbers.append(float(value))
+        self._redraw_if_due()
+
+    @torch.no_grad()
+    def look(self, step: int, model: GroupViT) -> None:
+        """Keeps the groups that the model makes of the pictures now. Draws no random number, and leaves the mode.
+
+        Raises ValueError if there are no pictures.
+        """
+        if self.pictures is None:
+            raise ValueError("there are no pictures to look at; give some: LiveCurves(pictures)")
+        was_training = model.training
+        model.eval()
+        maps = group_maps(model.image_encoder(normalize(self.pictures.to(model.device))))[-1]   # (P, G, h, w)
+        model.train(was_training)
+        self.looks[step] = pixel_groups(maps, self.pictures.shape[-2:]).cpu()                    # (P, H, W)
+        self._redraw_if_due()
+
+    def read(self, folder: str | Path, names: Sequence[str] = ("image_text", "multi_label")) -> None:
+        """Takes curves and groups from the folder of a run, in place of what was there; `names` as in its metrics.
+
+        Raises ValueError if no run is there.
+        """
+        metrics, snapshots = Path(folder) / "metrics.jsonl", Path(folder) / "snapshots.safetensors"
+        if not metrics.is_file():
+            raise ValueError(f"{folder} holds no run: there is no metrics.jsonl; give the folder of a Recorder")
+        # A run may be writing: its last line counts once it is whole.
+        lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines(True) if line[-1] == "\n"]
+        lines = [line for line in lines if line["kind"] == "train"]
+        self.curves = {name: ([line["step"] for line in lines], [line[name] for line in lines])
+                       for name in names if all(name in line for line in lines)}
+        if snapshots.is_file():
+            frames = load_file(snapshots)
+            self.pictures = to_batch(frames.pop("images")[:_MOST_PICTURES])
+            self.looks = {int(name.removeprefix("maps.")): pixel_groups(maps[:_MOST_PICTURES].float(),
+                                                                        self.pictures.shape[-2:])
+                          for name, maps in sorted(frames.items())}
+        self._redraw_if_due()
+
+    def draw(self) -> Figure:
+        rows, columns = (0, 0) if self.pictures is None else (len(self.pictures), 1 + _MOST_LOOKS)
+        width, height = 9.5, max(2.8, _TOP + rows * (_SIDE + _GAP))
+        fig = Figure(figsize=(width, height), dpi=96, facecolor="white")
+        right = columns * (_SIDE + _GAP) + (0.35 if columns else 0.1)
+        curves = fig.add_axes((_LEFT / width, _BOTTOM / height, (width - right - _LEFT) / width,
+                               (height - _BOTTOM - _TOP) / height))
+        show_curves(curves, {name: points for name, points in self.curves.items() if points[0]}, self.ylabel,
+                    smooth=self.smooth)
+        steps = _spread(list(self.looks), _MOST_LOOKS)
+        for row in range(rows):
+            for column in range(1 + len(steps)):
+                left = width - (columns - column) * (_SIDE + _GAP)
+                bottom = height - _TOP - (row + 1) * (_SIDE + _GAP) + _GAP
+                ax = fig.add_axes((left / width, bottom / height, _SIDE / width, _SIDE / height))
+                if column == 0:
+                    show_image(ax, self.pictures[row])
+                    title = "picture"
+                else:
+                    show_groups(ax, self.looks[steps[column - 1]][row], numbers=False)
+                    title = f"step {steps[column - 1]}"
+                if row == 0:
+                    ax.set_title(title, size=9.5, pad=4)
+        return fig
+
+    def _redraw_if_due(self) -> None:
+        """Draws again unless it was done a moment ago: the training should not wait for its picture."""
+        if time.perf_counter() >= self._due:
+            self.redraw()
+
+    def redraw(self, *_: Any) -> None:
+        started = time.perf_counter()
+        super().redraw()
+        now = time.perf_counter()
+        self._due = now + max(self.pause, _REST * (now - started))
+
+    def __enter__(self) -> LiveCurves:
+        if get_ipython() is not None:
+            self._handle = display(self, display_id=True)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        """Draws the end, after an error or Ctrl-C too, and puts that picture into the stored notebook."""
+        self.redraw()
+        if self._handle is not None:
+            self._handle.update(self)
+
+
+def _spread(steps: list[int], count: int) -> list[int]:
+    """At most so many of the steps, as evenly as can be, the first and the last among them."""
+    if len(steps) <= count:
+        return steps
+    first, last = min(steps), max(steps)
+    even = [first + i * (last - first) / (count - 1) for i in range(count)]
+    return sorted({min(steps, key=lambda step: abs(step - place)) for place in even})
