@@ -54,7 +54,8 @@ twice: $(STAMP)
 	MINIGROUPVIT_BUDGET=tiny $(BIN)/python scripts/run_notebooks.py --twice $(ARGS)
 
 html: $(STAMP)
-	$(BIN)/python -m jupyter nbconvert --to html --output-dir outputs/html notebooks/*.ipynb
+	$(BIN)/python -m jupyter nbconvert --to html --TemplateExporter.extra_template_basedirs=docs --template pages \
+		--output-dir outputs/html notebooks/*.ipynb
 
 student: $(STAMP)
 	$(BIN)/python scripts/student_notebooks.py $(ARGS)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbconvert import HTMLExporter
 
 from minigroupvit.data.free_photographs import CREDITS, free_photograph
 from minigroupvit.visual import notebook as beginning
@@ -149,6 +150,14 @@ def test_the_numbers_are_counted_as_a_reader_would():
     assert len(numbers.broken()) == 2
     assert len(notebook_numbers.Numbers(1.0, 9, 36, 5.9, 151).broken()) == 5
     assert notebook_numbers.Numbers(1.3, 8, 35, 6, 150).broken() == []
+
+
+def test_pages_say_what_their_pictures_show():
+    v = nbformat.v4
+    picture = v.new_output("display_data", {"image/png": "eA=="}, metadata={"image/png": {"alt": "a <small> cat"}})
+    page = HTMLExporter(extra_template_basedirs=[str(ROOT / "docs")], template_name="pages").from_notebook_node(
+        v.new_notebook(cells=[v.new_code_cell("x", outputs=[picture])]))[0]
+    assert 'alt="a &lt;small&gt; cat"' in page and "jp-Notebook" in page
 
 
 def test_what_is_kept_of_a_widget_is_its_picture():
