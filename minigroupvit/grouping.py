@@ -1,4 +1,4 @@
-"""The grouping block: the one new idea of GroupViT (Section 3.2 of the paper).
+"""The grouping block: the one new idea of GroupViT (Section 3.1 of the paper).
 
 Group tokens look at the image, every image token is assigned to one group, and the tokens of
 a group are merged into one segment token. With several stages, segments are grouped again.

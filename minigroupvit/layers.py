@@ -1,6 +1,6 @@
 """Attention, MLP and Transformer block: what every Vision Transformer is made of.
 
-Pre-norm blocks as in Section 3.1 of the paper, x + attention(LN(x)), then x + MLP(LN(x)).
+Pre-norm blocks as in ViT and the released code, x + attention(LN(x)), then x + MLP(LN(x)).
 The names of the weights (`qkv`, `proj`, `fc1`, `fc2`) are those of the released checkpoint.
 
 B batch  N tokens  M keys  H heads  D width

@@ -1,4 +1,4 @@
-"""The two losses: image with caption, and image with the nouns of its caption (Section 3.3).
+"""The two losses: image with caption, and image with the nouns of its caption (Section 3.2).
 
 Both are contrastive: of all texts in the batch an image finds its own, and a text its image.
 

@@ -1,6 +1,6 @@
 """The five steps from what a model has seen to a label for every pixel, each a function of tensors.
 
-The protocol of the released evaluation (the paper's Section 3.4):
+The protocol of the released evaluation (the paper's Section 3.3):
 
     1. group_maps        multiply the soft assignments of the stages: which patch is in which
                          final group

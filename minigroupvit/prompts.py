@@ -1,6 +1,6 @@
 """Prompts: the nouns of a caption in sentences for the multi-label loss, class names in sentences for masks.
 
-Paper (arXiv 2202.11094), section 3.2.2, "Multi-label image-text contrastive loss with text
+Paper (arXiv 2202.11094), section 3.2, "Multi-label image-text contrastive loss with text
 prompting": K nouns of each caption (K = 3), each set into a random one of CLIP's templates ("a photo
 of a {}."), become K more texts of the image; they say what is in it without the rest of the sentence.
 For zero-shot masks (section 3.3) the class names are set into templates in the same way.
