@@ -130,20 +130,21 @@ def table(record: dict[str, Any]) -> str:
                   *(masks.get(key) for key in ("ari", "oracle_miou", "miou"))]
         return f"| {name} | " + " | ".join("–" if v is None else f"{100 * v:.1f}" for v in values) + " |"
 
-    cuts = {"colour_clusters": "K-means on colours, 8 clusters", "middle_and_border": "middle and border, two pieces",
+    cuts = {"tiles": "8 tiles", "colour_clusters": "K-means on colours, 8 clusters", "middle_and_border": "middle and border, two pieces",
             "rings": "8 rings around the middle"}
     models = record["models"]
     first = models["photographs"]
     lines = ["| in percent | R@1 | R@5 | R@10 | R@1 | R@5 | R@10 | ARI | oracle | mIoU |", "|---|" + "---|" * 9,
              row("chance", record["beside"]["chance"], {"ari": 0.0}),
              *(row(about, {}, record["beside"]["cuts"][name]) for name, about in cuts.items()),
-             row("`photographs` untrained", first["untrained"]["retrieval"], first["untrained"]["chosen"]),
+             *(row(f"`{name}` untrained", models[name]["untrained"]["retrieval"], models[name]["untrained"]["chosen"])
+               for name in NAMES if name in models),
              *(row(f"`{name}`", models[name]["trained"]["retrieval"], models[name]["trained"]["chosen"])
                for name in NAMES if name in models)]
     minutes = ", ".join(f"{models[name]['seconds'] / 60:.0f}" for name in NAMES if name in models)
     return "\n".join(lines) + (
         f"\n\nMeasured {record['date']} by `{record['command']}`; trained in {minutes} minutes on one busy core each. First "
-        "image to text, then text to image among 1,000 test pictures; then groups and masks on 441 photographs of VOC 2012, "
+        "image to text among 5,000 captions, then text to image among 1,000 test pictures; then groups and masks on 441 photographs of VOC 2012, "
         f"{len(first['trained']['chosen']['iou_per_class']) - 1} classes and background.\n")
 
 

@@ -77,7 +77,7 @@ RECIPES: dict[str, Recipe] = {
     "photographs_projected": Recipe(
         "the same with the paper's residual", _photographs(image={"residual": "projected"}), _FEW_PHOTOGRAPHS, _DENSE),
     "photographs_paper": Recipe(
-        "photographs with captions: everything as in the paper, only small; opens in transformers",
+        "photographs with captions: the paper's kinds of parts, few and small; opens in transformers",
         _photographs(head="mlp", head_width=384, image=dict(
             depths=(2,), stem="linear", positions="learned", assignment="hard", residual="projected", drop_path=0.1)),
         replace(_FEW_PHOTOGRAPHS, final_temperature=None, segment_weight=0.0), Protocol()),
