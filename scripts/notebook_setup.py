@@ -4,7 +4,8 @@
     python scripts/notebook_setup.py --check    # writes nothing; an error if one differs
 
 The badge is the cell with the id "badge", the setup cell that with the id "setup"; a notebook without
-them gets them before and after its first cell, which tells what it is about. Outputs stay.
+them gets them before and after its first cell, which tells what it is about. Outputs stay. The table of the
+README, between two marks, has the titles and what one will know at the end.
 """
 
 from __future__ import annotations
