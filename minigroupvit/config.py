@@ -40,6 +40,9 @@ class ImageConfig:
     gumbel_noise: float = 1.0                        # scale of the noise on hard assignment in training
     temperature: float = 1.0                         # of the softmax over groups
     residual: str = "projected"                      # of the merge: "projected" (paper) | "learned" | "none"
+    merged_values: str = "after"                     # tokens whose values are merged: "after" a stage's blocks
+    #                                                  (paper) | "before" them; the assignment is always from after
+    later_tokens_std: float = 0.0                    # of the first values of later stages' group tokens; paper: 0
 
     def __post_init__(self) -> None:
         _positive(self, "image_size", "patch_size", "width", "num_heads")
@@ -72,16 +75,17 @@ class ImageConfig:
         _choice("positions", self.positions, ("learned", "sincos", "none"))
         _choice("assignment", self.assignment, ("hard", "soft"))
         _choice("residual", self.residual, ("projected", "learned", "none"))
+        _choice("merged_values", self.merged_values, ("after", "before"))
         if self.stem == "convolution" and (self.patch_size < 2 or self.patch_size & (self.patch_size - 1)):
             raise ValueError(
                 f"the convolution stem halves the picture step by step: patch_size {self.patch_size} "
                 "is no power of two above 1; take 4, 8 or 16, or stem='linear'")
         if self.positions == "sincos" and self.width % 4:
             raise ValueError(f"sine-cosine positions need a width divisible by 4, got {self.width}")
-        if self.temperature <= 0 or self.gumbel_noise < 0 or not 0 <= self.drop_path < 1:
+        if self.temperature <= 0 or min(self.gumbel_noise, self.later_tokens_std) < 0 or not 0 <= self.drop_path < 1:
             raise ValueError(
-                "temperature must be above 0, gumbel_noise at least 0 and drop_path in [0, 1); got "
-                f"{self.temperature}, {self.gumbel_noise} and {self.drop_path}")
+                "temperature must be above 0, later_tokens_std and gumbel_noise at least 0 and drop_path in [0, 1); got "
+                f"{self.temperature}, {self.later_tokens_std}, {self.gumbel_noise} and {self.drop_path}")
 
     @property
     def grid_size(self) -> int:

@@ -8,7 +8,8 @@ B batch  N tokens that come in  T group tokens  G groups that go out  D width
 Differences to the released code: the residual of the merge is a choice. The paper adds the
 projected group tokens to the merged segments (`projected`). They have looked at the whole
 image, so on small data a segment can carry a name from another place: `none` and `learned`
-(one constant per group) close that way.
+(one constant per group) close that way. And the merged values may come from other tokens than the
+assignment: see `GroupingBlock.forward`.
 """
 
 from __future__ import annotations
@@ -158,9 +159,16 @@ class GroupingBlock(nn.Module):
         self.norm_new_x = nn.LayerNorm(width)
         self.mlp_channels = MLP(width, 4 * width)
 
-    def forward(self, tokens: Tensor, group_tokens: Tensor) -> tuple[Tensor, Grouping]:
+    def forward(self, tokens: Tensor, group_tokens: Tensor, merged: Tensor | None = None) -> tuple[Tensor, Grouping]:
+        """tokens (B, N, D) and group tokens (B, T, D) to segments (B, G, D) and how they were grouped.
+
+        `merged` (B, N, D): the tokens whose values are merged, None for `tokens` themselves as in the paper.
+        The tokens before a stage's Transformer blocks know only their own place: merged, they keep a
+        segment's content tied to its mask, while the assignment still comes from tokens that know the image.
+        """
         groups = self.norm_tokens(group_tokens)                       # (B, T, D)
         tokens = self.norm_x(tokens)                                  # (B, N, D)
+        merged = tokens if merged is None else self.norm_x(merged)    # (B, N, D)
         groups = self.norm_post_tokens(self.mlp_inter(groups))        # (B, G, D)
         groups = self.pre_assign_attn(groups, tokens)
 
@@ -170,7 +178,7 @@ class GroupingBlock(nn.Module):
             assignment = soft
         else:
             assignment = hard_assignment(logits, self.temperature, self.noise if self.training else 0.0)
-        segments = self.assign(assignment, tokens)                    # (B, G, D)
+        segments = self.assign(assignment, merged)                    # (B, G, D)
 
         if self.residual == "projected":
             segments = segments + groups

@@ -154,6 +154,7 @@ class Stage(nn.Module):
         super().__init__()
         num_tokens = config.num_group_tokens[index]
         self.num_group_tokens = num_tokens
+        self.merged_values = config.merged_values
         self.layers = nn.ModuleList(
             Block(config.width, config.num_heads, rate) for rate in drop_paths)
         self.group_projector: nn.Module | None = None
@@ -171,7 +172,7 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor, previous: Tensor | None) -> StageOutput:
         """x (B, N, D); previous (B, T', D) group tokens of the stage before, if there is one."""
-        N = x.shape[1]
+        before, N = x, x.shape[1]
         if self.num_group_tokens:
             group_tokens = self.group_tokens.expand(x.shape[0], -1, -1)   # (B, T, D)
             if self.group_projector is not None:
@@ -182,7 +183,8 @@ class Stage(nn.Module):
         if self.grouping is None:
             return StageOutput(tokens=x, group_tokens=None, grouping=None)
         x, group_tokens = x[:, :N], x[:, N:]
-        segments, grouping = self.grouping(x, group_tokens)               # (B, G, D)
+        merged = before if self.merged_values == "before" else x
+        segments, grouping = self.grouping(x, group_tokens, merged)       # (B, G, D)
         return StageOutput(tokens=segments, group_tokens=group_tokens, grouping=grouping)
 
 
@@ -203,8 +205,12 @@ class ImageEncoder(nn.Module):
         self.apply(_init)
         if config.positions == "learned":
             nn.init.trunc_normal_(self.patch_embed.positions, std=0.02)
-        if config.num_group_tokens[0]:  # later stages start from zero plus the projection
+        if config.num_group_tokens[0]:
             nn.init.trunc_normal_(self.stages[0].group_tokens, std=0.02)
+        if config.later_tokens_std:  # else later stages start from zero plus the projection
+            for stage in self.stages[1:]:
+                if stage.grouping is not None:
+                    nn.init.trunc_normal_(stage.group_tokens, std=config.later_tokens_std)
 
     def forward(self, images: Tensor, overlap: int = 1) -> ImageOutput:
         x, grid = self.patch_embed(images, overlap)                            # (B, N, D)

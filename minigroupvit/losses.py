@@ -104,6 +104,69 @@ def multi_label_loss(images: Tensor, prompts: Tensor, scale: Tensor | float, are
     return (image_to_text + text_to_image) / 2
 
 
+def similarity_loss(together: Tensor, similar: Tensor, weight: Tensor | float = 1.0) -> Tensor:
+    """Similar pairs should share a group, dissimilar ones should not: Σ w (1 - t) / Σ w + Σ (1 - w) t / Σ (1 - w).
+
+    Args:
+        together: t, the probability that both of a pair are in one group, from 0 to 1.
+        similar: w, how alike they are, from 0 to 1; same shape.
+        weight: how much each pair counts.
+
+    Without the second term everything collapses into one group. Not in the paper.
+    """
+    like, unlike = weight * similar, weight * (1 - similar)
+    return ((like * (1 - together)).sum() / like.sum().clamp_min(1e-6)
+            + (unlike * together).sum() / unlike.sum().clamp_min(1e-6))
+
+
+def pixel_similarity_loss(soft: Tensor, images: Tensor, grid: tuple[int, int], sigma: float = 0.5) -> Tensor:
+    """Neighbouring patches of similar mean colour should share a group of the first stage.
+
+    The classical grouping that GroupViT replaces, as a second teacher beside the captions; a relative of
+    the superpixel loss of SegCLIP (Luo et al. 2023). Not in the paper.
+
+    Args:
+        soft: assignment (B, G, h·w).
+        images: (B, 3, H, W), normalised.
+        grid: h, w.
+        sigma: of w = exp(-|c - c'|² / 2σ²), in units of the normalised colours.
+    """
+    colours = F.adaptive_avg_pool2d(images.float(), grid)              # (B, 3, h, w)
+    maps = soft.float().unflatten(-1, grid)                            # (B, G, h, w)
+    together, similar = [], []
+    for dy, dx in ((0, 1), (1, 0), (1, 1), (1, -1)):                   # right, below, both diagonals
+        def pair(x: Tensor) -> tuple[Tensor, Tensor]:
+            h, w = x.shape[-2:]
+            left, right = max(0, -dx), w - max(0, dx)
+            return x[..., :h - dy, left:right], x[..., dy:, left + dx:right + dx]
+
+        one, other = pair(maps)
+        together.append((one * other).sum(dim=1).flatten())
+        one, other = pair(colours)
+        similar.append((-(one - other).square().sum(dim=1) / (2 * sigma ** 2)).exp().flatten())
+    return similarity_loss(torch.cat(together), torch.cat(similar))
+
+
+def meaning_similarity_loss(soft: Tensor, segments: Tensor, areas: Tensor, margin: float = 0.85,
+                            softness: float = 0.1) -> Tensor:
+    """Segments that would get the same name should share a group of the next stage. From captions alone.
+
+    Args:
+        soft: assignment (B, G', G) of the first stage's segments to the second stage's groups.
+        segments: (B, G, C), unit vectors in the space shared with the texts; no gradient goes through them.
+        areas: (B, G), shares of the picture; a pair counts by their product.
+        margin, softness: similar is sigmoid((cosine - margin) / softness).
+    """
+    with torch.autocast(soft.device.type, enabled=False):
+        soft, areas = soft.float(), areas.detach().float()
+        vectors = segments.detach().float()
+        similar = torch.sigmoid((vectors @ vectors.transpose(1, 2) - margin) / softness)   # (B, G, G)
+        together = soft.transpose(1, 2) @ soft                                              # (B, G, G)
+        weight = areas[:, :, None] * areas[:, None, :]
+        weight = weight * (1 - torch.eye(weight.shape[-1], device=weight.device))
+        return similarity_loss(together, similar, weight)
+
+
 def assignment_information(soft: Tensor) -> Tensor:
     """What a token's group tells about it, in nats: soft assignment (B, G, N) -> a number from 0 to log G.
 

@@ -136,3 +136,28 @@ def test_what_a_token_sees_lies_around_the_middle_of_its_patch(stem: str) -> Non
     seen = image.grad[0].abs().sum(0).nonzero()
     first, last = seen.amin(dim=0), seen.amax(dim=0)
     assert ((first + last) / 2).tolist() == [3 * 4 + 1.5, 4 * 4 + 1.5]
+
+
+def test_values_from_before_the_blocks_are_merged_under_the_same_assignment() -> None:
+    torch.manual_seed(0)
+    after = ImageEncoder(replace(TINY, assignment="soft", residual="none", later_tokens_std=0.02)).eval()
+    before = ImageEncoder(replace(TINY, assignment="soft", residual="none", merged_values="before")).eval()
+    before.load_state_dict(after.state_dict())
+    assert after.stages[1].group_tokens.std() > 0
+    images = torch.randn(2, 3, 16, 16)
+    one, other = after(images), before(images)
+    torch.testing.assert_close(one.groupings[0].soft, other.groupings[0].soft)
+    # By hand: the first stage's segments are made of the patches as they came in.
+    block, (patches, _) = before.stages[0].grouping, before.patch_embed(images)
+    values = block.assign(other.groupings[0].soft, block.norm_x(patches))
+    torch.testing.assert_close(other.stages[0].tokens, values + block.mlp_channels(block.norm_new_x(values)))
+    assert not torch.allclose(one.stages[0].tokens, other.stages[0].tokens, atol=1e-6)
+
+
+def test_without_blocks_before_and_after_are_the_same() -> None:
+    torch.manual_seed(0)
+    config = replace(TINY, depths=(0, 0, 1))
+    encoder, images = ImageEncoder(config).eval(), torch.randn(1, 3, 16, 16)
+    other = ImageEncoder(replace(config, merged_values="before")).eval()
+    other.load_state_dict(encoder.state_dict())
+    torch.testing.assert_close(encoder(images).feature, other(images).feature)

@@ -13,7 +13,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from minigroupvit.losses import assignment_information, gather, image_text_loss, likeness, multi_label_loss
+from minigroupvit.losses import (
+    assignment_information, gather, image_text_loss, likeness, meaning_similarity_loss, multi_label_loss,
+    pixel_similarity_loss, similarity_loss,
+)
 
 # B pictures  K prompts per picture  C channels
 
@@ -256,3 +259,55 @@ def test_information_of_an_assignment_by_hand() -> None:
     # What other pictures use does not matter.
     assert assignment_information(torch.cat([one, one.flip(1)])).item() == pytest.approx(0, abs=1e-6)
     assert assignment_information(torch.cat([one, even])).item() == pytest.approx(math.log(2) / 2, abs=1e-6)
+
+
+def test_similarity_by_hand() -> None:
+    together, similar = torch.tensor([1.0, 0.5, 0.0]), torch.tensor([1.0, 0.5, 0.0])
+    # Similar: 1 · 0 + 0.5 · 0.5 over 1.5. Dissimilar: 0.5 · 0.5 + 1 · 0 over 1.5.
+    assert similarity_loss(together, similar).item() == pytest.approx(0.5 / 1.5)
+    weight = torch.tensor([1.0, 0.0, 1.0])                                # without the undecided pair
+    assert similarity_loss(together, similar, weight).item() == pytest.approx(0.0)
+
+
+def two_colours() -> tuple[Tensor, Tensor]:
+    """A picture whose left half is dark and right half light, and the grouping that says so: (1, 2, 16)."""
+    images = torch.ones(1, 3, 16, 16)
+    images[..., :8] = -1
+    left = torch.zeros(4, 4)
+    left[:, :2] = 1
+    return images, torch.stack([left, 1 - left]).flatten(1)[None]
+
+
+def test_pixel_similarity_likes_groups_along_edges_and_no_collapse() -> None:
+    images, right = two_colours()
+    losses = {"right": right, "one group": torch.ones_like(right) * torch.tensor([1.0, 0.0])[None, :, None],
+              "undecided": torch.full_like(right, 0.5), "across": right.unflatten(-1, (4, 4)).mT.flatten(2)}
+    found = {name: pixel_similarity_loss(soft, images, (4, 4)).item() for name, soft in losses.items()}
+    assert found["right"] == pytest.approx(0, abs=1e-3)
+    assert found["right"] < min(found["one group"], found["undecided"], found["across"]) - 0.5
+
+
+def slow_meaning(soft: Tensor, segments: Tensor, areas: Tensor, margin: float) -> Tensor:
+    like = unlike = like_weight = unlike_weight = 0
+    for b in range(len(soft)):
+        for i in range(soft.shape[2]):
+            for j in range(soft.shape[2]):
+                if i != j:
+                    weight = areas[b, i] * areas[b, j]
+                    similar = torch.sigmoid(((segments[b, i] * segments[b, j]).sum() - margin) / 0.1)
+                    together = (soft[b, :, i] * soft[b, :, j]).sum()
+                    like, like_weight = like + weight * similar * (1 - together), like_weight + weight * similar
+                    unlike = unlike + weight * (1 - similar) * together
+                    unlike_weight = unlike_weight + weight * (1 - similar)
+    return like / like_weight + unlike / unlike_weight
+
+
+def test_meaning_similarity_against_a_slow_loop() -> None:
+    torch.manual_seed(0)
+    soft = torch.randn(3, 4, 5).softmax(dim=1).requires_grad_()
+    segments = F.normalize(torch.randn(3, 5, 8), dim=-1).requires_grad_()
+    areas = torch.rand(3, 5)
+    fast, slow = (f(soft, segments, areas, 0.3) for f in (meaning_similarity_loss, slow_meaning))
+    torch.testing.assert_close(fast, slow)
+    fast.backward()
+    assert segments.grad is None and soft.grad.abs().max() > 0            # names teach groups, not the other way round

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from minigroupvit.checkpoint import load_checkpoint, read_checkpoint
 from minigroupvit.data.captioned import Batch, CaptionedImages, pack_texts
+from minigroupvit.evaluation.groups import emergence
 from minigroupvit.losses import assignment_information, multi_label_loss
 from minigroupvit.model import GroupViT
 from minigroupvit.prompts import SIMPLE_TEMPLATES
@@ -184,7 +185,9 @@ def test_what_a_run_writes_down(run, tmp_path: Path) -> None:
     assert [(line["kind"], line["step"]) for line in found["metrics"]] == [
         ("train", 2), ("validation", 3), ("train", 4), ("train", 6), ("validation", 6),
         ("train", 8), ("validation", 9), ("train", 10), ("train", 12), ("validation", 12)]
-    assert sorted(found["snapshots"]) == ["images", *(f"maps.{step:06d}" for step in range(0, 13, 2))]
+    steps = range(0, 13, 2)
+    assert sorted(found["snapshots"]) == ["images", *(f"maps.{step:06d}" for step in steps),
+                                          *(f"stage1.{step:06d}" for step in steps)]
     assert found["snapshots"]["maps.000002"].shape == (2, 3, 4, 4)
     best = max(line["miou"] for line in found["metrics"] if line["kind"] == "validation")
     assert found["best header"]["about"]["validation"]["miou"] == best == found["last header"]["about"]["best"]
@@ -377,3 +380,16 @@ def test_precision() -> None:
 def test_segments_do_not_go_through_a_batch_norm_in_training(run, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="segment_weight .*BatchNorm.*head='linear'"):
         run(tmp_path, replace(SHORT, segment_weight=1.0))
+
+
+def test_snapshots_come_early_and_show_emergence(make_model, captioned: CaptionedImages, tmp_path: Path) -> None:
+    masks = torch.randint(0, 3, (6, 16, 16), dtype=torch.uint8)
+    config = replace(SHORT, steps=21, warmup=2, snapshot_every=50, eval_every=0)
+    recorder = Recorder(tmp_path, config, snapshot_images=captioned.images[:2], progress=False,
+                        watch_groups=lambda model: emergence(model, captioned.images[:6], masks, 3))
+    train(make_model(), captioned, config, recorder)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    lines = [line for line in lines if line["kind"] == "snapshot"]
+    assert [line["step"] for line in lines] == [0, 10, 20, 21]
+    assert all(0 < line[key] <= 1 for line in lines for key in ("oracle_miou", "oracle_miou_stage1"))
+    assert all(-1 <= line["ari"] <= 1 and line["groups_used"] >= 1 for line in lines)

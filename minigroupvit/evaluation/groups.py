@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+import torch
 import torch.nn.functional as F
+from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
-from ..mask_steps import pixel_groups
+from ..images import normalize
+from ..mask_steps import evaluating, group_maps, pixel_groups
+from ..model import GroupViT
 from ..protocol import Protocol
 from ..segmentation import Seen
 from ..sliding import stitch
-from .metrics import count_pairs
+from .metrics import MaskFigures, count_pairs, oracle_labels
 
 
 def oracle_pixels(seen: Seen, mask: Tensor, num_classes: int, protocol: Protocol) -> Tensor:
@@ -52,3 +57,33 @@ def whole_groups(seen: Seen, protocol: Protocol) -> tuple[Tensor, Tensor]:
     """The final groups of a picture seen as a whole: of each pixel (H, W), and shares of each patch (G, N)."""
     maps = seen.maps[-1][:1]                                              # a mirrored one may follow
     return pixel_groups(maps, seen.size, protocol.upsample)[0], maps[0].flatten(1)
+
+
+@torch.no_grad()
+def emergence(model: GroupViT, images: Tensor, masks: Tensor, num_classes: int, batch_size: int = 50) -> dict[str, float]:
+    """How far groups have emerged, quickly and without any name: for snapshots of a training.
+
+    Args:
+        images: (N, 3, H, W) uint8.
+        masks: (N, H, W), position of the class.
+
+    Returns:
+        Of the last stage `oracle_miou`, `ari` (mean over the pictures) and `groups_used`, those that hold
+        2 % of a picture's pixels or more; of earlier stages the same with `_stage1`, `_stage2`, ... behind.
+    """
+    found: list[list[Tensor]] = []
+    with evaluating(model):
+        for part in images.split(batch_size):
+            output = model.image_encoder(normalize(part.to(model.device).float() / 255))
+            found.append([pixel_groups(maps, part.shape[-2:]).cpu() for maps in group_maps(output)])
+    metrics: dict[str, float] = {}
+    stages = [torch.cat(stage) for stage in zip(*found)]              # (N, H, W) each
+    for number, groups in enumerate(stages, start=1):
+        oracle = MaskFigures([str(c) for c in range(num_classes)], num_classes)
+        oracle.update(oracle_labels(groups, masks.long(), num_classes), masks.long())
+        rand = [adjusted_rand_score(t.flatten(), g.flatten()) for t, g in zip(masks.numpy(), groups.numpy())]
+        counts = F.one_hot(groups.flatten(1)).sum(dim=1)              # (N, G) pixels
+        behind = "" if number == len(stages) else f"_stage{number}"
+        metrics |= {f"oracle_miou{behind}": oracle.compute()["miou"], f"ari{behind}": float(np.mean(rand)),
+                    f"groups_used{behind}": (counts >= 0.02 * groups[0].numel()).sum(dim=1).float().mean().item()}
+    return metrics

@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,7 +17,10 @@ from torch import Tensor
 from ..config import ImageConfig
 from ..data.augment import Augmentation
 from ..data.captioned import Batch, Captioned, pack_texts
-from ..losses import assignment_information, image_text_loss, multi_label_loss, rank_and_size
+from ..losses import (
+    assignment_information, image_text_loss, meaning_similarity_loss, multi_label_loss, pixel_similarity_loss,
+    rank_and_size,
+)
 from ..model import GroupViT
 from ..prompts import SIMPLE_TEMPLATES
 from ..segmentation import group_maps
@@ -42,6 +45,10 @@ class TrainConfig:
     multi_label_weight: float = 1.0
     segment_weight: float = 0.0       # of nouns with the segments of each stage (losses.likeness); 0 in the paper
     information_weight: float = 0.0   # of what the groups of later stages tell about segments; 0 in the paper
+    pixel_similarity_weight: float = 0.0    # of losses.pixel_similarity_loss on the first stage; 0 in the paper
+    meaning_similarity_weight: float = 0.0  # of losses.meaning_similarity_loss on later stages; 0 in the paper
+    meaning_margin: float = 0.85      # cosine from which two segments mean the same
+    meaning_from: float = 0.0         # share of the steps after which that loss counts: segments need a meaning first
     templates: tuple[str, ...] = SIMPLE_TEMPLATES
     augmentation: Augmentation = Augmentation()   # of the pictures; by itself only mirrors them
     final_temperature: float | None = None   # of the assignment at hard_from; None: as the model's, always
@@ -62,6 +69,8 @@ class TrainConfig:
         if not self.lr > 0 or self.min_lr < 0 or self.clip_norm <= 0:
             raise ValueError(f"lr and clip_norm must be above 0 and min_lr at least 0; got "
                              f"{self.lr}, {self.clip_norm} and {self.min_lr}")
+        if not 0 <= self.meaning_from <= 1:
+            raise ValueError(f"meaning_from is a share of the steps from 0 to 1; got {self.meaning_from}")
         if not 0 <= self.hard_from <= 1 or (self.final_temperature or 1) <= 0:
             raise ValueError(f"hard_from is a share from 0 to 1 and final_temperature above 0; got "
                              f"{self.hard_from} and {self.final_temperature}")
@@ -91,17 +100,32 @@ def training_loss(model: GroupViT, batch: Batch, config: TrainConfig) -> dict[st
     if K:
         losses["multi_label"] = multi_label_loss(images, prompts, model.scale(multi_label=True))
         losses["loss"] = losses["loss"] + config.multi_label_weight * losses["multi_label"]
-    if K and config.segment_weight:
+    if config.meaning_similarity_weight or (K and config.segment_weight):
         maps = group_maps(output)                                             # per stage (B, G, h, w)
         areas = [m.mean((2, 3)) for m in maps]                                # per stage (B, G), sum 1
         segments = [model.embed_segments(output, stage) for stage in range(len(maps) - 1)]
         segments.append(model.embed_segments(output))                         # per stage (B, G, C)
+    if K and config.segment_weight:
         losses["segments"] = sum(multi_label_loss(s, prompts, model.scale(), a) for s, a in zip(segments, areas))
         losses["loss"] = losses["loss"] + config.segment_weight * losses["segments"]
     if config.information_weight and len(output.groupings) > 1:
         losses["information"] = sum(assignment_information(grouping.soft) for grouping in output.groupings[1:])
         losses["loss"] = losses["loss"] - config.information_weight * losses["information"]
+    if config.pixel_similarity_weight and output.groupings:
+        losses["pixel_similarity"] = pixel_similarity_loss(output.groupings[0].soft, batch.images.to(model.device),
+                                                           output.grid)
+        losses["loss"] = losses["loss"] + config.pixel_similarity_weight * losses["pixel_similarity"]
+    if config.meaning_similarity_weight and len(output.groupings) > 1:
+        losses["meaning_similarity"] = sum(
+            meaning_similarity_loss(grouping.soft, *before, config.meaning_margin)
+            for grouping, before in zip(output.groupings[1:], zip(segments, areas)))
+        losses["loss"] = losses["loss"] + config.meaning_similarity_weight * losses["meaning_similarity"]
     return losses
+
+
+def at_step(config: TrainConfig, step: int) -> TrainConfig:
+    """The weights of the losses at a step."""
+    return config if step >= config.meaning_from * config.steps else replace(config, meaning_similarity_weight=0.0)
 
 
 def sharpen(model: GroupViT, step: int, first: ImageConfig, config: TrainConfig) -> None:
@@ -126,9 +150,9 @@ def train(model: GroupViT, data: Captioned, config: TrainConfig, recorder: Recor
     each takes its share of the batch. Ctrl-C ends the run after the step, saved.
     Raises TrainingStopped when the loss is not finite.
     """
-    if config.segment_weight and model.config.head == "mlp":
-        raise ValueError("segment_weight sends segments through the head in training, whose BatchNorm would count them "
-                         "beside the images; take head='linear', or segment_weight=0 as in the paper")
+    if (config.segment_weight or config.meaning_similarity_weight) and model.config.head == "mlp":
+        raise ValueError("segment_weight and meaning_similarity_weight send segments through the head in training, whose BatchNorm would count them "
+                         "beside the images; take head='linear', or both 0 as in the paper")
     device = model.device
     model = synchronize_batch_norm(model)
     optimizer = make_optimizer(model, config.lr, config.weight_decay)
@@ -151,7 +175,7 @@ def train(model: GroupViT, data: Captioned, config: TrainConfig, recorder: Recor
             sharpen(model, step, first, config)
 
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                losses = training_loss(model, batch, config)
+                losses = training_loss(model, batch, at_step(config, step))
             optimizer.zero_grad(set_to_none=True)
             losses["loss"].backward()
             average_gradients(model)

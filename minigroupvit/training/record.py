@@ -7,7 +7,8 @@ A run is a folder:
     tensorboard/          the same for TensorBoard
     last.safetensors      the newest checkpoint, with the optimiser: the run goes on from it
     best.safetensors      the one with the best validation: highest mIoU, or recall of retrieval
-    snapshots.safetensors groups of a few fixed images over the steps, for the time-lapse
+    snapshots.safetensors groups of a few fixed images over the steps, for the time-lapse; their metrics are lines
+                          of metrics.jsonl of the kind "snapshot"
 """
 
 from __future__ import annotations
@@ -45,6 +46,9 @@ def current_commit() -> str:
         return "unknown"
 
 
+_EARLY = (10, 20)   # snapshots also after these steps: most groups emerge early
+
+
 class Recorder:
     """Writes a run into `folder`, and goes on with the run that is there.
 
@@ -52,17 +56,19 @@ class Recorder:
         validate: model -> figures.
         watch: the figure whose highest value makes a checkpoint the best.
         snapshot_images: (S, 3, H, W) uint8 pictures whose groups are kept for the time-lapse.
+        watch_groups: model -> metrics of its groups, logged with every snapshot.
         log_every: steps between lines of metrics.
     """
 
     def __init__(self, folder: str | Path, config: TrainConfig,
                  validate: Callable[[GroupViT], dict[str, Any]] | None = None,
                  snapshot_images: Tensor | None = None, log_every: int = 20, progress: bool = True,
-                 watch: str = "miou") -> None:
+                 watch: str = "miou", watch_groups: Callable[[GroupViT], dict[str, Any]] | None = None) -> None:
         self.folder = Path(folder)
         self.config = config
         self.validate = validate
         self.watch = watch
+        self.watch_groups = watch_groups
         self.snapshot_images = snapshot_images
         self.log_every = log_every
         self.writes = rank_and_size()[0] == 0   # of several processes, the first one writes
@@ -99,10 +105,11 @@ class Recorder:
                 {"model": model.config.to_dict(), "training": asdict(self.config),
                  "commit": current_commit()}, indent=2) + "\n"))
             (self.folder / "metrics.jsonl").write_text("")
-            self._snapshot(0, model)
+        self._clock = time.perf_counter()
         if self.writes:
             self.writer = SummaryWriter(self.folder / "tensorboard", purge_step=start or None)
-        self._clock = time.perf_counter()
+            if not start:
+                self._snapshot(0, model)
         return start
 
     def bar(self, start: int, config: TrainConfig) -> tqdm:
@@ -124,7 +131,7 @@ class Recorder:
         if not self.writes:
             return
         config, end = self.config, done == self.config.steps
-        if config.snapshot_every and (done % config.snapshot_every == 0 or end):
+        if config.snapshot_every and (done % config.snapshot_every == 0 or done in _EARLY or end):
             self._snapshot(done, model)
         if self.validate and config.eval_every and (done % config.eval_every == 0 or end):
             self._validation(done, model)
@@ -174,9 +181,14 @@ class Recorder:
         model.train(was_training)
         frames = load_file(self.snapshot_path) if self.snapshot_path.exists() and done else {}
         frames["images"] = self.snapshot_images.contiguous()
-        # The share of each patch in each final group, in 8 bits: (S, G, h, w)
-        frames[f"maps.{done:06d}"] = (group_maps(output)[-1] * 255).round().to(torch.uint8).cpu()
+        # The share of each patch in each group, in 8 bits: (S, G, h, w); of earlier stages under their number.
+        *earlier, last = [(maps * 255).round().to(torch.uint8).cpu() for maps in group_maps(output)]
+        frames[f"maps.{done:06d}"] = last
+        frames |= {f"stage{i}.{done:06d}": maps for i, maps in enumerate(earlier, start=1)}
         write_atomically(self.snapshot_path, lambda p: save_file(frames, p))
+        if self.watch_groups is not None:
+            self._write(done, self.watch_groups(model), "snapshot")
+            model.train(was_training)
 
     def _write(self, done: int, values: dict[str, Any], kind: str) -> None:
         line = {"step": done, "kind": kind, "seconds": round(self.seconds + time.perf_counter() - self._clock, 1)}

@@ -17,6 +17,7 @@ from ..data.on_disk import CaptionedFiles
 from ..data.scene_config import SceneConfig
 from ..data.scene_sets import scene_arrays
 from ..evaluation.baselines import evaluate_pixelwise
+from ..evaluation.groups import emergence
 from ..evaluation.metrics import evaluate
 from ..evaluation.retrieval import evaluate_retrieval
 from ..evaluation.scenes import scene_tensors
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 NUM_VALIDATION = 500    # scenes on which a run is watched, and choices are made
+NUM_EMERGENCE = 200     # of them show how far groups have emerged, at every snapshot
 NUM_SNAPSHOTS = 8       # of their pictures are kept for the time-lapse
 
 
@@ -98,7 +100,10 @@ def train_on_scenes(recipe: Recipe, out: str | Path, num_proc: int | None = None
     def validate(model: GroupViT) -> dict[str, Any]:
         return evaluate_on_scenes(model, images, masks)
 
-    return _run(recipe, data, out, validate, images[:NUM_SNAPSHOTS], progress, device)
+    def watch_groups(model: GroupViT) -> dict[str, Any]:
+        return emergence(model, images[:NUM_EMERGENCE], masks[:NUM_EMERGENCE], len(scenes.class_names))
+
+    return _run(recipe, data, out, validate, images[:NUM_SNAPSHOTS], progress, device, watch_groups=watch_groups)
 
 
 def train_on_dataset(recipe: Recipe, dataset: Dataset | Captioned, out: str | Path, image_column: str | None = None,
@@ -143,9 +148,9 @@ def train_on_dataset(recipe: Recipe, dataset: Dataset | Captioned, out: str | Pa
 
 
 def _run(recipe: Recipe, data: Captioned, out: str | Path, validate, snapshots: torch.Tensor, progress: bool,
-         device: str | torch.device | None, watch: str = "miou") -> GroupViT:
+         device: str | torch.device | None, watch: str = "miou", watch_groups=None) -> GroupViT:
     model = build_model(recipe, data).to(join_processes(pick_device(device)))
-    recorder = Recorder(out, recipe.training, validate, snapshots, progress=progress, watch=watch)
+    recorder = Recorder(out, recipe.training, validate, snapshots, progress=progress, watch=watch, watch_groups=watch_groups)
     train(model, data, recipe.training, recorder)
     if recorder.writes and data.skipped.seen:
         tqdm.write(data.skipped.report())

@@ -103,7 +103,7 @@ class LiveCurves(Panel):
             self.pictures = to_batch(frames.pop("images")[:_MOST_PICTURES])
             self.looks = {int(name.removeprefix("maps.")): pixel_groups(maps[:_MOST_PICTURES].float(),
                                                                         self.pictures.shape[-2:])
-                          for name, maps in sorted(frames.items())}
+                          for name, maps in sorted(frames.items()) if name.startswith("maps.")}
         self._redraw_if_due()
 
     def draw(self) -> Figure:
