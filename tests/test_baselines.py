@@ -118,7 +118,8 @@ def metrics(tiny_config, tokenizer):
     plain = GroupViT(replace(tiny_config, image=replace(tiny_config.image, **PLAIN)), tokenizer)
     said = []
     with pytest.warns(UserWarning, match="never seen in training"):    # the tiny vocabulary lacks most words
-        found = evaluate_scenes(grouped, plain, num_images=8, config=SceneConfig(image_size=16), say=said.append)
+        found = evaluate_scenes(grouped, plain, num_images=8, config=SceneConfig(image_size=16), say=said.append,
+                                groupvit=grouped, num_controls=4, num_interventions=2)
     assert said
     return found
 
@@ -130,6 +131,11 @@ def test_metrics_json_has_what_was_promised(metrics):
     assert {"miou", "recognition_ap", "num_images"} <= set(metrics["pixelwise"])
     assert not {"ari", "oracle_miou", "naming"} & set(metrics["pixelwise"])
     assert {"miou", "ari", "oracle_miou", "colour_classifier"} <= set(metrics["unseen"])
+    for part in (metrics, metrics["groupvit"]):
+        assert -1 <= part["controls_model_ari"] <= 1 and len(part["miou_interval"]) == 2
+        assert {"hue_180", "grey", "disc", "background", "outside"} <= set(part["interventions"])
+        assert all("right_before" in found for found in part["interventions"].values())
+    assert len(metrics["controls"]) == 11
     assert metrics["unseen"]["iou_per_class"] != metrics["iou_per_class"]
     assert json.loads(json.dumps(metrics, allow_nan=False))["num_images"] == 8
 
@@ -139,7 +145,7 @@ def test_fractions_are_fractions(metrics):
         for key, value in values.items():
             if isinstance(value, dict) and key != "protocol":
                 yield from numbers(value)
-            elif key.startswith(("miou", "oracle")) or key in ("recognition_ap", *SceneConfig().class_names):
+            elif key.startswith(("miou", "oracle")) and not key.endswith("_interval") or key in ("recognition_ap", *SceneConfig().class_names):
                 yield value
 
     found = list(numbers(metrics))
@@ -149,8 +155,9 @@ def test_fractions_are_fractions(metrics):
 def test_the_table_shows_percent_and_lines_up(metrics):
     lines = format_table(metrics | {"miou": 0.12345}).splitlines()
     heading = next(line for line in lines if "mIoU" in line)
-    rows = [line for line in lines if line.startswith(("GroupViT", "ViT", "colour"))]
-    assert len(rows) == 5 and {len(row) for row in rows} == {len(heading)}
+    tables = lines[:next(i for i, line in enumerate(lines) if line.startswith("ARI of the groups"))]
+    rows = [line for line in tables if line.startswith(("GroupViT", "ViT", "colour"))]
+    assert len(rows) == 6 and {len(row) for row in rows} == {len(heading)}
     assert rows[0].split()[3] == "12.3"
     assert rows[1].endswith("–") and "–" not in rows[0]
     assert np.all([any(name in line for line in lines) for name in metrics["iou_per_class"]])

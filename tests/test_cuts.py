@@ -7,7 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from minigroupvit.evaluation.cuts import colour_clusters, evaluate_cut, rings, tiles
+from minigroupvit.evaluation.cuts import (
+    CLUSTERS, SHARED_CLUSTERS, colour_clusters, controls, evaluate_cut, rings, tiles,
+)
 from minigroupvit.evaluation.mask_sets import open_masks
 
 # Three colours in fields of 32 pixels: none of them lies where a grid or a ring would put it.
@@ -71,3 +73,21 @@ def test_rings_and_tiles_have_equal_parts(height: int, width: int) -> None:
 def test_pieces_are_as_large_as_the_picture() -> None:
     picture = torch.randint(0, 256, (3, 50, 70), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     assert colour_clusters(5)(picture).shape == (50, 70)
+
+
+def test_controls_on_pictures_of_two_colours():
+    """Two clusters a picture find the two colours exactly; one set for all does too, where colours stay."""
+    masks = torch.zeros(6, 32, 32, dtype=torch.uint8)
+    images = torch.zeros(6, 3, 32, 32, dtype=torch.uint8)
+    for i in range(6):
+        masks[i, :, 8 * (1 + i % 3):] = 1
+        images[i] = torch.where(masks[i] == 1, 200, 40)
+        images[i, i % 3] = 90
+    found = controls(images, masks, 2, images)
+    assert [(c["method"], c["clusters"], c["per_picture"]) for c in found] == [
+        *((method, k, True) for method in ("pixels", "patches") for k in CLUSTERS), ("patches", SHARED_CLUSTERS, False)]
+    by_name = {(c["method"], c["clusters"]): c for c in found}
+    for method in ("pixels", "patches"):
+        assert by_name[method, 2]["ari"] == by_name[method, 2]["oracle_miou"] == 1.0
+        assert by_name[method, 2]["ari_interval"] == [1.0, 1.0] and by_name[method, 2]["segments_used"] == 2.0
+    assert by_name["patches", SHARED_CLUSTERS]["ari"] == 1.0

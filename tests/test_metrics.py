@@ -121,7 +121,16 @@ def test_evaluate_collects_all_figures(make_model, pictures):
 def test_evaluate_does_not_depend_on_the_batches(make_model, pictures):
     by_two, at_once = (evaluate(make_model(), *pictures, NAMES, 2, batch_size=n) for n in (2, 5))
     assert by_two.pop("iou_per_class") == pytest.approx(at_once.pop("iou_per_class"))
-    assert by_two == pytest.approx(at_once, abs=1e-6)
+    assert by_two.keys() == at_once.keys()
+    for key, value in by_two.items():
+        assert value == pytest.approx(at_once[key], abs=1e-6), key
+
+
+def test_every_interval_holds_its_metric(make_model, pictures):
+    figures = evaluate(make_model(), *pictures, NAMES, 2)
+    for key in ("miou", "miou_objects", "miou_backgrounds", "oracle_miou", "ari", "recognition_ap", "naming"):
+        low, high = figures[f"{key}_interval"]
+        assert low - 1e-6 <= figures[key] <= high + 1e-6, key
 
 
 def test_true_masks_made_of_the_models_own_groups_have_ari_and_oracle_one(make_model, pictures):

@@ -8,6 +8,7 @@ and border agrees with masks without having seen anything.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,11 @@ from tqdm import tqdm
 
 from .groups import probing_jaccard
 from .mask_sets import BACKGROUND, IGNORED, MaskSet
-from .metrics import MaskFigures, oracle_labels
+from .intervals import draws, interval, mean_of
+from .metrics import MaskFigures, oracle_labels, segments_used
+
+CLUSTERS = (2, 3, 4, 6, 8)    # tried in each picture; `SHARED_CLUSTERS` is one set for all pictures
+SHARED_CLUSTERS = 16
 
 Cut = Callable[[Tensor], Tensor]
 
@@ -87,6 +92,58 @@ def evaluate_cut(cut: Cut, masks: MaskSet, progress: bool = False) -> dict[str, 
     return {f"oracle_{key}": value for key, value in oracle.compute().items()} | {
         "ari": float(np.mean(rand)), "probing_jaccard": float(np.mean(found)) if found else None,
         "groups_used": float(np.mean(used)), "num_images": len(masks)}
+
+
+def controls(images: Tensor, masks: Tensor, num_classes: int, training: Tensor,
+             patch_size: int = 8, seed: int = 0) -> list[dict[str, Any]]:
+    """K-means of colours on the same pictures: what groups must be better than to be more than a palette.
+
+    Args:
+        images: (N, 3, H, W) uint8.
+        masks: (N, H, W), position of the class.
+        num_classes: of the masks.
+        training: (M, 3, H, W) uint8, other pictures, to which the one set of clusters for all is fitted.
+        patch_size: of the patches whose mean colours are clustered.
+
+    Returns:
+        For `method` "pixels" and "patches" with each number of `clusters` in each picture, and for patches with one
+        set for all (`per_picture` false): `ari`, the mean over pictures, with `ari_interval`; `oracle_miou`, each
+        cluster with its true name; `segments_used`, clusters that hold 2 % of a picture or more.
+    """
+    pixels, patches = (_lab(images, side) for side in (images.shape[-1], images.shape[-1] // patch_size))
+    fitted_to = _lab(training, training.shape[-1] // patch_size).reshape(-1, 3)
+    shared = KMeans(min(SHARED_CLUSTERS, len(fitted_to)), n_init=1, random_state=seed).fit(fitted_to)
+    tried = chain(
+        ((name, k, True, [_clusters(one, k, seed) for one in features])
+         for name, features in (("pixels", pixels), ("patches", patches)) for k in CLUSTERS),
+        [("patches", SHARED_CLUSTERS, False, [shared.predict(one.reshape(-1, 3)).reshape(one.shape[:2])
+                                              for one in patches])])
+    weights = draws(len(images))
+    found = []
+    for method, clusters, per_picture, pieces in tried:
+        groups = F.interpolate(torch.from_numpy(np.stack(pieces))[:, None].float(), masks.shape[-2:])[:, 0].long()
+        oracle = MaskFigures([str(c) for c in range(num_classes)], num_classes)
+        oracle.update(oracle_labels(groups, masks.long(), num_classes), masks.long())
+        rand = [adjusted_rand_score(t.flatten(), g.flatten()) for t, g in zip(masks.numpy(), groups.numpy())]
+        found.append({"method": method, "clusters": clusters, "per_picture": per_picture, "ari": float(np.mean(rand)),
+                      "ari_interval": interval(mean_of(rand, weights)), "oracle_miou": oracle.compute()["miou"],
+                      "segments_used": float(np.mean(segments_used(groups)))})
+    return found
+
+
+def _lab(images: Tensor, side: int) -> np.ndarray:
+    """Pictures (N, 3, H, W) shrunk to (N, side, side, 3), in CIELAB, where distances are as we see them."""
+    small = F.interpolate(images.float() / 255, (side, side), mode="area")
+    return rgb2lab(small.permute(0, 2, 3, 1).numpy()).astype(np.float64)
+
+
+def _clusters(colours: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
+    """The cluster of each place of one picture (h, w, 3): (h, w)."""
+    flat = colours.reshape(-1, 3)
+    # Every fourth pixel is enough to find the clusters; then each pixel takes the nearest.
+    sample = flat if len(flat) <= 256 else flat[::4]
+    num_clusters = min(num_clusters, len(sample))   # a very small picture has no more
+    return KMeans(num_clusters, n_init=1, random_state=seed).fit(sample).predict(flat).reshape(colours.shape[:2])
 
 
 def _places(height: int, width: int) -> Tensor:

@@ -16,7 +16,7 @@ from ..model import GroupViT
 from ..protocol import Protocol
 from ..segmentation import Seen
 from ..sliding import stitch
-from .metrics import MaskFigures, count_pairs, oracle_labels
+from .metrics import MaskFigures, count_pairs, oracle_labels, segments_used
 
 
 def oracle_pixels(seen: Seen, mask: Tensor, num_classes: int, protocol: Protocol) -> Tensor:
@@ -82,8 +82,7 @@ def emergence(model: GroupViT, images: Tensor, masks: Tensor, num_classes: int, 
         oracle = MaskFigures([str(c) for c in range(num_classes)], num_classes)
         oracle.update(oracle_labels(groups, masks.long(), num_classes), masks.long())
         rand = [adjusted_rand_score(t.flatten(), g.flatten()) for t, g in zip(masks.numpy(), groups.numpy())]
-        counts = F.one_hot(groups.flatten(1)).sum(dim=1)              # (N, G) pixels
         behind = "" if number == len(stages) else f"_stage{number}"
         metrics |= {f"oracle_miou{behind}": oracle.compute()["miou"], f"ari{behind}": float(np.mean(rand)),
-                    f"groups_used{behind}": (counts >= 0.02 * groups[0].numel()).sum(dim=1).float().mean().item()}
+                    f"groups_used{behind}": float(np.mean(segments_used(groups)))}
     return metrics

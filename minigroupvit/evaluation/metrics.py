@@ -18,6 +18,7 @@ from torchmetrics.classification import MulticlassJaccardIndex
 
 from ..model import GroupViT
 from ..segmentation import Protocol, embed_classes, segment
+from .intervals import average_precision_of, draws, interval, mean_of, miou_of
 
 
 def count_pairs(groups: Tensor, masks: Tensor, num_groups: int, num_classes: int) -> Tensor:
@@ -77,6 +78,9 @@ class MaskFigures:
         self.class_names = list(class_names)
         self.num_objects = num_objects
         self.num_classes = len(self.class_names) + num_uncounted
+        self._parts = {"miou": slice(None), "miou_objects": slice(num_objects),
+                       "miou_backgrounds": slice(num_objects, None)}
+        self.pixels: list[Tensor] = []   # of each picture and class: right ones, predicted or true ones, (2, B, C)
         # What torchmetrics would check takes it longer than the figures do.
         self.jaccard = MulticlassJaccardIndex(self.num_classes, average="none", ignore_index=255, validate_args=False)
 
@@ -88,6 +92,17 @@ class MaskFigures:
                 raise ValueError(f"{kind} go from {numbers.min()} to {numbers.max()}, but there are {self.num_classes} "
                                  f"classes{' and no background' if numbers.min() == -1 else ''}")
         self.jaccard.update(labels, masks)
+        if labels.ndim < 3:   # one picture, or pixels in a row
+            labels, masks = labels.reshape(1, 1, -1), masks.reshape(1, 1, -1)
+        pairs = count_pairs(labels, masks, self.num_classes, self.num_classes)           # (B, predicted, true)
+        both = pairs.diagonal(dim1=1, dim2=2)[:, :len(self.class_names)]
+        either = (pairs.sum(dim=1) + pairs.sum(dim=2))[:, :len(self.class_names)] - both
+        self.pixels.append(torch.stack([both, either]))
+
+    def draws_of(self, key: str, weights: np.ndarray) -> np.ndarray:
+        """`miou`, `miou_objects` or `miou_backgrounds` in each draw of pictures (`intervals.draws`)."""
+        both, either = torch.cat(self.pixels, dim=1)[:, :, self._parts[key]].numpy()     # (N, C) each
+        return miou_of(both, either, weights)
 
     def compute(self) -> dict[str, Any]:
         """mIoU of all classes, objects, backgrounds, and the IoU of each.
@@ -99,8 +114,7 @@ class MaskFigures:
         pixels = self.jaccard.confmat
         seen = ((pixels.sum(dim=0) + pixels.sum(dim=1)) > 0)[:counted]
         figures = {}
-        for key, part in (("miou", slice(None)), ("miou_objects", slice(self.num_objects)),
-                          ("miou_backgrounds", slice(self.num_objects, None))):
+        for key, part in self._parts.items():
             if seen[part].any():
                 figures[key] = iou[part][seen[part]].mean().item()
         names = zip(self.class_names, iou.tolist(), seen.tolist())
@@ -125,7 +139,7 @@ def evaluate(model: GroupViT, images: Tensor, masks: Tensor, class_names: Sequen
                          "or photographs.evaluate_masks")
     named, oracle = MaskFigures(class_names, num_objects), MaskFigures(class_names, num_objects)
     classes = embed_classes(model, class_names, protocol.templates)
-    rand, use, embeddings = [], [], []
+    rand, use, embeddings, used = [], [], [], []
     for start in range(0, len(images), batch_size):
         picture, truth = images[start:start + batch_size], masks[start:start + batch_size].long()
         result = segment(model, picture, class_names, protocol, class_embeddings=classes)
@@ -133,19 +147,40 @@ def evaluate(model: GroupViT, images: Tensor, masks: Tensor, class_names: Sequen
         named.update(result.labels, truth)
         oracle.update(oracle_labels(groups, truth, len(class_names)), truth)
         rand += [adjusted_rand_score(t.flatten(), g.flatten()) for t, g in zip(truth.numpy(), groups.numpy())]
+        used += zip(*(segments_used(stage.cpu()) for stage in result.groups))
         use.append((len(picture), group_use(groups, result.maps[-1].flatten(2).cpu())))
         embeddings.append(result.image_embeddings.cpu())
     figures = named.compute()
     best = oracle.compute()
+    embedding, present = torch.cat(embeddings), present_objects(masks, num_objects)
     figures |= {
         "ari": float(np.mean(rand)),
-        "recognition_ap": recognition_ap(torch.cat(embeddings), classes.cpu()[:num_objects],
-                                         present_objects(masks, num_objects)),
+        "recognition_ap": recognition_ap(embedding, classes.cpu()[:num_objects], present),
         "oracle_miou": best["miou"],
         "oracle_miou_objects": best["miou_objects"],
         "naming": figures["miou"] / best["miou"],
         "num_images": len(images),
+        "segments_used_per_stage": [float(np.mean(stage)) for stage in zip(*used)],
     }
     for key in use[0][1]:
         figures[key] = sum(n * u[key] for n, u in use) / len(images)
-    return figures
+    scores = (embedding @ classes.cpu()[:num_objects].T).float()
+    return figures | _intervals(named, oracle, rand, scores, present)
+
+
+def _intervals(named: MaskFigures, oracle: MaskFigures, rand: list[float], scores: Tensor,
+               present: Tensor) -> dict[str, list[float]]:
+    """95 % intervals of the metrics, over draws of pictures."""
+    weights = draws(len(rand))
+    found = {key: named.draws_of(key, weights) for key in named._parts if named.compute().get(key) is not None}
+    found["oracle_miou"] = oracle.draws_of("miou", weights)
+    found["naming"] = found["miou"] / found["oracle_miou"]
+    found["ari"] = mean_of(rand, weights)
+    found["recognition_ap"] = average_precision_of(scores, present, weights)
+    return {f"{key}_interval": interval(values) for key, values in found.items()}
+
+
+def segments_used(groups: Tensor, least: float = 0.02) -> list[int]:
+    """Of each picture (B, H, W), how many groups hold that share of its pixels or more."""
+    counts = torch.nn.functional.one_hot(groups.flatten(1)).sum(dim=1)                   # (B, G) pixels
+    return (counts >= least * groups[0].numel()).sum(dim=1).tolist()

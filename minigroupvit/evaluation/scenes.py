@@ -15,6 +15,8 @@ from ..data.scene_sets import scene_arrays
 from ..model import GroupViT
 from ..segmentation import Protocol
 from .baselines import ColourClassifier, evaluate_pixelwise
+from .cuts import controls
+from .interventions import evaluate_interventions
 from .metrics import evaluate
 
 
@@ -27,6 +29,7 @@ def scene_tensors(split: str, num_images: int, config: SceneConfig = SceneConfig
 
 def evaluate_scenes(model: GroupViT, baseline: GroupViT | None = None, num_images: int = 1000,
                     config: SceneConfig = SceneConfig(), seed: int = 0, batch_size: int = 25,
+                    groupvit: GroupViT | None = None, num_controls: int = 300, num_interventions: int = 300,
                     say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
     """All figures on the split `test`, and on `unseen`: colours and pairs never seen in training.
 
@@ -37,13 +40,17 @@ def evaluate_scenes(model: GroupViT, baseline: GroupViT | None = None, num_image
         config: the scenes.
         seed: of the scenes.
         batch_size: pictures at once in a model; small batches stay in a processor's caches.
+        groupvit: a second model with groups, measured in the same way under `groupvit`. None: left out.
+        num_controls: scenes on which clusters of colours are compared with the model's groups.
+        num_interventions: objects on which one thing is changed at a time.
         say: told now and then what is done, and since when.
 
     Returns:
         A dictionary that JSON can hold, with fractions from 0 to 1: what `metrics.evaluate` tells of
         the model, and under `pixelwise` and `colour_classifier` (the only one trained with masks)
         what exists without groups. `unseen` holds the figures of the model and of the colour
-        classifier for the other split.
+        classifier for the other split. `controls` (`cuts.controls`) stand beside `controls_model_ari`, the
+        model's ARI on the same scenes; `interventions`: see `evaluate_interventions`.
     """
     started = time.perf_counter()
     names, num_objects = config.class_names, len(config.objects)
@@ -63,6 +70,22 @@ def evaluate_scenes(model: GroupViT, baseline: GroupViT | None = None, num_image
             figures[split]["pixelwise"] = evaluate_pixelwise(
                 baseline, images, masks, names, num_objects, batch_size=batch_size)
         figures[split]["colour_classifier"] = colours.evaluate(images, masks, names, num_objects)
+        if split == "test":
+            few, their_masks = images[:num_controls], masks[:num_controls]
+            tell(f"clustering the colours of {len(few)} of them")
+            training = scene_tensors("train", num_controls, config, seed)[0]
+            figures[split]["controls"] = controls(few, their_masks, len(names), training)
+    grouped = {"": model} | ({} if groupvit is None else {"groupvit": groupvit})
+    for key, one in grouped.items():
+        place = figures["test"]
+        if key:
+            tell("segmenting with the second model")
+            place = figures["test"][key] = evaluate(one, *scene_tensors("test", num_images, config, seed), names, num_objects,
+                                                    batch_size=batch_size)
+            place["protocol"] = asdict(one.protocol or Protocol())
+        place["controls_model_ari"] = evaluate(one, few, their_masks, names, num_objects, batch_size=batch_size)["ari"]
+        tell(f"changing one thing at a time about {num_interventions} objects")
+        place["interventions"] = evaluate_interventions(one, num_interventions, config, seed, batch_size=batch_size)
     protocols = {"protocol": asdict(model.protocol or Protocol())}
     if baseline is not None:
         figures["test"]["pixelwise"]["protocol"] = asdict(baseline.protocol or Protocol())
@@ -72,7 +95,8 @@ def evaluate_scenes(model: GroupViT, baseline: GroupViT | None = None, num_image
 # Key in metrics.json, and its heading in the table.
 _COLUMNS = {"miou": "mIoU", "miou_objects": "objects", "miou_backgrounds": "backgrounds",
             "oracle_miou": "oracle", "naming": "naming", "recognition_ap": "recognition", "ari": "ARI"}
-_ROWS = {None: "GroupViT, from captions", "pixelwise": "ViT patch by patch, from captions",
+_ROWS = {None: "GroupViT, from captions", "groupvit": "GroupViT, two stages, from captions",
+         "pixelwise": "ViT patch by patch, from captions",
          "colour_classifier": "colour of the pixel, from masks"}
 
 
@@ -92,11 +116,41 @@ def format_table(metrics: dict[str, Any]) -> str:
                 lines.append(f"{row:<{width}}" + "".join(
                     f"{_percent(part.get(key)):>{_width(heading)}}" for key, heading in _COLUMNS.items()))
         lines.append("")
+    lines += _control_lines(metrics) + _intervention_lines(metrics)
     lines += ["IoU of each class in the split test, GroupViT", ""]
     classes = [f"{name:<12}{100 * value:5.1f}" for name, value in metrics["iou_per_class"].items()]
     rows = -(-len(classes) // 5)
     lines += ["     ".join(classes[row::rows]) for row in range(rows)]
     return "\n".join(lines)
+
+
+def _control_lines(metrics: dict[str, Any]) -> list[str]:
+    """ARI of the models' groups beside that of clusters of colours on the same scenes."""
+    lines = ["ARI of the groups on the same scenes beside k-means of colours, which needs no captions", ""]
+    lines += [f"{row:<40}{_percent(part['controls_model_ari']):>6}" for row, part in _grouped(metrics)]
+    for method in ("pixels", "patches"):
+        own = [c for c in metrics["controls"] if c["method"] == method and c["per_picture"]]
+        lines.append(f"{'k-means of ' + method + ', K = ' + ', '.join(str(c['clusters']) for c in own):<40}"
+                     + "".join(f"{_percent(c['ari']):>6}" for c in own))
+    return lines + [f"{'one set of ' + str(c['clusters']) + ' clusters for all pictures':<40}{_percent(c['ari']):>6}"
+                    for c in metrics["controls"] if not c["per_picture"]] + [""]
+
+
+def _intervention_lines(metrics: dict[str, Any]) -> list[str]:
+    """How many objects keep their name when one thing is changed."""
+    lines = []
+    for row, part in _grouped(metrics):
+        found = part["interventions"]
+        first = next(iter(found.values()))
+        lines += [f"{row}: of {first['num_objects']} lone, coloured objects named right "
+                  f"({_percent(first['right_before'])} % of those looked at), so many keep their name", ""]
+        lines += ["   ".join(f"{name} {_percent(one.get('class_kept'))}" for name, one in found.items()), ""]
+    return lines
+
+
+def _grouped(metrics: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The models with groups: their row in the table, and their metrics."""
+    return [(_ROWS[None], metrics)] + ([(_ROWS["groupvit"], metrics["groupvit"])] if "groupvit" in metrics else [])
 
 
 def _width(heading: str) -> int:
