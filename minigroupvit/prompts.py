@@ -206,7 +206,7 @@ def class_prompts(class_names: Sequence[str], templates: Sequence[str]) -> list[
     for number, name in enumerate(class_names):
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"class name {number} is {name!r}, expected a word; leave it out or write one")
-        # Spaces are typed by accident ("cat, cup"): "cat" and " Cat " are the same class.
+        # Spaces are typed by accident ("sun, heart"): "sun" and " Sun " are the same class.
         name = " ".join(name.split())
         if name.lower() in seen:
             raise ValueError(

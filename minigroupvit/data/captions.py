@@ -16,24 +16,28 @@ if TYPE_CHECKING:
     from .scene_config import SceneConfig
     from .scenes import Instance
 
-# Other words for a class: each a single noun to the tagger. Not for all.
+# Other words for a class: each a single noun to the tagger. Not for all: nobody says "pentagram".
 SYNONYMS: dict[str, tuple[str, ...]] = {
-    "cat": ("kitty", "kitten"),
-    "rabbit": ("bunny", "hare"),
-    "elephant": (),
-    "bird": ("sparrow", "birdie"),
-    "fish": ("goldfish",),
-    "butterfly": ("moth",),
-    "tree": (),
+    "sun": ("sunshine",),
+    "moon": ("crescent",),
+    "star": (),
+    "cloud": (),
+    "heart": ("valentine",),
     "flower": ("daisy", "bloom"),
-    "mushroom": ("toadstool",),
+    "tree": ("fir", "pine"),
     "house": ("home", "cottage"),
     "car": ("automobile", "auto"),
     "boat": ("ship", "yacht"),
     "airplane": ("plane", "jet"),
+    "fish": ("goldfish",),
+    "bird": ("sparrow", "birdie"),
+    "cat": ("kitty", "kitten"),
+    "butterfly": ("moth",),
+    "mushroom": ("toadstool",),
+    "apple": ("fruit",),
     "umbrella": ("parasol",),
+    "anchor": (),
     "cup": ("mug",),
-    "shoe": (),
     "grass": ("lawn", "meadow"),
     "sand": ("beach", "desert"),
     "water": ("sea", "lake"),
@@ -60,7 +64,8 @@ _ADJECTIVES = ("old", "new", "lovely", "nice", "cute", "beautiful", "funny", "sh
 _SMALL, _LARGE = ("small", "little", "tiny"), ("big", "large", "huge")
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six",
             "seven", "eight", "nine", "ten", "eleven", "twelve")
-_IRREGULAR = {"fish": "fish", "goldfish": "goldfish"}
+_IRREGULAR = {"fish": "fish", "goldfish": "goldfish", "sunshine": "suns",}
+_NOT_COUNTED = ("sunshine",)  # no "a" before them
 
 
 def flip_caption(caption: str) -> str:
@@ -83,7 +88,7 @@ def plural(noun: str) -> str:
 
 def _with_article(phrase: str, dice: Dice) -> str:
     draw = dice.unit()
-    if draw < 0.12:
+    if phrase.split()[-1] in _NOT_COUNTED or draw < 0.12:
         return f"the {phrase}"
     if draw < 0.17:
         return f"one {phrase}"

@@ -51,10 +51,6 @@ _BALANCED = replace(_DENSE, balance=0.03)
 # Sharper from step to step: in the end a group holds what its mask shows, and nothing else. And
 # nouns look for single segments too, so that each piece learns to say its name by itself.
 _SHARPENED = TrainConfig(final_temperature=0.1, segment_weight=1.0)
-# Colour channels swapped in four pictures of ten: no colour is left to lean on. Neighbouring patches of like colour
-# tend to share a group: a second teacher beside the captions.
-_SHAPES = replace(_SHARPENED, steps=2500, augmentation=Augmentation(channel_permutation=0.4),
-                  pixel_similarity_weight=0.3)
 
 # Few pictures, seen fifty times: crops and colours that differ keep the model from learning them by heart.
 _FEW_PHOTOGRAPHS = replace(_SHARPENED, steps=1000, warmup=100, eval_every=100, save_every=50,
@@ -62,22 +58,18 @@ _FEW_PHOTOGRAPHS = replace(_SHARPENED, steps=1000, warmup=100, eval_every=100, s
 
 RECIPES: dict[str, Recipe] = {
     "scenes": Recipe(
-        "the best model of the scenes: one stage, soft assignment, no residual", _scenes(), _SHAPES, _BALANCED),
+        "the best model of the scenes: one stage, soft assignment, no residual", _scenes(), _SHARPENED, _BALANCED),
     "scenes_projected": Recipe(
         "the same with the paper's residual: names part from places",
-        _scenes(residual="projected"), _SHAPES, _BALANCED),
-    "scenes_groupvit": Recipe(
-        "the paper's architecture in small: two blocks, a grouping, a block, a second grouping, hard in the end",
-        _scenes(depths=(2, 1), num_group_tokens=(16, 8), num_output_groups=(16, 8), merged_values="before",
-                later_tokens_std=0.02, gumbel_noise=0.0),
-        replace(_SHAPES, steps=2000, pixel_similarity_weight=0.0, final_temperature=0.02, hard_from=0.95,
-                meaning_similarity_weight=1.0, meaning_from=0.4), _BALANCED),
-    "scenes_short": Recipe(
-        "what a first training shows in 15 minutes of two cores: `scenes` with a third of its steps",
-        _scenes(), replace(_SHAPES, steps=700, warmup=100, eval_every=100), _DENSE),
+        _scenes(residual="projected"), _SHARPENED, _BALANCED),
+    "scenes_2stage": Recipe(
+        "two stages, 16 groups and then 8, hard in the end; grown from the one stage of `scenes`",
+        _scenes(depths=(0, 0), num_group_tokens=(16, 8), num_output_groups=(16, 8), gumbel_noise=0.01, temperature=0.1),
+        replace(_SHARPENED, steps=600, lr=5e-4, warmup=50, final_temperature=0.05, hard_from=0.8, eval_every=100,
+                information_weight=1.0), _BALANCED, grown_from="scenes"),
     "scenes_clip_vit": Recipe(
         "the same Transformer without groups, image-text loss alone",
-        _scenes(num_group_tokens=(0,), num_output_groups=(0,)), TrainConfig(steps=2000, num_prompts=0, snapshot_every=0, augmentation=_SHAPES.augmentation),
+        _scenes(num_group_tokens=(0,), num_output_groups=(0,)), TrainConfig(num_prompts=0, snapshot_every=0),
         _DENSE),
     "photographs": Recipe(
         "photographs with captions: one stage of 8 groups, soft assignment, no residual",

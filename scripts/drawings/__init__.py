@@ -1,1 +1,0 @@
-"""The drawings of the scenes' objects, as code. `scripts/make_drawings.py` renders them."""
