@@ -15,6 +15,7 @@ from .model import GroupViT
 from .segmentation import segment
 from .visual.plots import demo_figure
 
+NUM_FEW = 100   # scenes for the controls, objects for the interventions: a demo takes a minute
 NUM_SHOWN = 6   # the first scenes of the split test: shown as they come, not picked
 
 
@@ -35,7 +36,9 @@ def run_demo(out: str | Path = "outputs/demo", num_images: int = 1000, weights: 
     model, without_groups = _load(weights), _load(baseline)
     config = SceneConfig(image_size=model.config.image.image_size)
     print(f"{weights}: {_describe(model)}\n{baseline}: {_describe(without_groups)}\n", flush=True)
-    metrics = evaluate_scenes(model, without_groups, num_images, config, say=lambda text: print(text, flush=True))
+    few = min(NUM_FEW, num_images)
+    metrics = evaluate_scenes(model, without_groups, num_images, config, num_controls=few, num_interventions=few,
+                              say=lambda text: print(text, flush=True))
     metrics = {"weights": weights, "about": _origin(model)} | metrics
     metrics["pixelwise"] = {"weights": baseline, "about": _origin(without_groups)} | metrics["pixelwise"]
     write_atomically(out / "metrics.json", lambda path: path.write_text(

@@ -44,8 +44,12 @@ def straight_through(soft: Tensor) -> Tensor:
 def soft_assignment(logits: Tensor, temperature: float = 1.0) -> Tensor:
     """Softmax over the groups, not over the tokens: the groups compete for each token.
 
-    logits (B, G, N) -> (B, G, N) that sums to 1 over G.
+    logits (B, G, N) -> (B, G, N) that sums to 1 over G. Raises ValueError for another shape or a temperature
+    that is not above 0.
     """
+    _check("logits (B, G, N)", logits, 3)
+    if not temperature > 0:
+        raise ValueError(f"temperature is {temperature}; it divides the logits and must be above 0")
     return (logits / temperature).softmax(dim=1)
 
 
@@ -53,8 +57,10 @@ def hard_assignment(logits: Tensor, temperature: float = 1.0, noise: float = 0.0
     """Each token to one group, differentiable by the straight-through trick (Eq. 2 to 4).
 
     logits (B, G, N) -> (B, G, N), one-hot over G. `noise` scales the Gumbel noise: 1 in the
-    paper's training, 0 in evaluation.
+    paper's training, 0 in evaluation. Raises ValueError as `soft_assignment`, and for noise below 0.
     """
+    if not noise >= 0:
+        raise ValueError(f"noise is {noise}; it scales Gumbel noise and must be at least 0")
     if noise > 0:
         logits = logits + noise * gumbel_noise(logits)
     return straight_through(soft_assignment(logits, temperature))
@@ -63,9 +69,20 @@ def hard_assignment(logits: Tensor, temperature: float = 1.0, noise: float = 0.0
 def merge(assignment: Tensor, values: Tensor) -> Tensor:
     """Mean value of each group's tokens: (B, G, N), (B, N, D) -> (B, G, D) (Eq. 5).
 
-    The + 1 (in the released code, not in the paper) keeps an empty group from dividing by zero.
+    The + 1 (in the released code, not in the paper) keeps an empty group from dividing by zero. Raises
+    ValueError where the assignment and the values are not of the same tokens.
     """
+    _check("assignment (B, G, N)", assignment, 3)
+    _check("values (B, N, D)", values, 3)
+    if assignment.shape[0] != values.shape[0] or assignment.shape[2] != values.shape[1]:
+        raise ValueError(f"assignment {tuple(assignment.shape)} is (B, G, N) and values {tuple(values.shape)} are "
+                         "(B, N, D); B and N must be the same")
     return assignment @ values / (assignment.sum(dim=-1, keepdim=True) + 1)
+
+
+def _check(what: str, tensor: Tensor, ndim: int) -> None:
+    if tensor.ndim != ndim:
+        raise ValueError(f"expected {what}, got a tensor of shape {tuple(tensor.shape)}")
 
 
 @dataclass
@@ -138,13 +155,25 @@ class GroupingBlock(nn.Module):
         noise: scale of the Gumbel noise in training; 1 in the paper.
         temperature: of the softmax over groups; 1 in the paper.
         residual: what is added to the merged segments: "projected", "learned" or "none".
+
+    Raises ValueError for any other word, sizes below 1, and tokens of another width.
     """
 
     def __init__(self, width: int, num_heads: int, num_group_tokens: int, num_output_groups: int,
                  assignment: str = "hard", noise: float = 1.0, temperature: float = 1.0,
                  residual: str = "projected") -> None:
         super().__init__()
+        for name, value, allowed in (("assignment", assignment, ("hard", "soft")),
+                                     ("residual", residual, ("projected", "learned", "none"))):
+            if value not in allowed:
+                raise ValueError(f"{name} is {value!r}; choose one of {', '.join(map(repr, allowed))}")
+        if min(width, num_heads, num_group_tokens, num_output_groups) < 1 or width % num_heads:
+            raise ValueError(
+                f"width {width}, num_heads {num_heads}, num_group_tokens {num_group_tokens} and num_output_groups "
+                f"{num_output_groups} must be at least 1, and the width a multiple of the heads")
         self.assignment = assignment
+        self.width = width
+        self.num_group_tokens = num_group_tokens
         self.noise = noise
         self.temperature = temperature
         self.residual = residual
@@ -166,6 +195,12 @@ class GroupingBlock(nn.Module):
         The tokens before a stage's Transformer blocks know only their own place: merged, they keep a
         segment's content tied to its mask, while the assignment still comes from tokens that know the image.
         """
+        for what, given in (("tokens (B, N, D)", tokens), ("group_tokens (B, T, D)", group_tokens)):
+            if given.ndim != 3 or given.shape[-1] != self.width:
+                raise ValueError(f"expected {what} of width D = {self.width}, got {tuple(given.shape)}")
+        if group_tokens.shape[:2] != (tokens.shape[0], self.num_group_tokens):
+            raise ValueError(f"expected {self.num_group_tokens} group tokens for each of {tokens.shape[0]} images, got "
+                             f"group_tokens {tuple(group_tokens.shape)}")
         groups = self.norm_tokens(group_tokens)                       # (B, T, D)
         tokens = self.norm_x(tokens)                                  # (B, N, D)
         merged = tokens if merged is None else self.norm_x(merged)    # (B, N, D)

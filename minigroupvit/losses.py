@@ -61,8 +61,12 @@ def cosines(a: Tensor, b: Tensor) -> Tensor:
 def image_text_loss(images: Tensor, texts: Tensor, scale: Tensor | float) -> Tensor:
     """Symmetric contrastive loss of images (B, C) and their captions (B, C), unit vectors.
 
-    ½ (CE(s z tᵀ, own) + CE(s t zᵀ, own)), Eq. 6. `scale` s is the inverse temperature.
+    ½ (CE(s z tᵀ, own) + CE(s t zᵀ, own)), Eq. 6. `scale` s is the inverse temperature. Raises ValueError where
+    images and texts are not as many of the same width.
     """
+    if images.ndim != 2 or images.shape != texts.shape:
+        raise ValueError(f"expected images (B, C) and one text for each, (B, C); got {tuple(images.shape)} and "
+                         f"{tuple(texts.shape)}")
     B = images.shape[0]
     own = torch.arange(B, device=images.device) + rank_and_size()[0] * B
     image_to_text = scale * cosines(images, gather(texts))             # (B, A)
@@ -91,8 +95,14 @@ def multi_label_loss(images: Tensor, prompts: Tensor, scale: Tensor | float, are
 
     An image shares its target among its K prompts out of all A · K; each prompt looks for its
     one image. Mean of the two directions, Eq. 7 as released. Segments (B, G, C) with areas (B, G)
-    in place of images: see `likeness`.
+    in place of images: see `likeness`. Raises ValueError where the images and the sets of prompts are not as many.
     """
+    if prompts.ndim != 3 or len(images) != len(prompts) or images.shape[-1] != prompts.shape[-1]:
+        raise ValueError(f"expected prompts (B, K, C), K for each of the images {tuple(images.shape)}; got "
+                         f"{tuple(prompts.shape)}")
+    if images.ndim != (2 if areas is None else 3) or (areas is not None and areas.shape != images.shape[:2]):
+        raise ValueError("expected images (B, C), or segments (B, G, C) with their areas (B, G); got "
+                         f"{tuple(images.shape)} and areas {None if areas is None else tuple(areas.shape)}")
     B, K, C = prompts.shape
     own = torch.arange(B, device=images.device) + rank_and_size()[0] * B
     log_p = F.log_softmax(likeness(images, gather(prompts).reshape(-1, C), scale, areas), dim=-1)   # (B, A·K)

@@ -166,3 +166,20 @@ def test_assignment_in_half_precision_has_single_precision_logits() -> None:
         assert block.assign.logits(groups, tokens).dtype == torch.float32
         segments, grouping = block(tokens, torch.randn(1, 6, 16))
     assert grouping.soft.dtype == torch.float32 and segments.isfinite().all()
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda: GroupingBlock(64, 4, 8, 4, assignment="softt"), "assignment is 'softt'; choose one of 'hard', 'soft'"),
+    (lambda: GroupingBlock(64, 4, 8, 4, residual="project"), "residual is 'project'; choose one of 'projected'"),
+    (lambda: GroupingBlock(64, 5, 8, 4), "the width a multiple of the heads"),
+    (lambda: GroupingBlock(64, 4, 0, 4), "num_group_tokens 0"),
+    (lambda: soft_assignment(torch.zeros(4, 5)), r"expected logits \(B, G, N\), got a tensor of shape \(4, 5\)"),
+    (lambda: soft_assignment(torch.zeros(1, 4, 5), temperature=0.0), "temperature is 0.0"),
+    (lambda: hard_assignment(torch.zeros(1, 4, 5), noise=-1.0), "noise is -1.0"),
+    (lambda: merge(torch.zeros(2, 4, 5), torch.zeros(2, 6, 8)), "B and N must be the same"),
+    (lambda: GroupingBlock(64, 4, 8, 4)(torch.zeros(2, 9, 32), torch.zeros(2, 8, 64)), r"tokens \(B, N, D\) of width D = 64"),
+    (lambda: GroupingBlock(64, 4, 8, 4)(torch.zeros(2, 9, 64), torch.zeros(2, 7, 64)), "expected 8 group tokens for each of 2"),
+])
+def test_each_part_checks_what_it_gets(call, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()

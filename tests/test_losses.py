@@ -311,3 +311,16 @@ def test_meaning_similarity_against_a_slow_loop() -> None:
     torch.testing.assert_close(fast, slow)
     fast.backward()
     assert segments.grad is None and soft.grad.abs().max() > 0            # names teach groups, not the other way round
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda: image_text_loss(torch.ones(4, 8), torch.ones(5, 8), 1.0), r"one text for each, \(B, C\); got \(4, 8\) and \(5, 8\)"),
+    (lambda: image_text_loss(torch.ones(8), torch.ones(8), 1.0), r"expected images \(B, C\)"),
+    (lambda: multi_label_loss(torch.ones(6, 8), torch.ones(4, 3, 8), 1.0), r"K for each of the images \(6, 8\); got \(4, 3, 8\)"),
+    (lambda: multi_label_loss(torch.ones(4, 8), torch.ones(4, 3, 9), 1.0), "got"),
+    (lambda: multi_label_loss(torch.ones(4, 5, 8), torch.ones(4, 3, 8), 1.0), "with their areas"),
+    (lambda: multi_label_loss(torch.ones(4, 5, 8), torch.ones(4, 3, 8), 1.0, torch.ones(4, 6)), "with their areas"),
+])
+def test_losses_say_which_shapes_they_expect(call, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()

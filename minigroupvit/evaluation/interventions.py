@@ -29,7 +29,7 @@ from ..model import GroupViT
 from ..segmentation import Protocol, embed_classes, segment
 
 LEAST_SATURATION = 0.3   # of an object's mean pixel (HSV): turning the hue of a grey object changes nothing
-_MOST_SCENES = 40        # looked through for each object that is asked for
+_MOST_SCENES = 12        # looked through for each object that is asked for
 
 
 @dataclass(frozen=True)
