@@ -19,7 +19,6 @@ is the honest answer. A plain word list turns every rare word into [UNK]. WordPi
 
 from __future__ import annotations
 
-import re
 import unicodedata
 import warnings
 from collections import Counter
@@ -27,6 +26,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+import regex
 import torch
 
 from .clip_tokenizer import ClipTokenizer
@@ -34,8 +34,11 @@ from .tokenizer_interface import PAD_ID, Tokenizer, check_text
 
 PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[START]", "[END]"
 
-# Letters and digits of any script; "_" is the one punctuation mark that \w would let through.
-_WORD = re.compile(r"[^\W_]+")
+# A word is letters and digits of any script with the marks that belong to them (Hindi writes vowels so). Scripts
+# that do not put spaces between words are read character by character.
+_WORD = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]\p{M}*"
+                      r"|(?:(?![\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])[\p{L}\p{N}]\p{M}*)+")
+_ACCENTS = regex.compile(r"[\u0300-\u036f]")   # of Latin, Greek and Cyrillic letters
 _MAX_WORDS_IN_WARNING = 100
 
 
@@ -47,8 +50,7 @@ def split_words(text: str) -> list[str]:
     """
     if not text.isascii():  # nearly all captions are, and this takes most of the time
         # NFKD takes an accented letter apart; dropping the marks leaves the letter ("é" -> "e").
-        letters = unicodedata.normalize("NFKD", text)
-        text = "".join(letter for letter in letters if not unicodedata.combining(letter))
+        text = unicodedata.normalize("NFKC", _ACCENTS.sub("", unicodedata.normalize("NFKD", text)))
     return _WORD.findall(text.lower())
 
 

@@ -166,7 +166,7 @@ def rows(count: int, broken: tuple[int, ...] = (), silent: tuple[int, ...] = (),
     """Row i is a picture with red i, whose captions have the number i."""
     pictures = [{"bytes": encoded((i, 100, 200)), "path": None} for i in range(count)]
     for i in broken:
-        pictures[i]["bytes"] = pictures[i]["bytes"][:40]
+        pictures[i]["bytes"] = pictures[i]["bytes"][:40] + bytes([i])   # else they were one picture
     for i in missing:
         pictures[i] = {"bytes": None, "path": f"/nowhere/{i}.png"}
     captions = [[f"a sun number {i}", " "] for i in range(count)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import count as count_from
 
 import datasets
 import pytest
@@ -23,8 +24,18 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
+_MADE = count_from(1)
+
+
+def one_picture(colour):
+    """Each with a pixel of its own: equal bytes would be one picture."""
+    picture = Image.new("RGB", (20, 12), colour)
+    picture.putpixel((19, 11), (0, 0, next(_MADE) % 256))
+    return picture
+
+
 def pictures(count, colour="red"):
-    return {"image": [Image.new("RGB", (20, 12), colour)] * count,
+    return {"image": [one_picture(colour) for _ in range(count)],
             "caption": [f"a {colour} thing, number {i}" for i in range(count)]}
 
 

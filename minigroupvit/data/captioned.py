@@ -28,7 +28,8 @@ from ..prompts import nouns, prompts_from_nouns, tag_captions
 from ..tokenizer import Tokenizer
 from .augment import Augmentation, augment, crop_boxes, random_numbers
 from .captions import flip_caption
-from .samples import Columns, Sample, Skipped, find_columns, fit, read_samples
+from .rows import one_row_per_picture
+from .samples import Columns, Sample, Skipped, find_columns, fit, read_samples, says_something
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -129,7 +130,7 @@ class CaptionedImages(Captioned):
         for i, texts in enumerate(captions):
             if isinstance(texts, str):
                 raise ValueError(f"picture {i} needs a list of captions, got the string {texts!r}; write [{texts!r}]")
-            if not texts or not all(isinstance(t, str) and t.strip() for t in texts):
+            if not texts or not all(map(says_something, texts)):
                 raise ValueError(f"picture {i} has no usable caption: {list(texts)!r}; leave it out")
         self.images = images
         self.captions = [list(texts) for texts in captions]
@@ -147,7 +148,11 @@ class CaptionedImages(Captioned):
         Raises:
             ValueError: no such column; too many rows without a readable picture or a caption.
         """
+        import datasets
+
         dataset, columns = undecoded(dataset, image, captions)
+        if isinstance(dataset, datasets.Dataset):
+            dataset, columns = one_row_per_picture(dataset, columns)
         skipped = Skipped(max_skipped)
         return cls.from_samples(read_samples(dataset, columns, image_size, skipped), None, flip, skipped)
 

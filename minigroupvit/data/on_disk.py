@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 
 from .augment import Augmentation, crop_boxes, random_numbers
 from .captioned import Batch, Captioned, epoch_indices, own_part, undecoded
+from .rows import one_row_per_picture
 from .samples import Sample, Skipped, Unusable, fit, read_captions, read_picture
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class CaptionedFiles(Captioned):
                  max_skipped: float = 0.05) -> None:
         super().__init__(flip, Skipped(max_skipped))
         self.image_size, self.num_workers = image_size, worker_count(num_workers)
-        dataset, self.columns = undecoded(dataset, image, captions)
+        dataset, self.columns = one_row_per_picture(*undecoded(dataset, image, captions))
         self.captions: list[list[str]] = []
         rows = []
         for number, row in enumerate(dataset.select_columns(list(self.columns.captions))):

@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import re
 import warnings
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from ..files import read_text
 from .hub_presets import HUB_PRESETS, HubPreset
 
 if TYPE_CHECKING:
@@ -146,8 +149,16 @@ def _read_pictures(folder: Path) -> Dataset:
 
     file = next(folder / name for name in _METADATA if (folder / name).exists())
     read = {".jsonl": Dataset.from_json, ".csv": Dataset.from_csv, ".parquet": Dataset.from_parquet}[file.suffix]
+    if file.suffix != ".parquet":
+        text = read_text(file)                   # says which line is in another encoding
     try:
-        dataset = read(str(file))
+        if file.suffix == ".parquet" or not file.read_bytes().startswith(BOM_UTF8):
+            dataset = read(str(file))
+        else:                                    # the readers of datasets stumble over a byte-order mark
+            with TemporaryDirectory() as folder_without:
+                plain = Path(folder_without) / file.name
+                plain.write_text(text, encoding="utf-8")
+                dataset = read(str(plain), keep_in_memory=True, cache_dir=folder_without)
     except Exception as error:  # a line that is no JSON, ...
         raise ValueError(f"cannot read the pictures of {folder}: {_one_line(error)}; {_LAYOUT}") from error
     if "file_name" not in dataset.column_names:

@@ -7,7 +7,9 @@ they are more than a set share, something else is wrong and the run stops.
 
 from __future__ import annotations
 
+import html
 import io
+import os
 import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +23,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as vision
 
 from ..images import load_image, to_rgb
+from ..tokenizer import split_words
 
 Box = tuple[int, int, int, int]   # top, left, height, width in pixels
 
@@ -79,18 +82,40 @@ def caption_columns(names: Sequence[str]) -> list[str]:
     return sorted(name for name in names if name.startswith("caption_"))
 
 
-def read_captions(row: Mapping[str, Any], columns: Columns) -> list[str]:
-    """All captions of a row, without those that say nothing. Raises Unusable if none is left."""
+def says_something(text: Any) -> bool:
+    """Whether a text can be a caption: it has a letter or digit of some script. An emoji, dots, "&nbsp;" have none.
+
+    The one definition, for every source and both tokenizers.
+    """
+    return isinstance(text, str) and bool(split_words(html.unescape(text)))
+
+
+def caption_texts(row: Mapping[str, Any], columns: Columns) -> list[str]:
+    """All texts in a row's columns of captions, also those that say nothing."""
     found: list[str] = []
     for column in columns.captions:
-        value = row[column]
-        if isinstance(value, bytes):
-            value = value.decode("utf-8", errors="replace")
-        values = [value] if isinstance(value, str) else list(value or [])
-        found += [text.strip() for text in values if isinstance(text, str) and text.strip()]
-    if not found:
-        raise Unusable("no caption")
+        value = row.get(column)
+        for one in value if isinstance(value, (list, tuple, np.ndarray)) else [value]:
+            if isinstance(one, Mapping):     # {"raw": "a cat", "tokens": [...]}, as some sets have it
+                one = next((one[key] for key in ("caption", "text", "raw") if one.get(key)), None)
+            if isinstance(one, bytes):
+                one = one.decode("utf-8", errors="replace")
+            if isinstance(one, str):
+                found.append(one.strip())
     return found
+
+
+def read_captions(row: Mapping[str, Any], columns: Columns) -> list[str]:
+    """All captions of a row, without those that say nothing. Raises Unusable if none is left."""
+    texts = caption_texts(row, columns)
+    if found := [text for text in texts if says_something(text)]:
+        return found
+    if any(texts):
+        raise Unusable("no caption that has a word", repr(next(filter(None, texts)))[:60])
+    kinds = {type(row.get(column)).__name__ for column in columns.captions} - {"NoneType", "str", "list", "bytes"}
+    if kinds:
+        raise Unusable("a caption that is no text", f"expected text or a list of texts, got {', '.join(sorted(kinds))}")
+    raise Unusable("no caption")
 
 
 def read_picture(value: Any) -> Image.Image:
@@ -102,8 +127,13 @@ def read_picture(value: Any) -> Image.Image:
     """
     if isinstance(value, Mapping):
         value = value.get("bytes") or value.get("path")
-    if value is None or value == b"":
+    if isinstance(value, (list, tuple)) and len(value) == 1:
+        return read_picture(value[0])
+    if value is None or (isinstance(value, (bytes, str)) and not value):
         raise Unusable("no picture")
+    if not isinstance(value, (bytes, str, os.PathLike, Image.Image)):
+        raise Unusable("a cell that is no picture", "expected a picture, the bytes of a file or its path, got "
+                       f"{type(value).__name__}")
     try:
         if isinstance(value, bytes):
             value = Image.open(io.BytesIO(value))

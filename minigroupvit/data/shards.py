@@ -16,6 +16,7 @@ import os
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from datasets import IterableDataset
 
 _PICTURES = ("jpg", "jpeg", "png", "webp")
+_LOOKED_AT = 100   # first samples of the first shard, which say what kinds of members there are
 
 
 class BrokenShard(Exception):
@@ -130,20 +132,26 @@ def open_tar_shards(name: str | Path, image: str | None = None, captions: Sequen
         raise ValueError(f"{len(gone):,} of {len(names):,} shards are missing, such as {gone[0]}")
     names = [shard for shard in names if shard not in set(gone)]
     try:
-        first = next(_samples(names[0]), None)
+        first = list(islice(_samples(names[0]), _LOOKED_AT))   # one alone may lack its picture or its caption
     except BrokenShard as error:
         raise ValueError(f"cannot read the shard {error}; expected a tar archive of members such as 000000000.jpg and "
                          "000000000.txt") from error
-    if first is None:
+    if not first:
         raise ValueError(f"the shard {names[0]} is empty; expected members such as 000000000.jpg and 000000000.txt")
-    members = [kind for kind in first if not kind.startswith("__")]
+    members = sorted({kind for sample in first for kind in sample if not kind.startswith("__")})
     image = image or next((kind for kind in _PICTURES if kind in members), "jpg")
-    captions = captions or (["txt"] if "txt" in members else ["json.caption"])
+    captions = captions or (["txt"] if "txt" in members else [_json_column(first)])
     for column in (image, *captions):
         if column.partition(".")[0] not in members:
             raise ValueError(f"no member .{column.partition('.')[0]} in {names[0]}; its samples have "
                              f"{', '.join(members)}")
     return TarShards(names, Columns(image, tuple(captions)))
+
+
+def _json_column(samples: Sequence[Mapping[str, Any]]) -> str:
+    """The field of the JSON members that holds captions, by its usual names."""
+    names = [f"json.{field}" for field in ("caption", "captions", "text")]
+    return next((name for name in names if any(_member(sample, name) for sample in samples)), names[0])
 
 
 @dataclass

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .captioned import CaptionedImages
+from .captioned import CaptionedImages, undecoded
 from .on_disk import CaptionedFiles
 from .open_dataset import known, open_dataset, split_or_default, splits
+from .rows import one_row_per_picture
 from .samples import Skipped
 from .shards import HubShards, is_shards, open_tar_shards
 from .streams import CaptionedStream
@@ -110,8 +111,10 @@ def open_held_out(name: str | Path, image_size: int, count: int, split: str | No
     if cache == "stream" or is_streamed(name):
         raise ValueError("pictures can be held out of a set in memory or on the disk, not of a stream; name other data "
                          "for validation")
-    columns = _columns(name, image, captions)
-    rest, held = hold_out(open_dataset(name, split), count)
+    # Pictures are held out, not rows: no caption of one may be left in the training.
+    dataset, found = one_row_per_picture(*undecoded(open_dataset(name, split), *_columns(name, image, captions)))
+    columns = (found.image, found.captions)
+    rest, held = hold_out(dataset, count)
     validation = CaptionedImages.from_dataset(held, image_size, *columns, max_skipped=max_skipped)
     if cache == "disk":
         return CaptionedFiles(rest, image_size, *columns, num_workers=num_workers, max_skipped=max_skipped), validation

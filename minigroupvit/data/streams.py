@@ -171,8 +171,12 @@ class CaptionedStream(Captioned):
 
     def first_pictures(self, count: int) -> Tensor:
         """(count, 3, S, S) uint8, to look at while a run goes on."""
-        samples = read_samples(self._all_rows(), self.shards.columns, self.image_size, Skipped())
-        return torch.stack([sample.image for sample in islice(samples, count)])
+        skipped = Skipped()
+        samples = read_samples(self._all_rows(), self.shards.columns, self.image_size, skipped)
+        images = [sample.image for sample in islice(samples, count)]
+        if not images:
+            raise ValueError(f"nothing in the data set can be used; {skipped.report()}")
+        return torch.stack(images)
 
     def batches(self, start: int, stop: int, batch_size: int, seed: int, num_prompts: int, templates: Sequence[str],
                 augmentation: Augmentation = Augmentation(), device: torch.device | str = "cpu",

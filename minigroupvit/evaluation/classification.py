@@ -18,6 +18,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 from tqdm import tqdm
 
+from ..files import read_text
 from ..images import load_image, normalize
 from ..model import GroupViT
 from ..segmentation import embed_classes, evaluating
@@ -42,7 +43,7 @@ def open_image_folder(root: str | Path, image_size: int) -> tuple[ImageFolder, l
         raise ValueError(f"{root} has no pictures by class ({error}); expected: {_LAYOUT}") from None
     file = Path(root, "classes.txt")
     if file.is_file():
-        names = [line.strip() for line in file.read_text(encoding="utf-8").rstrip().splitlines()]
+        names = [line.strip() for line in read_text(file).rstrip().splitlines()]
         if len(names) != len(found.classes):
             raise ValueError(f"{file} has {len(names)} names for {len(found.classes)} folders; expected: {_LAYOUT}")
         return found, names

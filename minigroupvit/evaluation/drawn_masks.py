@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from ..files import read_text
+
 
 @dataclass(frozen=True)
 class DrawnMask:
@@ -44,7 +46,7 @@ def read_instances(file: Path) -> list[DrawnMask]:
     Raises ValueError for a file of another kind.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(read_text(file))
         found: dict[int, list] = {image["id"]: [] for image in content["images"]}
         for annotation in content["annotations"]:
             found[annotation["image_id"]].append(annotation)

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..files import read_text
 from ..images import load_image
 from ..protocol import PROTOCOLS, Protocol
 from .benchmarks import BENCHMARKS, Benchmark
@@ -151,7 +152,7 @@ def _context(root: Path) -> MaskSet:
     _need("context", root, base / "JPEGImages", base / "SegmentationClassContext", split)
     pictures, masks = base / "JPEGImages", base / "SegmentationClassContext"
     return _benchmark("context", [(pictures / f"{name}.jpg", masks / f"{name}.png")
-                                  for name in split.read_text(encoding="utf-8").split()])
+                                  for name in read_text(split).split()])
 
 
 def _coco_object(root: Path) -> MaskSet:
@@ -201,7 +202,7 @@ def _by_stem(files: Iterable[Path]) -> dict[str, Path]:
 
 def _read_classes(file: Path) -> tuple[tuple[str, ...], dict[int, int]]:
     """The words, and what the numbers mean: line n of the file is number n."""
-    lines: Sequence[str] = [line.strip() for line in file.read_text(encoding="utf-8").rstrip().splitlines()]
+    lines: Sequence[str] = [line.strip() for line in read_text(file).rstrip().splitlines()]
     empty = [n for n, line in enumerate(lines) if not line]
     if empty or not 1 <= len(lines) <= IGNORED:
         problem = f"line {empty[0] + 1} is empty" if empty else f"it has {len(lines)} lines"

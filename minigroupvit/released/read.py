@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ..files import read_text
 from ..hub import WEIGHTS
 from .pickles import StoredTensor, read_torch_file
 
@@ -110,7 +111,7 @@ def _load(stored: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    return _json(path.read_text(encoding="utf-8"), path)
+    return _json(read_text(path), path)
 
 
 def _json(text: str, source: Path) -> dict[str, Any]:

@@ -1,0 +1,53 @@
+"""Text files with a byte-order mark, and in another encoding."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image
+
+from minigroupvit.data.open_dataset import open_dataset
+from minigroupvit.evaluation.mask_sets import open_masks
+from minigroupvit.files import read_text
+
+BOM = b"\xef\xbb\xbf"
+
+
+def test_a_byte_order_mark_is_no_letter(tmp_path) -> None:
+    for number, content in enumerate((b"sky\nroad\n", BOM + b"sky\nroad\n")):
+        (tmp_path / f"{number}.txt").write_bytes(content)
+        assert read_text(tmp_path / f"{number}.txt").splitlines() == ["sky", "road"]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1"])
+def test_another_encoding_names_file_and_line(tmp_path, encoding: str) -> None:
+    file = tmp_path / "names.txt"
+    file.write_bytes("sky\nroad\nmüll\n".encode(encoding))
+    with pytest.raises(ValueError, match=r"names.txt is not in UTF-8: line 3 has the byte 0xfc.*'ü'; save it as UTF-8"):
+        read_text(file)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_metadata_with_a_byte_order_mark_and_in_another_encoding(tmp_path, kind: str) -> None:
+    for n in range(3):
+        Image.new("RGB", (4, 4), (n, 0, 0)).save(tmp_path / f"{n}.png")
+    rows = [{"file_name": f"{n}.png", "caption": f"a café, {n}"} for n in range(3)]
+    text = ("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows) if kind == "jsonl" else
+            "file_name,caption\n" + "".join(f'{r["file_name"]},"{r["caption"]}"\n' for r in rows))
+    file = tmp_path / f"metadata.{kind}"
+    for mark in (b"", BOM):
+        file.write_bytes(mark + text.encode())
+        assert open_dataset(tmp_path)["caption"][2] == "a café, 2"
+    file.write_bytes(text.encode("cp1252"))
+    with pytest.raises(ValueError, match=f"metadata.{kind} is not in UTF-8: line {1 + (kind == 'csv')} has the byte 0xe9"):
+        open_dataset(tmp_path)
+
+
+def test_class_names_with_a_byte_order_mark_keep_their_background(tmp_path) -> None:
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB" if name == "images" else "L", (8, 8)).save(tmp_path / name / "a.png")
+    (tmp_path / "classes.txt").write_bytes(BOM + b"background\nlamp\n")
+    masks = open_masks("folder", tmp_path)
+    assert masks.has_background and list(masks.class_names) == ["lamp"]
