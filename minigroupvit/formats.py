@@ -6,6 +6,7 @@ Our own format is `checkpoint.py`, those of the authors and of transformers are 
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from dataclasses import asdict
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from .model import GroupViT
@@ -35,7 +37,10 @@ def protocol_from_dict(values: dict[str, Any] | None) -> Protocol | None:
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls write(temporary path), then moves the file to its place in one step."""
+    """Calls write(temporary path), then moves the file to its place in one step.
+
+    Raises OSError, which says what to do, where it cannot be written: a full disk. What was there before stays.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -44,6 +49,10 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:     # safetensors has an error of its own for a full disk
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise OSError(getattr(error, "errno", None) or errno.EIO, f"{reason}; nothing that was there before is lost: "
+                      "make room, and the same command goes on from the last good checkpoint", str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -47,7 +47,7 @@ def soft_assignment(logits: Tensor, temperature: float = 1.0) -> Tensor:
     logits (B, G, N) -> (B, G, N) that sums to 1 over G. Raises ValueError for another shape or a temperature
     that is not above 0.
     """
-    _check("logits (B, G, N)", logits, 3)
+    _check("logits (B, G, N)", logits)
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}; it divides the logits and must be above 0")
     return (logits / temperature).softmax(dim=1)
@@ -72,16 +72,16 @@ def merge(assignment: Tensor, values: Tensor) -> Tensor:
     The + 1 (in the released code, not in the paper) keeps an empty group from dividing by zero. Raises
     ValueError where the assignment and the values are not of the same tokens.
     """
-    _check("assignment (B, G, N)", assignment, 3)
-    _check("values (B, N, D)", values, 3)
+    _check("assignment (B, G, N)", assignment)
+    _check("values (B, N, D)", values)
     if assignment.shape[0] != values.shape[0] or assignment.shape[2] != values.shape[1]:
         raise ValueError(f"assignment {tuple(assignment.shape)} is (B, G, N) and values {tuple(values.shape)} are "
                          "(B, N, D); B and N must be the same")
     return assignment @ values / (assignment.sum(dim=-1, keepdim=True) + 1)
 
 
-def _check(what: str, tensor: Tensor, ndim: int) -> None:
-    if tensor.ndim != ndim:
+def _check(what: str, tensor: Tensor) -> None:
+    if tensor.ndim < 3:                           # tokens may still lie on their grid: (B, G, h, w)
         raise ValueError(f"expected {what}, got a tensor of shape {tuple(tensor.shape)}")
 
 

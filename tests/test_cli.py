@@ -20,6 +20,7 @@ from PIL import Image
 
 from minigroupvit import cli
 from minigroupvit.checkpoint import load, read_checkpoint, save_checkpoint
+from minigroupvit.config import PRESETS
 from minigroupvit.data.augment import PAPER
 from minigroupvit.data.scenes import make_scene
 from minigroupvit.images import load_image
@@ -374,3 +375,29 @@ def test_demo_gets_its_folder(monkeypatch, tmp_path):
 
 def test_a_device_by_name():
     assert cli.common.pick_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["groupvit_2stage", "groupvit_1stage", "clip_vit"])
+def test_a_preset_brings_its_own_training_and_protocol(name: str) -> None:
+    recipe = changed(f"--preset {name}")
+    training = recipe.training
+    assert recipe.model == PRESETS[name]
+    assert training.segment_weight == training.information_weight == training.pixel_similarity_weight == 0
+    assert training.final_temperature is None and training.hard_from == 1 and training.augmentation == PAPER
+    assert (training.batch_size, training.num_prompts) == (4096, 0 if name == "clip_vit" else 3)
+    assert recipe.protocol.overlap == 1 and recipe.protocol.balance is None
+    assert changed("--preset scenes") == RECIPES["scenes"]
+
+
+def test_names_as_csv_and_from_a_file(tmp_path) -> None:
+    split = cli.common.split_names
+    assert split('traffic light, "b, c" ,d') == ["traffic light", "b, c", "d"]
+    (tmp_path / "names.txt").write_bytes("\ufeffcafé table\n\nlamp, red\n".encode())
+    assert split(f"@{tmp_path / 'names.txt'}") == ["café table", "lamp, red"]
+    with pytest.raises(ValueError, match="there is no file nowhere.txt"):
+        split("@nowhere.txt")
+
+
+def test_two_ways_to_validate_are_one_too_many(tmp_path, capsys) -> None:
+    assert run("train --hold-out 3 --validation-data other --data", tmp_path, "--out", tmp_path / "run") == 2
+    assert "--hold-out keeps pictures of --data for validation, --validation-data names others" in capsys.readouterr().err

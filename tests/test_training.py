@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from minigroupvit.checkpoint import load_checkpoint, read_checkpoint
@@ -393,3 +394,31 @@ def test_snapshots_come_early_and_show_emergence(make_model, captioned: Captione
     assert [line["step"] for line in lines] == [0, 10, 20, 21]
     assert all(0 < line[key] <= 1 for line in lines for key in ("oracle_miou", "oracle_miou_stage1"))
     assert all(-1 <= line["ari"] <= 1 and line["groups_used"] >= 1 for line in lines)
+
+
+def test_sigterm_saves_and_stops_as_ctrl_c_does(run, captioned: CaptionedImages, tmp_path: Path) -> None:
+    run(tmp_path, data=Watched(captioned, lambda step, batch: os.kill(os.getpid(), signal.SIGTERM) if step == 4 else None))
+    assert read_checkpoint(tmp_path / "last.safetensors")[0]["about"]["step"] == 5
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("I/O error: no space left")])
+def test_a_full_disk_leaves_the_last_checkpoint_and_the_run_goes_on_later(run, unbroken, tmp_path: Path, monkeypatch,
+                                                                          error) -> None:
+    from minigroupvit import checkpoint
+
+    written, save = [], checkpoint.save_file
+
+    def full(tensors, path, *rest, **more) -> None:
+        written.append(path)
+        if len(written) == 5:                        # a checkpoint in the middle of the run
+            Path(path).write_bytes(b"half of")
+            raise error
+        save(tensors, path, *rest, **more)
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(OSError, match="make room, and the same command goes on"):
+        run(tmp_path)
+    assert not list(tmp_path.glob("*.part")) and not list(tmp_path.glob(".*part"))
+    monkeypatch.setattr(checkpoint, "save_file", save)
+    run(tmp_path)
+    assert_same_run(unbroken(), tmp_path)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import sys
 from pathlib import Path
 from typing import Any
+
+from ..files import read_text
 
 
 def fail(message: str, code: int) -> int:
@@ -15,8 +18,16 @@ def fail(message: str, code: int) -> int:
 
 
 def split_names(text: str) -> list[str]:
-    """Words separated by commas."""
-    return [name.strip() for name in text.split(",")]
+    """Words separated by commas, as csv has them: "b, c" in quotes is one; or @FILE with a word a line.
+
+    Raises ValueError where the file is not there.
+    """
+    if text.startswith("@"):
+        file = Path(text[1:])
+        if not file.is_file():
+            raise ValueError(f"there is no file {file}; after @ comes a text file with a name a line")
+        return [line.strip() for line in read_text(file).splitlines() if line.strip()]
+    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True))]
 
 
 def pick_device(name: str | None):

@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       help="of broken pictures and empty captions, above which a run stops; default: %(default)s")
 
     model = parser.add_argument_group("model")
-    model.add_argument("--preset", metavar="NAME", help="its model instead of the recipe's (see config.PRESETS)")
+    model.add_argument("--preset", metavar="NAME", help="a model of config.PRESETS, trained as in the paper, instead of the recipe")
     model.add_argument("--image-size", type=int, metavar="PIXELS")
     model.add_argument("--patch-size", type=int, metavar="PIXELS")
     model.add_argument("--assignment", metavar="hard|soft")
@@ -118,6 +118,10 @@ def open_data(arguments: argparse.Namespace, recipe: Recipe) -> tuple[Captioned,
                "captions": arguments.caption_columns and split_names(arguments.caption_columns),
                "num_workers": arguments.workers, "max_skipped": arguments.max_skipped}
     if arguments.hold_out is not None:
+        for option in ("validation_data", "validation_split"):
+            if getattr(arguments, option):
+                raise ValueError(f"--hold-out keeps pictures of --data for validation, --{option.replace('_', '-')} names "
+                                 "others; give one of them")
         return open_held_out(name, size, arguments.hold_out, arguments.split, **choices)
     data = open_captioned(name, size, arguments.split, buffer=arguments.buffer, **choices)
     if not recipe.training.eval_every:
@@ -131,14 +135,16 @@ def open_data(arguments: argparse.Namespace, recipe: Recipe) -> tuple[Captioned,
 
 def change_recipe(recipe: Recipe, arguments: argparse.Namespace) -> Recipe:
     """The recipe with what was given on the command line in its place."""
-    from ..config import preset
     from ..data.augment import augmentation
+    from ..training.recipes import preset_recipe
 
     def given(config) -> dict[str, Any]:
         values = {field.name: getattr(arguments, field.name, None) for field in fields(config)}
         return {name: value for name, value in values.items() if value is not None}
 
-    model = preset(arguments.preset) if arguments.preset else recipe.model
+    if arguments.preset:
+        recipe = preset_recipe(arguments.preset)   # a model brings its own training and inference protocol
+    model = recipe.model
     training = given(recipe.training)
     if "augmentation" in training:
         training["augmentation"] = augmentation(training["augmentation"])

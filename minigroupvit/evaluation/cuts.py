@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from skimage.color import rgb2lab
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 from tqdm import tqdm
 
@@ -110,6 +111,12 @@ def controls(images: Tensor, masks: Tensor, num_classes: int, training: Tensor,
         set for all (`per_picture` false): `ari`, the mean over pictures, with `ari_interval`; `oracle_miou`, each
         cluster with its true name; `segments_used`, clusters that hold 2 % of a picture or more.
     """
+    with threadpool_limits(1):   # threads that wait for each other take longer than these small problems
+        return _controls(images, masks, num_classes, training, patch_size, seed)
+
+
+def _controls(images: Tensor, masks: Tensor, num_classes: int, training: Tensor, patch_size: int,
+              seed: int) -> list[dict[str, Any]]:
     pixels, patches = (_lab(images, side) for side in (images.shape[-1], images.shape[-1] // patch_size))
     fitted_to = _lab(training, training.shape[-1] // patch_size).reshape(-1, 3)
     shared = KMeans(min(SHARED_CLUSTERS, len(fitted_to)), n_init=1, random_state=seed).fit(fitted_to)

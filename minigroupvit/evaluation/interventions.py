@@ -63,13 +63,13 @@ def to_grey(subject: Subject) -> tuple[Tensor, Tensor]:
 
 
 def to_disc(subject: Subject) -> tuple[Tensor, Tensor]:
-    """A disc in its place, of its mean colour and area, on a fresh piece of its background: colour without shape."""
+    """A disc in its place, of its mean colour and area; what it leaves free of the object becomes background."""
     rows, columns = torch.nonzero(subject.mask, as_tuple=True)
     y, x = (torch.arange(side) + 0.5 for side in subject.mask.shape)
     distance = (y - rows.float().mean())[:, None] ** 2 + (x - columns.float().mean())[None, :] ** 2   # (H, W)
     disc = distance <= len(rows) / torch.pi
     colour = subject.image[:, subject.mask].float().mean(dim=1).round().to(torch.uint8)               # (3,)
-    return torch.where(disc, colour[:, None, None], subject.same), disc
+    return torch.where(disc, colour[:, None, None], torch.where(subject.mask, subject.same, subject.image)), disc
 
 
 def to_other_background(subject: Subject) -> tuple[Tensor, Tensor]:
@@ -118,13 +118,14 @@ def _look(model: GroupViT, images: Sequence[Tensor], masks: Sequence[Tensor], na
     labels = [own[mask].mode().values for own, mask in zip(result.labels.cpu(), masks)]
     if not result.groups:
         return torch.stack(labels), None
-    return torch.stack(labels), torch.stack([own[mask].mode().values for own, mask in zip(result.groups[-1].cpu(), masks)])
+    groups = [own[mask].mode().values for own, mask in zip(result.groups[-1].cpu(), masks)]
+    return torch.stack(labels), torch.stack(groups)
 
 
 def _share(key: str, kept: Tensor) -> dict[str, Any]:
     """A share and its 95 % interval (Wilson)."""
     interval = binomtest(int(kept.sum()), len(kept)).proportion_ci(method="wilson")
-    return {key: kept.float().mean().item(), f"{key}_interval": [float(interval.low), float(interval.high)]}
+    return {key: kept.double().mean().item(), f"{key}_interval": [float(interval.low), float(interval.high)]}
 
 
 def _named_right(look: Callable, num_objects: int, config: SceneConfig, seed: int,

@@ -128,10 +128,12 @@ def present_objects(masks: Tensor, num_objects: int) -> Tensor:
 
 @torch.no_grad()
 def evaluate(model: GroupViT, images: Tensor, masks: Tensor, class_names: Sequence[str],
-             num_objects: int, protocol: Protocol | None = None, batch_size: int = 25) -> dict[str, Any]:
+             num_objects: int, protocol: Protocol | None = None, batch_size: int = 25,
+             num_controls: int = 0) -> dict[str, Any]:
     """All figures of a model on pictures (N, 3, H, W) uint8 with masks (N, H, W) of class indices.
 
-    The first `num_objects` classes are objects, the others backgrounds.
+    The first `num_objects` classes are objects, the others backgrounds. `controls_model_ari` is the ARI on the
+    first `num_controls` pictures, on which `cuts.controls` are measured.
     """
     protocol = protocol or model.protocol or Protocol()
     if protocol.mode == "slide":
@@ -162,6 +164,8 @@ def evaluate(model: GroupViT, images: Tensor, masks: Tensor, class_names: Sequen
         "num_images": len(images),
         "segments_used_per_stage": [float(np.mean(stage)) for stage in zip(*used)],
     }
+    if num_controls:
+        figures["controls_model_ari"] = float(np.mean(rand[:num_controls]))
     for key in use[0][1]:
         figures[key] = sum(n * u[key] for n, u in use) / len(images)
     scores = (embedding @ classes.cpu()[:num_objects].T).float()

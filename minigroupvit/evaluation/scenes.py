@@ -65,27 +65,25 @@ def evaluate_scenes(model: GroupViT, baseline: GroupViT | None = None, num_image
         tell(f"making {num_images:,} scenes of the split {split}")
         images, masks = scene_tensors(split, num_images, config, seed)
         tell("segmenting them")
-        figures[split] = evaluate(model, images, masks, names, num_objects, batch_size=batch_size)
+        figures[split] = evaluate(model, images, masks, names, num_objects, batch_size=batch_size,
+                                  num_controls=num_controls if split == "test" else 0)
         if baseline is not None and split == "test":
             figures[split]["pixelwise"] = evaluate_pixelwise(
                 baseline, images, masks, names, num_objects, batch_size=batch_size)
         figures[split]["colour_classifier"] = colours.evaluate(images, masks, names, num_objects)
         if split == "test":
-            few, their_masks = images[:num_controls], masks[:num_controls]
-            tell(f"clustering the colours of {len(few)} of them")
+            tell(f"clustering the colours of {min(num_controls, len(images))} of them")
             training = scene_tensors("train", num_controls, config, seed)[0]
-            figures[split]["controls"] = controls(few, their_masks, len(names), training)
-    grouped = {"": model} | ({} if groupvit is None else {"groupvit": groupvit})
-    for key, one in grouped.items():
-        place = figures["test"]
-        if key:
-            tell("segmenting with the second model")
-            place = figures["test"][key] = evaluate(one, *scene_tensors("test", num_images, config, seed), names, num_objects,
-                                                    batch_size=batch_size)
-            place["protocol"] = asdict(one.protocol or Protocol())
-        place["controls_model_ari"] = evaluate(one, few, their_masks, names, num_objects, batch_size=batch_size)["ari"]
-        tell(f"changing one thing at a time about {num_interventions} objects")
-        place["interventions"] = evaluate_interventions(one, num_interventions, config, seed, batch_size=batch_size)
+            figures[split]["controls"] = controls(images[:num_controls], masks[:num_controls], len(names), training)
+            if groupvit is not None:
+                tell("segmenting with the second model")
+                figures[split]["groupvit"] = evaluate(groupvit, images, masks, names, num_objects,
+                                                      batch_size=batch_size, num_controls=num_controls)
+                figures[split]["groupvit"]["protocol"] = asdict(groupvit.protocol or Protocol())
+    for one, place in ((model, figures["test"]), (groupvit, figures["test"].get("groupvit"))):
+        if one is not None:
+            tell(f"changing one thing at a time about {num_interventions} objects")
+            place["interventions"] = evaluate_interventions(one, num_interventions, config, seed, batch_size=batch_size)
     protocols = {"protocol": asdict(model.protocol or Protocol())}
     if baseline is not None:
         figures["test"]["pixelwise"]["protocol"] = asdict(baseline.protocol or Protocol())
@@ -116,6 +114,9 @@ def format_table(metrics: dict[str, Any]) -> str:
                 lines.append(f"{row:<{width}}" + "".join(
                     f"{_percent(part.get(key)):>{_width(heading)}}" for key, heading in _COLUMNS.items()))
         lines.append("")
+    lines += ["95 % intervals of GroupViT in the split test: " + ", ".join(
+        f"{_COLUMNS[key]} {' to '.join(map(_percent, metrics[f'{key}_interval']))}"
+        for key in _COLUMNS if f"{key}_interval" in metrics), ""]
     lines += _control_lines(metrics) + _intervention_lines(metrics)
     lines += ["IoU of each class in the split test, GroupViT", ""]
     classes = [f"{name:<12}{100 * value:5.1f}" for name, value in metrics["iou_per_class"].items()]
@@ -144,7 +145,8 @@ def _intervention_lines(metrics: dict[str, Any]) -> list[str]:
         first = next(iter(found.values()))
         lines += [f"{row}: of {first['num_objects']} lone, coloured objects named right "
                   f"({_percent(first['right_before'])} % of those looked at), so many keep their name", ""]
-        lines += ["   ".join(f"{name} {_percent(one.get('class_kept'))}" for name, one in found.items()), ""]
+        lines += [f"{name:<12}{_percent(one['class_kept']):>6}  [{', '.join(map(_percent, one['class_kept_interval']))}]"
+                  for name, one in found.items() if "class_kept" in one] + [""]
     return lines
 
 

@@ -147,7 +147,7 @@ def train(model: GroupViT, data: Captioned, config: TrainConfig, recorder: Recor
 
     Every random number of step s comes from (seed, s): on a CPU a resumed run equals an
     unbroken one bit by bit (for streams see data/streams.py). In several processes (distributed.py)
-    each takes its share of the batch. Ctrl-C ends the run after the step, saved.
+    each takes its share of the batch. Ctrl-C and SIGTERM end the run after the step, saved.
     Raises TrainingStopped when the loss is not finite.
     """
     if (config.segment_weight or config.meaning_similarity_weight) and model.config.head == "mlp":
@@ -204,19 +204,22 @@ def _advice(step: int, rate: float, model: GroupViT, losses: dict[str, Tensor], 
 
 @contextmanager
 def stop_on_interrupt():
-    """An event that the first Ctrl-C sets instead of breaking into a step; a second one breaks."""
+    """An event that the first Ctrl-C or SIGTERM sets instead of breaking into a step; a second one breaks."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
         return
-    before = signal.getsignal(signal.SIGINT)
+    # SIGTERM is how clusters and Colab end a job: the same, and there is time to save.
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def handle(number, frame):
         event.set()
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before[number])
 
-    signal.signal(signal.SIGINT, handle)
+    for number in before:
+        signal.signal(number, handle)
     try:
         yield event
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

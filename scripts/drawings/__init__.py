@@ -1,0 +1,1 @@
+"""The drawings of the scenes' objects, as code. `scripts/make_drawings.py` renders them."""

@@ -1,0 +1,118 @@
+"""Shapes and steps that the drawings are made of.
+
+A drawing is a list of steps, applied in order in a box of about 100 x 100 units, y upwards; whatever it
+covers is scaled to fill its square. Each step fills one closed curve:
+
+    main(curve)          the object's main colour; the curve joins the object
+    second(curve)        its second colour
+    detail(curve, grey)  a fixed grey, 0 black to 1 white: eyes, wheels, windows
+    cut(curve)           a hole
+    shade(curve, tone)   the colour below, darker (tone down to -1) or lighter (up to 1); the part stays
+
+`inside=True` paints only where the object already is, and does not extend it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.path import Path as Curve
+
+
+@dataclass(frozen=True)
+class Step:
+    """One filled curve."""
+
+    kind: str  # "main" | "second" | "detail" | "cut" | "shade"
+    curve: Curve
+    value: float = 0.0  # the grey of a detail, the tone of a shade
+    inside: bool = False
+
+
+def main(curve: Curve, inside: bool = False) -> Step:
+    return Step("main", curve, inside=inside)
+
+
+def second(curve: Curve, inside: bool = False) -> Step:
+    return Step("second", curve, inside=inside)
+
+
+def detail(curve: Curve, grey: float, inside: bool = False) -> Step:
+    return Step("detail", curve, grey, inside)
+
+
+def cut(curve: Curve) -> Step:
+    return Step("cut", curve)
+
+
+def shade(curve: Curve, tone: float) -> Step:
+    return Step("shade", curve, tone, inside=True)
+
+
+def polygon(*points):
+    """A closed outline with straight edges."""
+    return Curve([*points, points[0]], closed=True)
+
+
+def ellipse(x, y, rx, ry=None, angle=0.0):
+    """Middle, half axes, turned anticlockwise by `angle` degrees."""
+    ry = rx if ry is None else ry
+    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    turn = np.array([[cos, sin], [-sin, cos]])
+    unit = Curve.unit_circle()
+    return Curve(unit.vertices * [rx, ry] @ turn + [x, y], unit.codes)
+
+
+def rectangle(x0, y0, x1, y1):
+    return polygon((x0, y0), (x1, y0), (x1, y1), (x0, y1))
+
+
+def bezier(start, *cubics):
+    """A closed outline from cubic pieces: (control, control, end) each."""
+    points = [start] + [p for cubic in cubics for p in cubic] + [start]
+    return Curve(points, [Curve.MOVETO] + [Curve.CURVE4] * (len(points) - 2) + [Curve.CLOSEPOLY])
+
+
+def smooth(*points):
+    """A closed round outline through the points (Catmull-Rom)."""
+    n = len(points)
+    p = [np.array(q, dtype=float) for q in points]
+    cubics = []
+    for i in range(n):
+        before, a, b, after = p[i - 1], p[i], p[(i + 1) % n], p[(i + 2) % n]
+        cubics.append((a + (b - before) / 6, b - (after - a) / 6, b))
+    return bezier(p[0], *cubics)
+
+
+def stroke(points, width):
+    """A thick line through the points: tails, handles, legs. Straight pieces with square ends."""
+    p = np.array(points, dtype=float)
+    along = np.gradient(p, axis=0)
+    normal = np.stack([-along[:, 1], along[:, 0]], 1)
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    outline = np.concatenate([p + normal * width / 2, (p - normal * width / 2)[::-1]])
+    return polygon(*map(tuple, outline))
+
+
+def arc(x, y, radius, start, end, count=16):
+    """Points on a circle from one angle to another, in degrees, for `stroke` and `polygon`."""
+    angles = np.radians(np.linspace(start, end, count))
+    return [(x + radius * math.cos(a), y + radius * math.sin(a)) for a in angles]
+
+
+def around(count, radius, x=50, y=50, start=90):
+    """Points spread evenly over a circle."""
+    return arc(x, y, radius, start, start + 360 - 360 / count, count)
+
+
+def mirrored(curve, axis=50):
+    """Left and right swapped around a vertical axis."""
+    return Curve(curve.vertices * [-1, 1] + [2 * axis, 0], curve.codes)
+
+
+def turned(curve, degrees, x=50, y=50):
+    """Turned anticlockwise around a point."""
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return Curve((curve.vertices - [x, y]) @ np.array([[cos, sin], [-sin, cos]]) + [x, y], curve.codes)
