@@ -28,10 +28,13 @@ SETUP = """\
 import importlib.util, subprocess, sys
 from pathlib import Path
 
-sys.path[:0] = [str(f) for f in (Path.cwd(), *Path.cwd().parents) if (f / "minigroupvit/__init__.py").is_file()][:1]
-if importlib.util.find_spec("minigroupvit") is None:
+folders = (Path.cwd(), Path.cwd() / "minigroupvit", *Path.cwd().parents)    # a clone around the notebook or beside it
+sys.path[:0] = [str(f) for f in folders if (f / "minigroupvit/__init__.py").is_file()][:1]
+if getattr(importlib.util.find_spec("minigroupvit"), "origin", None) is None:
     package = "minigroupvit @ git+REPOSITORY@BRANCH"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package], check=True)
+    if subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package]).returncode:
+        raise RuntimeError(f"could not install {package}: check the network, or clone the repository beside this notebook")
+    importlib.invalidate_caches()
 %matplotlib inline
 from minigroupvit.visual.notebook import begin
 

@@ -107,7 +107,8 @@ def epoch_indices(count: int, step: int, batch_size: int, seed: int) -> np.ndarr
     """Which of `count` pictures step `step` sees: each once an epoch, in an order of that epoch."""
     steps_per_epoch = count // batch_size
     if not steps_per_epoch:
-        raise ValueError(f"a batch of {batch_size} is larger than the data set of {count}")
+        raise ValueError(f"a batch of {batch_size} is larger than the data set of {count} pictures; take a batch_size "
+                         f"(--batch-size) of at most {count}")
     epoch, position = divmod(step, steps_per_epoch)
     order = np.random.default_rng([seed, epoch]).permutation(count)
     return order[position * batch_size:(position + 1) * batch_size]

@@ -68,9 +68,10 @@ def find_columns(names: Sequence[str], image: str | None = None, captions: Seque
         image = next((name for name in ("image", "jpg", "jpeg", "png", "webp") if name in names), "image")
     for wanted in (image, *(captions or ())):
         if wanted not in names:
-            raise ValueError(f"no column {wanted!r}; the data set has {there}")
+            raise ValueError(f"no column {wanted!r}; the data set has {there}; name the one of pictures "
+                             "(--image-column) and those of captions (--caption-columns)")
     if not captions and not (captions := caption_columns(names)):
-        raise ValueError(f"no column of captions among {there}; name it with captions=[...]")
+        raise ValueError(f"no column of captions among {there}; name it with captions=[...] (--caption-columns)")
     return Columns(image, tuple(captions))
 
 
@@ -188,7 +189,7 @@ class Skipped:
         if self.count > self.share * rows:
             raise ValueError(
                 f"{self.report()}. More than {self.share:.0%} is too much: mend the data set, or allow more with "
-                "max_skipped")
+                "max_skipped (--max-skipped)")
 
     def report(self) -> str:
         """One line: how many were left out, and why."""
