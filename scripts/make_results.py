@@ -75,8 +75,24 @@ def table(record: dict[str, Any]) -> str:
               f"against 20.1 on VOC). With colours and pairs never seen in training the best model reaches "
               f"{percent(record['unseen']['miou'])} ({percent(record['unseen']['miou_objects'])} on objects), the "
               f"colour of each pixel {percent(record['unseen']['colour_classifier']['miou_objects'])} on objects.", "",
-              _instances(record["instances"], percent), ""]
+              _instances(record["instances"], percent), "", _goes_by_colour(record, percent), ""]
     return "\n".join(lines)
+
+
+def _goes_by_colour(record: dict[str, Any], percent: Callable[[float], str]) -> str:
+    """Interventions and controls in two sentences."""
+    found, clusters = record["interventions"], [c for c in record["controls"] if c["per_picture"]]
+    best = max(clusters, key=lambda c: c["ari"])
+
+    def kept(name: str) -> str:
+        return f"{percent(found[name]['class_kept'])} [{', '.join(map(percent, found[name]['class_kept_interval']))}]"
+
+    return (f"What it goes by, shown by interventions on {found['grey']['num_objects']} lone, coloured objects that it names "
+            f"right: with the hue turned by 180° {kept('hue_180')} % keep their name, in grey {kept('grey')} %, replaced by a "
+            f"disc of their colour {kept('disc')} %, on another background {kept('background')} %. And k-means of "
+            f"{best['method']} with K = {best['clusters']}, which needs no captions, has an ARI of {percent(best['ari'])} where "
+            f"the groups have {percent(record['controls_model_ari'])}: **what emerges in this model is a palette**. Scenes in "
+            "which colour says nothing are in preparation (`results/EXPERIMENTS.md`).")
 
 
 def _instances(figures: dict[str, Any], percent: Callable[[float], str]) -> str:
