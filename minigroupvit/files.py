@@ -16,6 +16,6 @@ def read_text(path: str | Path) -> str:
     except UnicodeDecodeError as error:
         line = content[:error.start].count(b"\n") + 1
         raise ValueError(
-            f"{path} is not in UTF-8: line {line} has the byte 0x{content[error.start]:02x}, as Windows-1252 or Latin-1 "
-            f"write letters such as {bytes([content[error.start]]).decode('cp1252', errors='replace')!r}; save it as "
+            f"{path} is not in UTF-8: line {line} has the byte 0x{content[error.start]:02x}, as Windows-1252 and "
+            f"Latin-1 write letters such as {bytes([content[error.start]]).decode('cp1252', errors='replace')!r}; save it as "
             "UTF-8") from None

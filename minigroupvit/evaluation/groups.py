@@ -60,7 +60,8 @@ def whole_groups(seen: Seen, protocol: Protocol) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def emergence(model: GroupViT, images: Tensor, masks: Tensor, num_classes: int, batch_size: int = 50) -> dict[str, float]:
+def emergence(model: GroupViT, images: Tensor, masks: Tensor, num_classes: int,
+              batch_size: int = 50) -> dict[str, float]:
     """How far groups have emerged, quickly and without any name: for snapshots of a training.
 
     Args:

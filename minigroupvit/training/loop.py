@@ -151,8 +151,8 @@ def train(model: GroupViT, data: Captioned, config: TrainConfig, recorder: Recor
     Raises TrainingStopped when the loss is not finite.
     """
     if (config.segment_weight or config.meaning_similarity_weight) and model.config.head == "mlp":
-        raise ValueError("segment_weight and meaning_similarity_weight send segments through the head in training, whose BatchNorm would count them "
-                         "beside the images; take head='linear', or both 0 as in the paper")
+        raise ValueError("segment_weight and meaning_similarity_weight send segments through the head in training, whose "
+                         "BatchNorm would count them beside the images; take head='linear', or both 0 as in the paper")
     device = model.device
     model = synchronize_batch_norm(model)
     optimizer = make_optimizer(model, config.lr, config.weight_decay)

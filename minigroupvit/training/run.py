@@ -150,7 +150,8 @@ def train_on_dataset(recipe: Recipe, dataset: Dataset | Captioned, out: str | Pa
 def _run(recipe: Recipe, data: Captioned, out: str | Path, validate, snapshots: torch.Tensor, progress: bool,
          device: str | torch.device | None, watch: str = "miou", watch_groups=None) -> GroupViT:
     model = build_model(recipe, data).to(join_processes(pick_device(device)))
-    recorder = Recorder(out, recipe.training, validate, snapshots, progress=progress, watch=watch, watch_groups=watch_groups)
+    recorder = Recorder(out, recipe.training, validate, snapshots, progress=progress, watch=watch,
+                        watch_groups=watch_groups)
     train(model, data, recipe.training, recorder)
     if recorder.writes and data.skipped.seen:
         tqdm.write(data.skipped.report())
