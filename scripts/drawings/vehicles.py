@@ -318,11 +318,11 @@ def gabled_house() -> list[Step]:
 def tower_house() -> list[Step]:
     """A tall block with a flat roof and many windows."""
     return [
-        main(rectangle(22, 0, 78, 92)),
-        second(rectangle(16, 88, 84, 100)),
-        second(rectangle(22, 0, 78, 16), inside=True),
-        detail(rectangle(42, 0, 58, 16), 0.2),
-        *[detail(rectangle(x, y, x + 12, y + 12), 0.9) for x in (28, 44, 60) for y in (24, 46, 68)],
+        main(rectangle(29, 0, 71, 94)),
+        second(rectangle(24, 90, 76, 104)),
+        second(rectangle(29, 0, 71, 16), inside=True),
+        detail(rectangle(44, 0, 56, 16), 0.2),
+        *[detail(rectangle(x, y, x + 9, y + 12), 0.9) for x in (33, 45.5, 58) for y in (24, 46, 68)],
     ]
 
 
