@@ -50,9 +50,10 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:     # safetensors has an error of its own for a full disk
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise OSError(getattr(error, "errno", None) or errno.EIO, f"{reason}; nothing that was there before is lost: "
-                      "make room, and the same command goes on from the last good checkpoint", str(path)) from error
+        if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise                                   # no right to write there, ...: says it itself
+        raise OSError(errno.ENOSPC, f"{' '.join(str(error).split())}; what was there before is not lost: make room and "
+                      "give the same command again, a training goes on from its last checkpoint", str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -392,6 +392,7 @@ def test_a_preset_brings_its_own_training_and_protocol(name: str) -> None:
 def test_names_as_csv_and_from_a_file(tmp_path) -> None:
     split = cli.common.split_names
     assert split('traffic light, "b, c" ,d') == ["traffic light", "b, c", "d"]
+    assert split("lamp\ntraffic light, road\n") == ["lamp", "traffic light", "road"]
     (tmp_path / "names.txt").write_bytes("\ufeffcafé table\n\nlamp, red\n".encode())
     assert split(f"@{tmp_path / 'names.txt'}") == ["café table", "lamp, red"]
     with pytest.raises(ValueError, match="there is no file nowhere.txt"):

@@ -136,3 +136,12 @@ def test_words_of_any_script_keep_their_vowels_and_are_not_whole_sentences() -> 
 def test_images_in_memory_follow_the_same_definition() -> None:
     with pytest.raises(ValueError, match="picture 1 has no usable caption"):
         CaptionedImages(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), [["a dog"], ["..."]])
+
+
+def test_rows_without_a_picture_beside_rows_of_one_picture(tmp_path) -> None:
+    features = datasets.Features({"image": datasets.Image(), "caption": datasets.Value("string")})
+    pictures = [{"bytes": encoded(n // 2), "path": None} for n in range(60)] + [None, None]
+    table = Dataset.from_dict({"image": pictures, "caption": [f"a lamp {n}" for n in range(62)]}, features)
+    data = CaptionedImages.from_dataset(table, 8, max_skipped=0.1)
+    assert len(data) == 30 and data.captions[29] == ["a lamp 58", "a lamp 59"]
+    assert data.skipped.count == 2 and "2 with no picture" in data.skipped.report()

@@ -18,7 +18,7 @@ def fail(message: str, code: int) -> int:
 
 
 def split_names(text: str) -> list[str]:
-    """Words separated by commas, as csv has them: "b, c" in quotes is one; or @FILE with a word a line.
+    """Words separated by commas or lines, as csv has them: "b, c" in quotes is one; or @FILE with a word a line.
 
     Raises ValueError where the file is not there.
     """
@@ -27,7 +27,7 @@ def split_names(text: str) -> list[str]:
         if not file.is_file():
             raise ValueError(f"there is no file {file}; after @ comes a text file with a name a line")
         return [line.strip() for line in read_text(file).splitlines() if line.strip()]
-    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True))]
+    return [name.strip() for row in csv.reader(text.splitlines(), skipinitialspace=True) for name in row]
 
 
 def pick_device(name: str | None):

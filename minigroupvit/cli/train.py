@@ -64,7 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       help="of broken pictures and empty captions, above which a run stops; default: %(default)s")
 
     model = parser.add_argument_group("model")
-    model.add_argument("--preset", metavar="NAME", help="a model of config.PRESETS, trained as in the paper, instead of the recipe")
+    model.add_argument("--preset", metavar="NAME",
+                       help="a model of config.PRESETS, trained as in the paper, instead of the recipe")
     model.add_argument("--image-size", type=int, metavar="PIXELS")
     model.add_argument("--patch-size", type=int, metavar="PIXELS")
     model.add_argument("--assignment", metavar="hard|soft")

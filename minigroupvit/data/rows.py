@@ -29,22 +29,16 @@ def one_row_per_picture(dataset: Dataset, columns: Columns) -> tuple[Dataset, Co
     Returns:
         The data set, and its columns: the captions of a picture are then one list.
     """
-    first: dict[Any, int] = {}
-    rows: list[int] = []
-    captions: list[list[str]] = []
-    for number, value in enumerate(dataset[columns.image]):
-        key = _identity(value, number)
-        if key not in first:
-            first[key] = len(rows)
-            rows.append(number)
+    first: dict[Any, int] = {}       # picture -> the row that it is first in
+    own = [first.setdefault(_identity(value, number), number) for number, value in enumerate(dataset[columns.image])]
+    rows = list(first.values())
     if len(rows) == len(dataset):
         return dataset, columns
-    captions = [[] for _ in rows]
-    texts = dataset.select_columns(list(columns.captions))
-    for row, value in zip(texts, dataset[columns.image]):
-        captions[first[_identity(value, len(captions))]] += caption_texts(row, columns)
+    texts: dict[int, list[str]] = {row: [] for row in rows}
+    for row, values in zip(own, dataset.select_columns(list(columns.captions))):
+        texts[row] += caption_texts(values, columns)
     name = columns.captions[0]
-    dataset = dataset.select_columns([columns.image]).select(rows).add_column(name, captions)
+    dataset = dataset.select_columns([columns.image]).select(rows).add_column(name, list(texts.values()))
     return dataset, Columns(columns.image, (name,))
 
 

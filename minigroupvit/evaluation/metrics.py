@@ -176,7 +176,8 @@ def _intervals(named: MaskFigures, oracle: MaskFigures, rand: list[float], score
                present: Tensor) -> dict[str, list[float]]:
     """95 % intervals of the metrics, over draws of pictures."""
     weights = draws(len(rand))
-    found = {key: named.draws_of(key, weights) for key in named._parts if named.compute().get(key) is not None}
+    there = named.compute()
+    found = {key: named.draws_of(key, weights) for key in named._parts if key in there}
     found["oracle_miou"] = oracle.draws_of("miou", weights)
     found["naming"] = found["miou"] / found["oracle_miou"]
     found["ari"] = mean_of(rand, weights)
