@@ -145,3 +145,11 @@ def test_rows_without_a_picture_beside_rows_of_one_picture(tmp_path) -> None:
     data = CaptionedImages.from_dataset(table, 8, max_skipped=0.1)
     assert len(data) == 30 and data.captions[29] == ["a lamp 58", "a lamp 59"]
     assert data.skipped.count == 2 and "2 with no picture" in data.skipped.report()
+
+
+def test_a_first_shard_that_breaks_off_still_says_what_its_samples_have(tmp_path) -> None:
+    members = [member for n in range(30) for member in ((f"{n:03}.png", encoded(n)), (f"{n:03}.txt", b"a lamp"))]
+    shard(tmp_path / "0.tar", members)
+    whole = (tmp_path / "0.tar").read_bytes()
+    (tmp_path / "0.tar").write_bytes(whole[:len(whole) // 2 + 100])
+    assert open_captioned(tmp_path, 8).shards.columns == Columns("png", ("txt",))

@@ -131,11 +131,14 @@ def open_tar_shards(name: str | Path, image: str | None = None, captions: Sequen
     if len(gone) > skipped.share * len(names):
         raise ValueError(f"{len(gone):,} of {len(names):,} shards are missing, such as {gone[0]}")
     names = [shard for shard in names if shard not in set(gone)]
+    first: list[Mapping[str, Any]] = []
     try:
-        first = list(islice(_samples(names[0]), _LOOKED_AT))   # one alone may lack its picture or its caption
+        for sample in islice(_samples(names[0]), _LOOKED_AT):  # one alone may lack its picture or its caption
+            first.append(sample)
     except BrokenShard as error:
-        raise ValueError(f"cannot read the shard {error}; expected a tar archive of members such as 000000000.jpg and "
-                         "000000000.txt") from error
+        if not first:                                          # else what was read of it is good
+            raise ValueError(f"cannot read the shard {error}; expected a tar archive of members such as 000000000.jpg "
+                             "and 000000000.txt") from error
     if not first:
         raise ValueError(f"the shard {names[0]} is empty; expected members such as 000000000.jpg and 000000000.txt")
     members = sorted({kind for sample in first for kind in sample if not kind.startswith("__")})
