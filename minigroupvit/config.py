@@ -35,6 +35,7 @@ class ImageConfig:
     num_output_groups: tuple[int, ...] = (64, 8, 0)  # segments that leave each grouping block
     drop_path: float = 0.1                           # of the last block; rises linearly from 0
     stem: str = "linear"                             # "linear" (paper) | "convolution"
+    stem_depth: int = 0                              # residual 3 x 3 convolutions at the end of a convolution stem
     positions: str = "learned"                       # "learned" (paper) | "sincos" (fixed) | "none"
     assignment: str = "hard"                         # "hard" (paper) | "soft"
     gumbel_noise: float = 1.0                        # scale of the noise on hard assignment in training
@@ -80,6 +81,9 @@ class ImageConfig:
             raise ValueError(
                 f"the convolution stem halves the picture step by step: patch_size {self.patch_size} "
                 "is no power of two above 1; take 4, 8 or 16, or stem='linear'")
+        if not isinstance(self.stem_depth, int) or self.stem_depth < 0 or self.stem_depth and self.stem == "linear":
+            raise ValueError(f"stem_depth counts the residual convolutions of a stem of convolutions; got "
+                             f"{self.stem_depth!r} with stem={self.stem!r}; take 0, or stem='convolution'")
         if self.positions == "sincos" and self.width % 4:
             raise ValueError(f"sine-cosine positions need a width divisible by 4, got {self.width}")
         if self.temperature <= 0 or min(self.gumbel_noise, self.later_tokens_std) < 0 or not 0 <= self.drop_path < 1:
@@ -109,6 +113,9 @@ class TextConfig:
             raise ValueError(f"width {self.width} cannot be shared evenly by {self.num_heads} heads")
 
 
+HEADS = ("mlp", "linear", "normed")
+
+
 @dataclass(frozen=True)
 class GroupViTConfig:
     """Both encoders and what joins them."""
@@ -116,13 +123,16 @@ class GroupViTConfig:
     image: ImageConfig = field(default_factory=ImageConfig)
     text: TextConfig = field(default_factory=TextConfig)
     embed_dim: int = 256         # channels of the space that images and texts share
-    head: str = "mlp"            # "mlp": linear, BatchNorm, ReLU, linear (released) | "linear"
+    head: str = "mlp"            # "mlp": linear, BatchNorm, ReLU, linear (released) | "linear" | "normed": BatchNorm, linear
+    text_head: str | None = None  # the same of the texts; None: as `head`
     head_width: int = 4096       # hidden channels of the mlp head
     tokenizer: str = "clip"      # "clip": CLIP's byte pairs | "captions": trained on the captions
 
     def __post_init__(self) -> None:
         _positive(self, "embed_dim", "head_width")
-        _choice("head", self.head, ("mlp", "linear"))
+        _choice("head", self.head, HEADS)
+        if self.text_head is not None:
+            _choice("text_head", self.text_head, HEADS)
         _choice("tokenizer", self.tokenizer, ("clip", "captions"))
 
     def to_dict(self) -> dict[str, Any]:
@@ -161,10 +171,10 @@ CLIP_VIT = GroupViTConfig(
 # that nothing but grouping can tell what a shape is (results/EXPERIMENTS.md).
 SCENES = GroupViTConfig(
     image=ImageConfig(image_size=64, patch_size=8, width=128, num_heads=4, depths=(0,), num_group_tokens=(16,),
-                      num_output_groups=(16,), drop_path=0.0, stem="convolution", positions="none",
-                      assignment="soft", residual="none"),
+                      num_output_groups=(16,), drop_path=0.0, stem="convolution", stem_depth=2, positions="none",
+                      assignment="soft", temperature=0.1, residual="none"),
     text=TextConfig(vocab_size=4096, context_length=32, width=128, num_heads=4, depth=1),
-    embed_dim=128, head="linear", tokenizer="captions")
+    embed_dim=128, head="linear", text_head="normed", tokenizer="captions")
 
 PRESETS: dict[str, GroupViTConfig] = {
     "groupvit_2stage": GROUPVIT_2STAGE,

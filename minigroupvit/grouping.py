@@ -221,3 +221,11 @@ class GroupingBlock(nn.Module):
             segments = segments + self.residual_tokens
         segments = segments + self.mlp_channels(self.norm_new_x(segments))
         return segments, Grouping(soft=soft, hard=one_hot_largest(soft))
+
+    def ungrouped(self, tokens: Tensor) -> Tensor:
+        """Every token as a segment of its own, the finest grouping there is: tokens to segments, (B, N, D) both.
+
+        `tokens` are those that `forward` merges. For the loss of single patches; not in the paper.
+        """
+        segments = self.assign.proj(self.assign.v_proj(self.norm_x(tokens)))
+        return segments + self.mlp_channels(self.norm_new_x(segments))

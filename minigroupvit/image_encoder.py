@@ -40,8 +40,22 @@ def resize_positions(positions: Tensor, old: tuple[int, int], new: tuple[int, in
     return table.flatten(2).transpose(1, 2)                           # (1, h'·w', D)
 
 
+class ResidualConvolution(nn.Module):
+    """x + ReLU(BatchNorm(3 × 3 convolution of x)): (B, D, h, w) to the same shape. Each token sees its neighbours."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1, padding_mode="replicate", bias=False)
+        self.norm = nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.relu(self.norm(self.conv(x)))
+
+
 class ConvolutionStem(nn.Module):
     """4 × 4 convolutions of stride 2 that halve the picture until one cell is one patch.
+
+    `depth` residual 3 × 3 convolutions follow, each of which lets a token see one patch further on every side.
 
     A patch of 8 pixels cut out is a spot of colour; here each token has seen its surroundings,
     22 pixels wide. The even kernel keeps the middle of what a token sees in the middle of its
@@ -50,7 +64,7 @@ class ConvolutionStem(nn.Module):
     picture into border and middle, a fair guess at background and object that needs no look at either.
     """
 
-    def __init__(self, width: int, patch_size: int) -> None:
+    def __init__(self, width: int, patch_size: int, depth: int = 0) -> None:
         super().__init__()
         halvings = patch_size.bit_length() - 1                        # patch_size = 2 ** halvings
         self.margin = patch_size - 1                                  # what the kernels reach beyond the edge
@@ -58,6 +72,7 @@ class ConvolutionStem(nn.Module):
         layers: list[nn.Module] = []
         for channels, out in zip([3, *widths], widths):
             layers += [nn.Conv2d(channels, out, 4, stride=2, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
+        layers += [ResidualConvolution(width) for _ in range(depth)]
         self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], width, 1))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -83,7 +98,7 @@ class PatchEmbedding(nn.Module):
         if config.stem == "linear":
             self.proj = nn.Conv2d(3, config.width, config.patch_size, stride=config.patch_size)
         else:
-            self.proj = ConvolutionStem(config.width, config.patch_size)
+            self.proj = ConvolutionStem(config.width, config.patch_size, config.stem_depth)
         self.norm = nn.LayerNorm(config.width)
         if config.positions == "learned":
             self.positions = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1], config.width))
@@ -130,6 +145,7 @@ class StageOutput:
     tokens: Tensor                 # (B, G, D) segments, or (B, N, D) tokens if it does not group
     group_tokens: Tensor | None    # (B, T, D) as they left the blocks
     grouping: Grouping | None      # assignments (B, G, N) of this stage's N input tokens
+    merged: Tensor | None = None   # (B, N, D) the tokens whose values were merged
 
 
 @dataclass
@@ -185,7 +201,7 @@ class Stage(nn.Module):
         x, group_tokens = x[:, :N], x[:, N:]
         merged = before if self.merged_values == "before" else x
         segments, grouping = self.grouping(x, group_tokens, merged)       # (B, G, D)
-        return StageOutput(tokens=segments, group_tokens=group_tokens, grouping=grouping)
+        return StageOutput(tokens=segments, group_tokens=group_tokens, grouping=grouping, merged=merged)
 
 
 class ImageEncoder(nn.Module):

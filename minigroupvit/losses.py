@@ -49,6 +49,15 @@ def gather(features: Tensor) -> Tensor:
     return features if rank_and_size()[1] == 1 else _Gather.apply(features)
 
 
+def gather_lists(rows: list) -> list:
+    """The rows of all processes, first process first, of a list of texts or other objects."""
+    if rank_and_size()[1] == 1:
+        return rows
+    parts: list[list] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(parts, rows)
+    return [row for part in parts for row in part]
+
+
 def cosines(a: Tensor, b: Tensor) -> Tensor:
     """All products of unit vectors a (N, C) and b (M, C): (N, M).
 
@@ -85,17 +94,26 @@ def likeness(images: Tensor, texts: Tensor, scale: Tensor | float, areas: Tensor
     if areas is None:
         return scale * cosines(images, texts)
     B, G, C = images.shape
-    logits = scale * cosines(images.reshape(B * G, C), texts).view(B, G, -1)   # (B, G, M)
+    # Many images share a noun: equal texts are compared once.
+    _, which = torch.unique(texts.detach(), dim=0, return_inverse=True)                 # (M,)
+    one_of_each = which.new_empty(int(which.max()) + 1).scatter_(0, which, torch.arange(len(which), device=which.device))
+    logits = scale * cosines(images.reshape(B * G, C), texts[one_of_each]).view(B, G, -1)   # (B, G, M')
     # A segment without area would be log 0; 1e-6 is far below one patch.
-    return (logits + areas.clamp_min(1e-6).log()[:, :, None]).logsumexp(dim=1)
+    return (logits + areas.clamp_min(1e-6).log()[:, :, None]).logsumexp(dim=1)[:, which]
 
 
-def multi_label_loss(images: Tensor, prompts: Tensor, scale: Tensor | float, areas: Tensor | None = None) -> Tensor:
+def multi_label_loss(images: Tensor, prompts: Tensor, scale: Tensor | float, areas: Tensor | None = None,
+                     positives: Tensor | None = None) -> Tensor:
     """Contrastive loss of images (B, C) and their K prompted nouns (B, K, C), unit vectors.
 
     An image shares its target among its K prompts out of all A · K; each prompt looks for its
     one image. Mean of the two directions, Eq. 7 as released. Segments (B, G, C) with areas (B, G)
-    in place of images: see `likeness`. Raises ValueError where the images and the sets of prompts are not as many.
+    in place of images: see `likeness`.
+
+    `positives` (A, A·K), True where a prompt is true of an image: targets are shared among all of them. Of 256
+    captions many have a "cat", and to tell their images apart by that word is no use. (Not in the paper; as
+    Khosla et al. 2020, "Supervised contrastive learning", and Yang et al. 2022, "Unified contrastive learning in
+    image-text-label space", have it.) Raises ValueError where the images and the sets of prompts are not as many.
     """
     if prompts.ndim != 3 or len(images) != len(prompts) or images.shape[-1] != prompts.shape[-1]:
         raise ValueError(f"expected prompts (B, K, C), K for each of the images {tuple(images.shape)}; got "
@@ -104,14 +122,24 @@ def multi_label_loss(images: Tensor, prompts: Tensor, scale: Tensor | float, are
         raise ValueError("expected images (B, C), or segments (B, G, C) with their areas (B, G); got "
                          f"{tuple(images.shape)} and areas {None if areas is None else tuple(areas.shape)}")
     B, K, C = prompts.shape
-    own = torch.arange(B, device=images.device) + rank_and_size()[0] * B
-    log_p = F.log_softmax(likeness(images, gather(prompts).reshape(-1, C), scale, areas), dim=-1)   # (B, A·K)
-    positions = own[:, None] * K + torch.arange(K, device=images.device)   # (B, K)
-    image_to_text = -log_p.gather(1, positions).mean()                # targets of 1 / K
-    all_areas = None if areas is None else gather(areas)
-    text_to_image = F.cross_entropy(
-        likeness(gather(images), prompts.reshape(-1, C), scale, all_areas).T, own.repeat_interleave(K))   # (B·K, A)
-    return (image_to_text + text_to_image) / 2
+    rank, size = rank_and_size()
+    A = B * size
+    if positives is None:
+        positives = torch.eye(A, dtype=torch.bool, device=images.device).repeat_interleave(K, dim=1)
+    if positives.shape != (A, A * K):
+        raise ValueError(f"expected positives ({A}, {A * K}), a row for each image; got {tuple(positives.shape)}")
+    logits = likeness(images, gather(prompts).reshape(-1, C), scale, areas)   # (B, A·K)
+    image_to_text = _cross_entropy(logits, positives[rank * B:(rank + 1) * B])
+    if size > 1:
+        logits = likeness(gather(images), prompts.reshape(-1, C), scale, None if areas is None else gather(areas))
+    own = positives[:, rank * B * K:(rank + 1) * B * K]                       # (A, B·K)
+    return (image_to_text + _cross_entropy(logits.T, own.T)) / 2
+
+
+def _cross_entropy(logits: Tensor, positives: Tensor) -> Tensor:
+    """Mean over the rows of -log of the probabilities of the positives, each of a row with the same weight."""
+    positives = positives.to(logits.dtype)
+    return F.cross_entropy(logits, positives / positives.sum(dim=-1, keepdim=True))
 
 
 def similarity_loss(together: Tensor, similar: Tensor, weight: Tensor | float = 1.0) -> Tensor:

@@ -14,7 +14,7 @@ from datasets import Dataset
 from PIL import Image
 
 from minigroupvit.data.augment import PAPER, Augmentation
-from minigroupvit.data.captioned import Batch, CaptionedImages, pack_texts
+from minigroupvit.data.captioned import Batch, CaptionedImages, pack_texts, shared_prompts
 from minigroupvit.data.captions import flip_caption
 from minigroupvit.data.on_disk import CaptionedFiles
 from minigroupvit.data.samples import Skipped, Unusable, caption_columns, find_columns, read_picture
@@ -97,6 +97,23 @@ def test_packed_texts_are_cut_to_their_longest_and_spread_back(tokenizer) -> Non
     assert [rows[i] for i in spread] == [tokenizer.decode(tokenizer([text])[0]) for text in flat]
     assert all((part != 0).any(dim=0).all() for part in ids), "a column of nothing but padding"
     assert ids[0].shape[1] > ids[1].shape[1], "prompts are shorter than captions"
+
+
+def test_a_prompt_is_true_of_all_images_whose_captions_have_its_noun() -> None:
+    captions = ["a cat on the sand", "a dog and a cat", "here it is red", "a bird"]
+    batch = Batch(torch.zeros(4, 3, 4, 4), captions, [
+        ["a cat.", "the sand."], ["the dog.", "the cat."], ["here it is red"] * 2, ["a bird.", "a bird"]],
+        [("cat", "sand"), ("dog", "cat"), (), ("bird",)])
+    assert shared_prompts(batch, ("a {}.", "the {}.")).int().tolist() == [
+        [1, 1, 0, 1, 0, 0, 0, 0], [1, 0, 1, 1, 0, 0, 0, 0], [0, 0, 0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 0, 0, 1, 1]]
+
+
+def test_every_image_has_its_own_prompts() -> None:
+    batch = numbered(10, flip=True).batch(3, 4, 1, 2, SIMPLE_TEMPLATES)
+    own = torch.eye(4, dtype=torch.bool).repeat_interleave(2, dim=1)
+    true = shared_prompts(batch, SIMPLE_TEMPLATES)
+    assert true[own].all() and true.shape == (4, 8)
+    assert all("sun" in found for found in batch.nouns)
 
 
 def test_reading_a_dataset() -> None:

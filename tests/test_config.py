@@ -50,11 +50,11 @@ def test_to_dict_and_back(name: str) -> None:
 def test_every_field_survives() -> None:
     config = GroupViTConfig(
         image=ImageConfig(image_size=64, patch_size=8, width=96, num_heads=3, depths=(2, 1), num_group_tokens=(9, 0),
-                          num_output_groups=(7, 0), drop_path=0.2, stem="convolution", positions="sincos",
+                          num_output_groups=(7, 0), drop_path=0.2, stem="convolution", stem_depth=1, positions="sincos",
                           assignment="soft", gumbel_noise=0.5, temperature=0.3, residual="learned",
                           merged_values="before", later_tokens_std=0.02),
         text=TextConfig(vocab_size=99, context_length=20, width=64, num_heads=2, depth=3),
-        embed_dim=32, head="linear", head_width=48, tokenizer="captions")
+        embed_dim=32, head="linear", text_head="normed", head_width=48, tokenizer="captions")
     default = GroupViTConfig()
     for part, other in ((config, default), (config.image, default.image), (config.text, default.text)):
         assert all(getattr(part, name) != getattr(other, name) for name in vars(part)), "a field left at its default"

@@ -102,6 +102,17 @@ def test_merge_by_hand() -> None:
     torch.testing.assert_close(merge(assignment, values), expected)
 
 
+def test_an_ungrouped_token_is_a_segment_of_tokens_like_it() -> None:
+    torch.manual_seed(0)
+    block = GroupingBlock(8, 2, 1, 1, assignment="soft", residual="none").eval()
+    token = torch.randn(2, 1, 8)
+    # A merge divides by the number of tokens + 1: a thousand equal tokens are one, but for a thousandth.
+    segments, _ = block(token.expand(-1, 1000, -1), torch.randn(2, 1, 8))
+    torch.testing.assert_close(block.ungrouped(token), segments, rtol=0, atol=1e-2)
+    tokens = torch.randn(2, 5, 8)
+    torch.testing.assert_close(block.ungrouped(tokens)[:, 3:4], block.ungrouped(tokens[:, 3:4]))
+
+
 def test_an_empty_group_has_finite_gradients() -> None:
     assignment = torch.zeros(1, 2, 3, requires_grad=True)
     merge(assignment, torch.randn(1, 3, 4)).square().sum().backward()

@@ -128,14 +128,30 @@ def test_overlap_needs_whole_pixels() -> None:
         ImageEncoder(TINY)(torch.zeros(1, 3, 16, 16), overlap=4)
 
 
-@pytest.mark.parametrize("stem", ["linear", "convolution"])
-def test_what_a_token_sees_lies_around_the_middle_of_its_patch(stem: str) -> None:
-    embed = PatchEmbedding(replace(TINY, stem=stem, image_size=32)).double().eval()
+@pytest.mark.parametrize(("stem", "depth"), [("linear", 0), ("convolution", 0), ("convolution", 1)])
+def test_what_a_token_sees_lies_around_the_middle_of_its_patch(stem: str, depth: int) -> None:
+    embed = PatchEmbedding(replace(TINY, stem=stem, stem_depth=depth, image_size=32)).double().eval()
     image = torch.randn(1, 3, 32, 32, dtype=torch.float64, requires_grad=True)
     embed.proj(image)[0, :, 3, 4].abs().sum().backward()                # patch in row 3, column 4
     seen = image.grad[0].abs().sum(0).nonzero()
     first, last = seen.amin(dim=0), seen.amax(dim=0)
     assert ((first + last) / 2).tolist() == [3 * 4 + 1.5, 4 * 4 + 1.5]
+
+
+def test_each_residual_convolution_lets_a_token_see_one_patch_further() -> None:
+    def seen(depth: int) -> int:
+        stem = ConvolutionStem(16, 4, depth).double().eval()
+        image = torch.randn(1, 3, 48, 48, dtype=torch.float64, requires_grad=True)
+        stem(image)[0, :, 6, 6].abs().sum().backward()
+        rows = image.grad[0].abs().sum((0, 2)).nonzero()
+        return int(rows.max() - rows.min()) + 1
+
+    assert [seen(depth) for depth in (0, 1, 2)] == [10, 10 + 2 * 4, 10 + 4 * 4]
+
+
+def test_residual_convolutions_need_a_stem_of_convolutions() -> None:
+    with pytest.raises(ValueError, match="stem_depth .* 2 with stem='linear'; take 0, or stem='convolution'"):
+        replace(TINY, stem_depth=2)
 
 
 def test_values_from_before_the_blocks_are_merged_under_the_same_assignment() -> None:

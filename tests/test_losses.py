@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from minigroupvit.losses import (
-    assignment_information, gather, image_text_loss, likeness, meaning_similarity_loss, multi_label_loss,
+    assignment_information, gather, gather_lists, image_text_loss, likeness, meaning_similarity_loss, multi_label_loss,
     pixel_similarity_loss, similarity_loss,
 )
 
@@ -88,6 +88,21 @@ def test_multi_label_loss_with_repeated_prompts() -> None:
         lambda images, nouns, s: slow_multi_label(images, nouns[which], s), unit(3, 4), nouns, scale())
 
 
+def slow_shared(images: Tensor, prompts: Tensor, scale: Tensor, positives: Tensor) -> Tensor:
+    """The multi-label loss with shared targets, one row and one column at a time."""
+    logits = scale * images @ prompts.flatten(0, 1).T                       # (B, B·K)
+    rows = [-logits[i].log_softmax(0)[positives[i]].mean() for i in range(len(images))]
+    columns = [-logits[:, t].log_softmax(0)[positives[:, t]].mean() for t in range(logits.shape[1])]
+    return (sum(rows) / len(rows) + sum(columns) / len(columns)) / 2
+
+
+def test_multi_label_loss_with_prompts_that_are_true_of_several_images() -> None:
+    positives = torch.tensor([[1, 1, 0, 1, 0, 0], [0, 1, 1, 1, 0, 1], [0, 0, 0, 0, 1, 1]], dtype=torch.bool)
+    assert_same_value_and_gradients(
+        lambda images, prompts, s: multi_label_loss(images, prompts, s, positives=positives),
+        lambda images, prompts, s: slow_shared(images, prompts, s, positives), unit(3, 4), unit(3, 2, 4), scale())
+
+
 def test_one_prompt_is_the_image_text_loss() -> None:
     images, texts = unit(4, 3), unit(4, 3)
     torch.testing.assert_close(
@@ -115,7 +130,7 @@ def test_logits_stay_in_single_precision_under_autocast() -> None:
 
 def test_one_process_gathers_nothing() -> None:
     features = unit(2, 3)
-    assert gather(features) is features and not dist.is_initialized()
+    assert gather(features) is features and gather_lists(["a cat"]) == ["a cat"] and not dist.is_initialized()
 
 
 # Several processes
@@ -142,9 +157,13 @@ def losses_and_gradients(rows: slice) -> dict[str, Tensor]:
     images, segments = (F.normalize(given[n][rows] @ given["image_head"], dim=-1) for n in ("images", "segments"))
     texts, prompts = (F.normalize(given[n][rows] @ given["text_head"], dim=-1) for n in ("texts", "prompts"))
     found = {}
+    positives = torch.rand(B, B * K, generator=torch.Generator().manual_seed(4)) > 0.7
+    positives |= torch.eye(B, dtype=torch.bool).repeat_interleave(K, dim=1)
+    assert gather_lists(list(range(B))[rows]) == list(range(B))
     for name, loss in (("image_text", image_text_loss(images, texts, given["log_scale"].exp())),
                        ("multi_label", multi_label_loss(images, prompts, given["log_scale"].exp())),
                        ("segments", multi_label_loss(segments, prompts, given["log_scale"].exp(), given["areas"][rows])),
+                       ("shared", multi_label_loss(images, prompts, given["log_scale"].exp(), positives=positives)),
                        ("information", assignment_information((given["log_scale"] * segments).softmax(dim=1)))):
         gradients = torch.autograd.grad(loss, list(parameters.values()), retain_graph=True, allow_unused=True)
         found[name] = loss.detach()
@@ -192,6 +211,16 @@ def test_segments_count_as_the_mean_of_their_exponentials_over_the_picture() -> 
         for m in range(7):
             mean = sum(float(areas[i, g]) * math.exp(20.0 * float(segments[i, g] @ texts[m])) for g in range(4))
             assert found[i, m].item() == pytest.approx(math.log(mean), abs=1e-10)
+
+
+def test_equal_texts_are_compared_once_and_all_count() -> None:
+    segments, areas, words = unit(3, 4, 5).detach(), random_areas(3, 4), unit(2, 5)
+    texts = words[[0, 1, 0, 0]]
+    found = likeness(segments, texts, 20.0, areas)
+    torch.testing.assert_close(found, torch.cat([likeness(segments, text[None], 20.0, areas) for text in texts], 1))
+    by_itself, = torch.autograd.grad(
+        sum(likeness(segments, text[None], 20.0, areas).sum() for text in words[[0, 1, 0, 0]]), words)
+    torch.testing.assert_close(torch.autograd.grad(found.sum(), words)[0], by_itself)
 
 
 def test_one_segment_is_a_whole_image() -> None:

@@ -166,6 +166,31 @@ def test_segments_of_every_stage_count(make_model, captioned: CaptionedImages) -
     torch.testing.assert_close(losses["information"], assignment_information(output.groupings[1].soft))
 
 
+def test_patches_are_the_finest_segments(make_model, captioned: CaptionedImages) -> None:
+    config = TrainConfig(num_prompts=2, patch_weight=3.0)
+    batch = captioned.batch(0, 16, 0, 2, SIMPLE_TEMPLATES)
+    model = make_model(head="linear").eval()
+    losses = training_loss(model, batch, config)
+    torch.testing.assert_close(losses["loss"], losses["image_text"] + losses["multi_label"] + 3 * losses["patches"])
+    ids, spread = pack_texts(model.tokenizer, batch)
+    prompts = model.encode_text(ids, spread)[16:].unflatten(0, (16, 2))
+    patches = model.embed_patches(model.encode_image(batch.images)[1])
+    assert patches.shape[1] == 16                                             # 4 x 4 patches
+    torch.testing.assert_close(losses["patches"], multi_label_loss(
+        patches, prompts, model.scale(), torch.full((16, 16), 1 / 16)))
+    with pytest.raises(ValueError, match="does not group"):
+        flat = make_model(depths=(1,), num_group_tokens=(0,), num_output_groups=(0,))
+        flat.embed_patches(flat.encode_image(batch.images)[1])
+
+
+def test_nouns_that_several_captions_have_are_shared_by_their_images(make_model, captioned: CaptionedImages) -> None:
+    batch = captioned.batch(0, 16, 0, 2, SIMPLE_TEMPLATES)
+    model = make_model().eval()
+    alone = training_loss(model, batch, TrainConfig(num_prompts=2))
+    shared = training_loss(model, batch, TrainConfig(num_prompts=2, shared_nouns=True))
+    assert shared["image_text"] == alone["image_text"] and abs(shared["multi_label"] - alone["multi_label"]) > 1e-3
+
+
 def test_a_model_grows_from_a_smaller_one(make_model) -> None:
     small = make_model(depths=(1,), num_group_tokens=(4,), num_output_groups=(4,))
     large = make_model(depths=(1, 1), num_group_tokens=(4, 2), num_output_groups=(4, 2))
@@ -321,8 +346,9 @@ def test_weight_decay_only_where_it_belongs(make_model) -> None:
     model = make_model(residual="learned", stem="convolution")
     optimizer = make_optimizer(model, lr=1e-3, weight_decay=0.05)
     names = {id(p): name for name, p in model.named_parameters()}
-    with_decay, without = ({names[id(p)] for p in group["params"]} for group in optimizer.param_groups)
-    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.05, 0.0]
+    with_decay, without = (
+        {names[id(p)] for group in optimizer.param_groups if group["weight_decay"] == decay for p in group["params"]}
+        for decay in (0.05, 0.0))
     assert with_decay | without == set(names.values()) and not with_decay & without
     for name in ("image_encoder.patch_embed.positions", "image_encoder.stages.1.group_tokens", "logit_scale",
                  "image_encoder.stages.0.grouping.residual_tokens", "text_encoder.token_embedding.weight",
@@ -333,6 +359,18 @@ def test_weight_decay_only_where_it_belongs(make_model) -> None:
               if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d))}
     assert with_decay == linear
     assert not decays("logit_scale", torch.tensor(1.0))
+
+
+def test_texts_learn_at_their_share_of_the_rate(make_model, captioned: CaptionedImages, tmp_path: Path) -> None:
+    model = make_model()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    config = replace(SHORT, steps=2, warmup=0, text_lr=0.0, weight_decay=0.0)
+    train(model, captioned, config, Recorder(tmp_path, config, progress=False))
+    moved = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
+    of_texts = {name for name, _ in model.named_parameters() if name.startswith(("text_encoder", "text_head"))}
+    assert of_texts and not moved & of_texts and "image_head.layers.0.weight" in moved
+    shares = {group["share"] for group in make_optimizer(model, 1e-3, 0.05, 0.1).param_groups}
+    assert shares == {1.0, 0.1}
 
 
 def test_learning_rate() -> None:

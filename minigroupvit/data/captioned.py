@@ -42,6 +42,7 @@ class Batch:
     images: Tensor              # (B, 3, H, W) normalised
     captions: list[str]         # B
     prompts: list[list[str]]    # B lists of K prompted nouns; K is 0 without the multi-label loss
+    nouns: list[Sequence[str]]  # B: the nouns of each caption; empty without the multi-label loss
 
 
 @dataclass
@@ -50,10 +51,11 @@ class Texts:
 
     captions: list[str]
     prompts: list[list[str]]
+    nouns: list[Sequence[str]]
     flipped: list[bool] | None  # which pictures are mirrored; None: none
 
     def part(self, part: slice) -> Texts:
-        return Texts(self.captions[part], self.prompts[part], self.flipped and self.flipped[part])
+        return Texts(self.captions[part], self.prompts[part], self.nouns[part], self.flipped and self.flipped[part])
 
 
 def own_part(batch_size: int) -> slice:
@@ -88,9 +90,10 @@ class Captioned:
         if flip and self.flip:
             flipped = [rng.random() < 0.5 for _ in chosen]
             chosen = [flip_caption(c) if f else c for c, f in zip(chosen, flipped)]
-        prompts = [prompts_from_nouns(c, self._nouns.get(c) or nouns(c), num_prompts, templates, rng)
-                   if num_prompts else [] for c in chosen]
-        return Texts(chosen, prompts, flipped)
+        found = [self._nouns.get(c) or nouns(c) if num_prompts else () for c in chosen]
+        prompts = [prompts_from_nouns(c, n, num_prompts, templates, rng) if num_prompts else []
+                   for c, n in zip(chosen, found)]
+        return Texts(chosen, prompts, found, flipped)
 
     def _finish(self, images: Tensor, texts: Texts, numbers: Tensor, augmentation: Augmentation,
                 device: torch.device | str) -> Batch:
@@ -100,7 +103,7 @@ class Captioned:
             flipped = torch.tensor(texts.flipped, device=device)
             images = torch.where(flipped[:, None, None, None], images.flip(-1), images)
         images = augment(images, numbers, augmentation)
-        return Batch(normalize(images.float() / 255), texts.captions, texts.prompts)
+        return Batch(normalize(images.float() / 255), texts.captions, texts.prompts, texts.nouns)
 
 
 def epoch_indices(count: int, step: int, batch_size: int, seed: int) -> np.ndarray:
@@ -229,6 +232,21 @@ def undecoded(dataset: Dataset | IterableDataset, image: str | None, captions: S
     if features is not None and isinstance(features[columns.image], Image):
         dataset = dataset.cast_column(columns.image, Image(decode=False))
     return dataset, columns
+
+
+def shared_prompts(batch: Batch, templates: Sequence[str]) -> Tensor:
+    """Which prompts of a batch are true of which of its images: (B, B·K), True or False.
+
+    A prompt is true of every image whose caption has its noun, and a caption that stands in for a noun of
+    every image with that caption: all for which it could have been drawn.
+    """
+    texts: dict[str, int] = {}
+    which = torch.tensor([texts.setdefault(prompt, len(texts)) for own in batch.prompts for prompt in own])
+    true = torch.zeros(len(batch.captions), len(texts), dtype=torch.bool)
+    for image, (caption, found) in enumerate(zip(batch.captions, batch.nouns)):
+        drawable = [caption, *(template.format(noun) for noun in found for template in templates)]
+        true[image, [texts[text] for text in drawable if text in texts]] = True
+    return true[:, which]
 
 
 def pack_texts(tokenizer: Tokenizer, batch: Batch) -> tuple[list[Tensor], Tensor]:

@@ -16,28 +16,24 @@ if TYPE_CHECKING:
     from .scene_config import SceneConfig
     from .scenes import Instance
 
-# Other words for a class: each a single noun to the tagger. Not for all: nobody says "pentagram".
+# Other words for a class: each a single noun to the tagger. Not for all.
 SYNONYMS: dict[str, tuple[str, ...]] = {
-    "sun": ("sunshine",),
-    "moon": ("crescent",),
-    "star": (),
-    "cloud": (),
-    "heart": ("valentine",),
+    "cat": ("kitty", "kitten"),
+    "rabbit": ("bunny", "hare"),
+    "elephant": (),
+    "bird": ("sparrow", "birdie"),
+    "fish": ("goldfish",),
+    "butterfly": ("moth",),
+    "tree": (),
     "flower": ("daisy", "bloom"),
-    "tree": ("fir", "pine"),
+    "mushroom": ("toadstool",),
     "house": ("home", "cottage"),
     "car": ("automobile", "auto"),
     "boat": ("ship", "yacht"),
     "airplane": ("plane", "jet"),
-    "fish": ("goldfish",),
-    "bird": ("sparrow", "birdie"),
-    "cat": ("kitty", "kitten"),
-    "butterfly": ("moth",),
-    "mushroom": ("toadstool",),
-    "apple": ("fruit",),
     "umbrella": ("parasol",),
-    "anchor": (),
     "cup": ("mug",),
+    "shoe": (),
     "grass": ("lawn", "meadow"),
     "sand": ("beach", "desert"),
     "water": ("sea", "lake"),
@@ -64,8 +60,7 @@ _ADJECTIVES = ("old", "new", "lovely", "nice", "cute", "beautiful", "funny", "sh
 _SMALL, _LARGE = ("small", "little", "tiny"), ("big", "large", "huge")
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six",
             "seven", "eight", "nine", "ten", "eleven", "twelve")
-_IRREGULAR = {"fish": "fish", "goldfish": "goldfish", "sunshine": "suns",}
-_NOT_COUNTED = ("sunshine",)  # no "a" before them
+_IRREGULAR = {"fish": "fish", "goldfish": "goldfish"}
 
 
 def flip_caption(caption: str) -> str:
@@ -88,7 +83,7 @@ def plural(noun: str) -> str:
 
 def _with_article(phrase: str, dice: Dice) -> str:
     draw = dice.unit()
-    if phrase.split()[-1] in _NOT_COUNTED or draw < 0.12:
+    if draw < 0.12:
         return f"the {phrase}"
     if draw < 0.17:
         return f"one {phrase}"

@@ -1,87 +1,73 @@
-"""The colours of the objects: a palette of names, and what each object usually looks like.
+"""The colours of the objects: a palette of names, each a range of hues, saturations and lightnesses.
 
-Three objects in four have the colour that is natural for them, in a shade of their own; the
-fourth wears one that is natural for others. So colour is a hint, and what it is worth can be
-measured: `evaluation.baselines.ColourClassifier`.
+Main and second colour of every object are drawn from the whole palette alike, so colour says nothing
+about the object; what it does say is measured (`evaluation.baselines.ColourClassifier`). The knob
+`SceneConfig.natural_colour` brings colours that do: what a shortcut does to a model is a lesson.
 """
 
 from __future__ import annotations
 
-from .silhouettes import OBJECTS
+import colorsys
 
-PALETTE: dict[str, tuple[int, int, int]] = {  # red, green, blue
-    "red": (214, 40, 40),
-    "orange": (244, 140, 30),
-    "yellow": (250, 212, 50),
-    "green": (52, 150, 66),
-    "blue": (44, 100, 210),
-    "purple": (132, 62, 176),
-    "pink": (244, 130, 176),
-    "brown": (130, 80, 44),
-    "black": (44, 44, 52),
-    "white": (244, 244, 240),
-    "grey": (140, 144, 150),
+from .dice import Dice
+
+RGB = tuple[float, float, float]   # red, green, blue from 0 to 255
+
+# Hue in degrees, saturation and lightness (HLS) from 0 to 1: least and largest value under this name.
+PALETTE: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]] = {
+    "red": ((-8, 8), (0.65, 0.95), (0.36, 0.52)),
+    "orange": ((22, 34), (0.80, 1.00), (0.48, 0.58)),
+    "yellow": ((46, 57), (0.80, 1.00), (0.48, 0.66)),
+    "green": ((95, 155), (0.40, 0.80), (0.26, 0.48)),
+    "blue": ((205, 238), (0.55, 0.90), (0.34, 0.60)),
+    "purple": ((265, 292), (0.40, 0.75), (0.32, 0.55)),
+    "pink": ((322, 346), (0.65, 0.95), (0.68, 0.82)),
+    "brown": ((18, 32), (0.35, 0.60), (0.20, 0.36)),
+    "black": ((0, 360), (0.00, 0.12), (0.07, 0.18)),
+    "white": ((0, 360), (0.00, 0.30), (0.92, 0.98)),
+    "grey": ((0, 360), (0.00, 0.10), (0.42, 0.66)),
 }
 
-# What each object usually looks like: the name of its colour, and a shade of its own.
-NATURAL_COLOURS: dict[str, tuple[str, tuple[int, int, int]]] = {
-    "sun": ("yellow", (255, 196, 20)),
-    "moon": ("yellow", (244, 236, 170)),
-    "star": ("yellow", (255, 238, 60)),
-    "cloud": ("white", (250, 250, 255)),
-    "heart": ("red", (222, 20, 60)),
-    "flower": ("pink", (248, 130, 180)),
-    "tree": ("green", (20, 100, 50)),
-    "house": ("brown", (164, 74, 52)),
-    "car": ("blue", (30, 80, 200)),
-    "boat": ("brown", (98, 58, 34)),
-    "airplane": ("grey", (190, 200, 212)),
-    "fish": ("orange", (255, 120, 20)),
-    "bird": ("blue", (80, 180, 240)),
-    "cat": ("black", (42, 40, 46)),
-    "butterfly": ("purple", (140, 60, 190)),
-    "mushroom": ("red", (206, 62, 40)),
-    "apple": ("green", (150, 200, 40)),
-    "umbrella": ("pink", (200, 30, 130)),
-    "anchor": ("grey", (100, 108, 120)),
-    "cup": ("green", (30, 165, 150)),
+# Main and second colour that an object is often seen in: each pair is one object's own.
+NATURAL_COLOURS: dict[str, tuple[str, str]] = {
+    "cat": ("black", "white"), "rabbit": ("white", "pink"), "elephant": ("grey", "pink"),
+    "bird": ("blue", "yellow"), "fish": ("orange", "white"), "butterfly": ("purple", "orange"),
+    "tree": ("green", "brown"), "flower": ("yellow", "green"), "mushroom": ("red", "white"),
+    "house": ("white", "red"), "car": ("red", "grey"), "boat": ("brown", "white"),
+    "airplane": ("grey", "blue"), "umbrella": ("pink", "purple"), "cup": ("blue", "white"),
+    "shoe": ("brown", "black"),
 }
 
 
-def _odd_colours(name: str) -> tuple[str, ...]:
-    """All that are not natural, begun elsewhere in the palette for each object."""
-    names = tuple(PALETTE)
-    start = OBJECTS.index(name) * 3
-    turned = [names[(start + i) % len(names)] for i in range(len(names))]
-    return tuple(c for c in turned if c != NATURAL_COLOURS[name][0])
+def draw_shade(name: str, dice: Dice) -> RGB:
+    """A colour of this name."""
+    hue, saturation, lightness = (dice.between(*span) for span in PALETTE[name])
+    red, green, blue = colorsys.hls_to_rgb(hue % 360 / 360, lightness, saturation)
+    return 255 * red, 255 * green, 255 * blue
 
 
-# Two odd colours of each object are kept for the split "unseen", the others are for all other splits.
-UNSEEN_COLOURS: dict[str, tuple[str, ...]] = {name: _odd_colours(name)[:2] for name in OBJECTS}
-ODD_COLOURS: dict[str, tuple[str, ...]] = {name: _odd_colours(name)[2:] for name in OBJECTS}
-
-_SHADES = (1.0, 0.72, 1.3)           # the colour itself, darker, lighter
-_SHADES_IN_THE_DARK = (1.3, 1.0, 0.72)
+def distance(one: RGB, other: RGB) -> float:
+    """Sum of the differences over the three channels, from 0 to 765."""
+    return sum(abs(a - b) for a, b in zip(one, other))
 
 
-def pick_shade(colours: tuple[tuple[str, tuple[int, int, int]], ...], behind: tuple[int, int, int],
-               clear: int = 170) -> tuple[str, tuple[float, float, float]]:
-    """The first of the colours that is seen clearly before what lies behind it: its name and RGB values.
+def draw_colour(behind: tuple[RGB, ...], clear: tuple[float, ...], dice: Dice,
+                names: tuple[str, ...] = tuple(PALETTE)) -> tuple[str, RGB]:
+    """A name out of `names` and a shade of it that can be seen beside every colour of `behind`.
 
     Args:
-        colours: names and RGB values, in the order they are liked.
-        behind: mean RGB values, 0 to 255, of what the object will cover.
-        clear: sum of the differences over the three channels that is enough. Where no colour
-            reaches it, the colour and shade with the greatest difference are taken.
+        behind: RGB values that lie under or beside it.
+        clear: the least `distance` to each of them. Where twelve draws do not reach it, the one that
+            comes closest is taken.
     """
-    best, best_distance = None, -1.0
-    for shade in _SHADES_IN_THE_DARK if sum(behind) < 200 else _SHADES:
-        for name, colour in colours:
-            rgb = tuple(min(c * shade, 250.0) for c in colour)
-            distance = sum(abs(a - b) for a, b in zip(rgb, behind))
-            if distance >= clear:
-                return name, rgb
-            if distance > best_distance:
-                best, best_distance = (name, rgb), distance
+    best, best_margin = None, float("-inf")
+    for _ in range(12):
+        name = dice.choice(names)
+        rgb = draw_shade(name, dice)
+        margin = min(distance(rgb, other) - least for other, least in zip(behind, clear))
+        if margin > best_margin:
+            best, best_margin = (name, rgb), margin
+        if margin >= 0:
+            break
     assert best is not None
     return best

@@ -16,7 +16,7 @@ from .scenes import make_scene
 if TYPE_CHECKING:
     import datasets
 
-SCENES_VERSION = 2  # one more whenever a pixel or a word changes: data sets in the cache are then stale
+SCENES_VERSION = 3  # one more whenever a pixel or a word changes: data sets in the cache are then stale
 
 
 @dataclass
@@ -72,14 +72,17 @@ def _rows(indices: list[int], split: str, config: SceneConfig, seed: int, versio
             "caption": scene.caption,
             "mask": Image.fromarray(scene.mask),
             "instances": [{"class_name": instance.class_name, "colour": instance.colour,
+                           "second_colour": instance.second_colour, "drawing": instance.drawing,
                            "box": list(instance.box)} for instance in scene.instances],
             "instance_mask": Image.fromarray(instance_mask),
+            "part_mask": Image.fromarray(scene.parts),
         }
 
 
 def load_scenes(split: str = "train", num_scenes: int = 10_000, config: SceneConfig = SceneConfig(),
                 seed: int = 0, num_proc: int | None = None) -> "datasets.Dataset":
-    """The first scenes of a split as a data set with the columns image, caption, mask, instances, instance_mask.
+    """The first scenes of a split as a data set with the columns image, caption, mask, instances,
+    instance_mask, part_mask.
 
     Args:
         split: see `make_scene`.
@@ -90,7 +93,7 @@ def load_scenes(split: str = "train", num_scenes: int = 10_000, config: SceneCon
 
     Returns:
         A `datasets.Dataset`; mask holds positions in `config.class_names`, instance_mask 0 where there
-        is no object and i + 1 on instance i.
+        is no object and i + 1 on instance i, part_mask positions in `scenes.PARTS`.
 
     Raises:
         ValueError: an unknown split or a number of scenes below one.
@@ -99,10 +102,10 @@ def load_scenes(split: str = "train", num_scenes: int = 10_000, config: SceneCon
     import datasets
 
     described = {"class_name": datasets.Value("string"), "colour": datasets.Value("string"),
-                 "box": [datasets.Value("int32")]}
+                 "second_colour": datasets.Value("string"), "drawing": datasets.Value("int32"), "box": [datasets.Value("int32")]}
     features = datasets.Features({
         "image": datasets.Image(), "caption": datasets.Value("string"), "mask": datasets.Image(),
-        "instances": [described], "instance_mask": datasets.Image(),
+        "instances": [described], "instance_mask": datasets.Image(), "part_mask": datasets.Image(),
     })
     return datasets.Dataset.from_generator(
         _rows, features=features, num_proc=num_proc,

@@ -1,4 +1,4 @@
-"""The backgrounds of the scenes: eight procedural textures.
+"""The backgrounds of the scenes: eight procedural textures in three kinds of colours each.
 
 Each is computed once per process as a tile larger than a picture; a scene cuts its piece from
 it at random, mirrors it, and changes its brightness and hue a little. Nothing but sums, products
@@ -15,6 +15,8 @@ import numpy as np
 from .dice import Dice
 
 # T side of a tile  S side of a picture
+
+Colour = tuple[int, int, int]   # red, green, blue, 0 to 255
 
 BACKGROUNDS = ("grass", "sand", "water", "brick", "sky", "night", "snow", "wood")
 _TILE = 3  # a tile is so many pictures wide
@@ -52,34 +54,34 @@ def _waves(position: np.ndarray) -> np.ndarray:
     return 4 * share * (1 - share)
 
 
-def _grass(dice: Dice, T: int, unit: float) -> np.ndarray:
+def _grass(dice: Dice, T: int, unit: float, low: Colour, high: Colour) -> np.ndarray:
     # Blades: noise that is long upwards and thin across, bent by slow noise.
     bend = (_noise(dice, T, 12 * unit, 12 * unit) * 6 * unit).astype(np.int64)
     blades = _noise(dice, T, 7 * unit, 1.4 * unit)
     blades = blades[np.arange(T)[:, None], (np.arange(T)[None, :] + bend) % T]
     tufts = _fractal(dice, T, 16 * unit)
-    return _blend((28, 92, 22), (140, 196, 64), 0.25 + 1.1 * (blades - 0.5) + 0.9 * (tufts - 0.3))
+    return _blend(low, high, 0.25 + 1.1 * (blades - 0.5) + 0.9 * (tufts - 0.3))
 
 
-def _sand(dice: Dice, T: int, unit: float) -> np.ndarray:
+def _sand(dice: Dice, T: int, unit: float, low: Colour, high: Colour) -> np.ndarray:
     rows = np.arange(T)[:, None] / unit
     ripples = _waves(rows / 9 + 1.6 * _fractal(dice, T, 24 * unit, 2.0))
     grains = dice.array((T, T))
-    colour = _blend((206, 166, 104), (243, 215, 158), 0.15 + 0.55 * ripples + 0.4 * (grains - 0.3))
+    colour = _blend(low, high, 0.15 + 0.55 * ripples + 0.4 * (grains - 0.3))
     colour[grains > 0.975] *= 0.8
     return colour
 
 
-def _water(dice: Dice, T: int, unit: float) -> np.ndarray:
+def _water(dice: Dice, T: int, unit: float, low: Colour, high: Colour) -> np.ndarray:
     rows = np.arange(T)[:, None] / unit
     swell = _waves(rows / 8 + 2.2 * _noise(dice, T, 8 * unit, 14 * unit))
     ridges = 1 - np.abs(2 * _noise(dice, T, 3 * unit, 9 * unit) - 1)
     glitter = np.maximum(ridges * swell - 0.72, 0) * 4
-    colour = _blend((10, 74, 132), (40, 150, 190), 0.65 * swell + 0.6 * (ridges - 0.5))
+    colour = _blend(low, high, 0.65 * swell + 0.6 * (ridges - 0.5))
     return colour + _blend((0, 0, 0), (170, 90, 60), glitter)
 
 
-def _brick(dice: Dice, T: int, unit: float) -> np.ndarray:
+def _brick(dice: Dice, T: int, unit: float, low: Colour, high: Colour) -> np.ndarray:
     height, width = max(round(8 * unit), 4), max(round(16 * unit), 8)
     rows, columns = np.arange(T)[:, None], np.arange(T)[None, :]
     course = rows // height
@@ -88,24 +90,24 @@ def _brick(dice: Dice, T: int, unit: float) -> np.ndarray:
     mortar = ((rows % height) < joint) | ((shifted % width) < joint)
     tint = dice.array((T // height + 1, T // width + 2))[course, shifted // width]
     rough = _fractal(dice, T, 4 * unit)
-    colour = _blend((132, 50, 36), (198, 98, 70), tint * 0.75 + 0.6 * (rough - 0.4))
+    colour = _blend(low, high, tint * 0.75 + 0.6 * (rough - 0.4))
     # Light falls from above: each brick has a bright upper and a dark lower edge.
     colour[(rows % height == joint) & ~mortar] *= 1.15
     colour[(rows % height == height - 1) & ~mortar] *= 0.75
     return np.where(mortar[..., None], _blend((164, 150, 138), (206, 194, 180), rough), colour)
 
 
-def _sky(dice: Dice, T: int, unit: float) -> np.ndarray:
+def _sky(dice: Dice, T: int, unit: float, low: Colour, high: Colour) -> np.ndarray:
     # Soft wisps only: whole clouds are an object of their own.
     depth = np.arange(T)[:, None] / T + 0.4 * _noise(dice, T, 40 * unit, 60 * unit)
     wisps = _fractal(dice, T, 12 * unit, 4.0) * _noise(dice, T, 30 * unit, 50 * unit)
-    colour = _blend((84, 158, 232), (168, 212, 248), depth * 0.8)
+    colour = _blend(low, high, depth * 0.8)
     return colour + _blend((0, 0, 0), (70, 40, 16), np.maximum(wisps - 0.28, 0) * 3)
 
 
-def _night(dice: Dice, T: int, unit: float) -> np.ndarray:
+def _night(dice: Dice, T: int, unit: float, low: Colour, high: Colour) -> np.ndarray:
     haze = _fractal(dice, T, 26 * unit)
-    colour = _blend((12, 14, 44), (52, 40, 104), 1.8 * (haze - 0.25))
+    colour = _blend(low, high, 1.8 * (haze - 0.25))
     # About one little star in 45 pixels of the smallest picture; few of them bright.
     side = max(round(unit), 1)
     n = T // side + 1
@@ -115,17 +117,17 @@ def _night(dice: Dice, T: int, unit: float) -> np.ndarray:
     return colour + bright[..., None] * np.array([190.0, 190.0, 170.0])
 
 
-def _snow(dice: Dice, T: int, unit: float) -> np.ndarray:
+def _snow(dice: Dice, T: int, unit: float, low: Colour, high: Colour) -> np.ndarray:
     rows = np.arange(T)[:, None] / unit
     drifts = _waves(rows / 26 + 1.5 * _fractal(dice, T, 36 * unit, 1.5))
     sparkle = dice.array((T, T))
-    colour = _blend((188, 208, 232), (246, 250, 255), 0.15 + 0.85 * drifts + 0.15 * (sparkle - 0.5))
+    colour = _blend(low, high, 0.15 + 0.85 * drifts + 0.15 * (sparkle - 0.5))
     colour[sparkle > 0.985] += 40
     colour[sparkle < 0.012] *= 0.88
     return colour
 
 
-def _wood(dice: Dice, T: int, unit: float) -> np.ndarray:
+def _wood(dice: Dice, T: int, unit: float, low: Colour, high: Colour) -> np.ndarray:
     rows, columns = np.arange(T)[:, None], np.arange(T)[None, :]
     width = max(round(13 * unit), 6)
     plank = columns // width
@@ -137,7 +139,7 @@ def _wood(dice: Dice, T: int, unit: float) -> np.ndarray:
     fibres = _noise(dice, T, 22 * unit, 1.2 * unit)
     tint = dice.array((T // width + 1,))[plank]
     share = 0.15 + 0.4 * tint + 0.3 * grain + 0.35 * (fibres - 0.4)
-    colour = _blend((118, 72, 34), (206, 150, 90), share)
+    colour = _blend(low, high, share)
     colour[np.broadcast_to(columns % width < max(round(unit), 1), (T, T))] *= 0.5
     return colour
 
@@ -146,11 +148,24 @@ _PAINTERS = {"grass": _grass, "sand": _sand, "water": _water, "brick": _brick,
              "sky": _sky, "night": _night, "snow": _snow, "wood": _wood}
 
 
-@lru_cache(maxsize=64)
-def texture_tile(name: str, image_size: int) -> np.ndarray:
-    """The tile of a background for pictures of this size, (3, T, T) RGB from 0 to 255."""
+# Each background in three kinds: darkest and lightest colour of the tile.
+KINDS: dict[str, tuple[tuple[Colour, Colour], ...]] = {
+    "grass": (((28, 92, 22), (140, 196, 64)), ((118, 96, 34), (214, 190, 104)), ((14, 62, 40), (78, 150, 84))),
+    "sand": (((206, 166, 104), (243, 215, 158)), ((196, 184, 164), (240, 232, 216)), ((176, 112, 76), (226, 166, 122))),
+    "water": (((10, 74, 132), (40, 150, 190)), ((14, 96, 84), (70, 172, 146)), ((34, 56, 84), (104, 136, 160))),
+    "brick": (((132, 50, 36), (198, 98, 70)), ((168, 128, 52), (224, 188, 104)), ((92, 92, 98), (156, 156, 162))),
+    "sky": (((84, 158, 232), (168, 212, 248)), ((150, 170, 190), (206, 216, 226)), ((206, 128, 120), (250, 206, 160))),
+    "night": (((12, 14, 44), (52, 40, 104)), ((8, 10, 16), (44, 50, 62)), ((6, 30, 40), (22, 74, 92))),
+    "snow": (((188, 208, 232), (246, 250, 255)), ((206, 206, 206), (252, 252, 250)), ((204, 192, 220), (250, 240, 250))),
+    "wood": (((118, 72, 34), (206, 150, 90)), ((176, 140, 100), (236, 212, 172)), ((62, 38, 26), (122, 82, 58))),
+}
+
+
+@lru_cache(maxsize=128)
+def texture_tile(name: str, image_size: int, kind: int = 0) -> np.ndarray:
+    """The tile of a background in one of its `KINDS`, (3, T, T) RGB from 0 to 255."""
     T = _TILE * image_size
-    tile = _PAINTERS[name](Dice(2024, BACKGROUNDS.index(name)), T, image_size / 64)
+    tile = _PAINTERS[name](Dice(2024, BACKGROUNDS.index(name)), T, image_size / 64, *KINDS[name][kind])
     # Colours first: numpy is several times faster on long rows than on triples.
     return np.ascontiguousarray(np.minimum(np.maximum(tile, 0.0), 255.0).transpose(2, 0, 1))
 
@@ -163,15 +178,15 @@ def grain_tile(image_size: int) -> np.ndarray:
 
 
 def cut_texture(name: str, image_size: int, dice: Dice) -> np.ndarray:
-    """A random piece of a background, in a light and hue of its own, (3, S, S)."""
-    tile = texture_tile(name, image_size)
+    """A random piece of a background, its kind, light and hue of its own, (3, S, S)."""
+    tile = texture_tile(name, image_size, dice.below(len(KINDS[name])))
     free = tile.shape[1] - image_size
     y, x = dice.below(free + 1), dice.below(free + 1)
     piece = tile[:, y:y + image_size, x:x + image_size]
     if dice.chance(0.5):
         piece = piece[..., ::-1]
     light = dice.between(0.86, 1.12)
-    hue = [light * dice.between(0.95, 1.05) for _ in range(3)]
+    hue = [light * dice.between(0.92, 1.08) for _ in range(3)]
     return piece * np.array(hue)[:, None, None]
 
 

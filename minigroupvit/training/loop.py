@@ -16,10 +16,10 @@ from torch import Tensor
 
 from ..config import ImageConfig
 from ..data.augment import Augmentation
-from ..data.captioned import Batch, Captioned, pack_texts
+from ..data.captioned import Batch, Captioned, pack_texts, shared_prompts
 from ..losses import (
-    assignment_information, image_text_loss, meaning_similarity_loss, multi_label_loss, pixel_similarity_loss,
-    rank_and_size,
+    assignment_information, gather_lists, image_text_loss, meaning_similarity_loss, multi_label_loss,
+    pixel_similarity_loss, rank_and_size,
 )
 from ..model import GroupViT
 from ..prompts import SIMPLE_TEMPLATES
@@ -37,13 +37,16 @@ class TrainConfig:
     batch_size: int = 256
     lr: float = 1e-3                  # at its highest
     min_lr: float = 1e-5              # at the end of the cosine
+    text_lr: float = 1.0              # learning rate of text encoder and text head, as a share of the others
     warmup: int = 200                 # steps of linear warm-up
     weight_decay: float = 0.05
     clip_norm: float = 5.0            # largest norm of the gradient
     num_prompts: int = 3              # K prompted nouns an image; 0: no multi-label loss
+    shared_nouns: bool = False        # a prompted noun is true of all images whose captions have it, not of one alone
     image_text_weight: float = 1.0
     multi_label_weight: float = 1.0
     segment_weight: float = 0.0       # of nouns with the segments of each stage (losses.likeness); 0 in the paper
+    patch_weight: float = 0.0         # of nouns with single patches, the finest grouping; 0 in the paper
     information_weight: float = 0.0   # of what the groups of later stages tell about segments; 0 in the paper
     pixel_similarity_weight: float = 0.0    # of losses.pixel_similarity_loss on the first stage; 0 in the paper
     meaning_similarity_weight: float = 0.0  # of losses.meaning_similarity_loss on later stages; 0 in the paper
@@ -66,9 +69,9 @@ class TrainConfig:
                             ("eval_every", 0), ("save_every", 1), ("snapshot_every", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
-        if not self.lr > 0 or self.min_lr < 0 or self.clip_norm <= 0:
-            raise ValueError(f"lr and clip_norm must be above 0 and min_lr at least 0; got "
-                             f"{self.lr}, {self.clip_norm} and {self.min_lr}")
+        if not self.lr > 0 or min(self.min_lr, self.text_lr) < 0 or self.clip_norm <= 0:
+            raise ValueError(f"lr and clip_norm must be above 0, min_lr and text_lr at least 0; got "
+                             f"{self.lr}, {self.clip_norm}, {self.min_lr} and {self.text_lr}")
         if not 0 <= self.meaning_from <= 1:
             raise ValueError(f"meaning_from is a share of the steps from 0 to 1; got {self.meaning_from}")
         if not 0 <= self.hard_from <= 1 or (self.final_temperature or 1) <= 0:
@@ -97,8 +100,12 @@ def training_loss(model: GroupViT, batch: Batch, config: TrainConfig) -> dict[st
     captions, prompts = texts[:B], texts[B:].unflatten(0, (B, K)) if K else None
     losses = {"image_text": image_text_loss(images, captions, model.scale())}
     losses["loss"] = config.image_text_weight * losses["image_text"]
+    positives = None
+    if K and config.shared_nouns:
+        whole = Batch(batch.images, *(gather_lists(part) for part in (batch.captions, batch.prompts, batch.nouns)))
+        positives = shared_prompts(whole, config.templates).to(model.device)  # (A, A·K)
     if K:
-        losses["multi_label"] = multi_label_loss(images, prompts, model.scale(multi_label=True))
+        losses["multi_label"] = multi_label_loss(images, prompts, model.scale(multi_label=True), positives=positives)
         losses["loss"] = losses["loss"] + config.multi_label_weight * losses["multi_label"]
     if config.meaning_similarity_weight or (K and config.segment_weight):
         maps = group_maps(output)                                             # per stage (B, G, h, w)
@@ -106,8 +113,14 @@ def training_loss(model: GroupViT, batch: Batch, config: TrainConfig) -> dict[st
         segments = [model.embed_segments(output, stage) for stage in range(len(maps) - 1)]
         segments.append(model.embed_segments(output))                         # per stage (B, G, C)
     if K and config.segment_weight:
-        losses["segments"] = sum(multi_label_loss(s, prompts, model.scale(), a) for s, a in zip(segments, areas))
+        losses["segments"] = sum(multi_label_loss(s, prompts, model.scale(), a, positives)
+                                 for s, a in zip(segments, areas))
         losses["loss"] = losses["loss"] + config.segment_weight * losses["segments"]
+    if K and config.patch_weight and output.groupings:
+        patches = model.embed_patches(output)                                 # (B, N, C)
+        even = torch.full(patches.shape[:2], 1 / patches.shape[1], device=patches.device)
+        losses["patches"] = multi_label_loss(patches, prompts, model.scale(), even, positives)
+        losses["loss"] = losses["loss"] + config.patch_weight * losses["patches"]
     if config.information_weight and len(output.groupings) > 1:
         losses["information"] = sum(assignment_information(grouping.soft) for grouping in output.groupings[1:])
         losses["loss"] = losses["loss"] - config.information_weight * losses["information"]
@@ -150,12 +163,12 @@ def train(model: GroupViT, data: Captioned, config: TrainConfig, recorder: Recor
     each takes its share of the batch. Ctrl-C and SIGTERM end the run after the step, saved.
     Raises TrainingStopped when the loss is not finite.
     """
-    if (config.segment_weight or config.meaning_similarity_weight) and model.config.head == "mlp":
+    if (config.segment_weight or config.patch_weight or config.meaning_similarity_weight) and model.config.head != "linear":
         raise ValueError("segment_weight and meaning_similarity_weight send segments through the head in training, whose "
                          "BatchNorm would count them beside the images; take head='linear', or both 0 as in the paper")
     device = model.device
     model = synchronize_batch_norm(model)
-    optimizer = make_optimizer(model, config.lr, config.weight_decay)
+    optimizer = make_optimizer(model, config.lr, config.weight_decay, config.text_lr)
     first = model.config.image  # as it was before any sharpening
     start = recorder.resume(model, optimizer)
     sharpen(model, start, first, config)  # a finished run makes no step that would do it
@@ -171,7 +184,7 @@ def train(model: GroupViT, data: Captioned, config: TrainConfig, recorder: Recor
             torch.manual_seed(config.seed * 1_000_003 + step + (rank_and_size()[0] << 40))
             rate = learning_rate(step, config.steps, config.lr, config.warmup, config.min_lr)
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["share"]
             sharpen(model, step, first, config)
 
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):

@@ -18,11 +18,16 @@ def decays(name: str, parameter: torch.Tensor) -> bool:
     return parameter.ndim >= 2 and not any(part in name for part in _NO_DECAY)
 
 
-def make_optimizer(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW, betas 0.9 and 0.999, in two groups: with decay and without."""
+def make_optimizer(model: nn.Module, lr: float, weight_decay: float, text_lr: float = 1.0) -> torch.optim.AdamW:
+    """AdamW, betas 0.9 and 0.999, in groups: with decay and without, of images and of texts.
+
+    Each group's "share" is its part of the learning rate: `text_lr` for text encoder and text head, 1 for the rest.
+    """
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    groups = [{"params": [p for n, p in named if decays(n, p)], "weight_decay": weight_decay},
-              {"params": [p for n, p in named if not decays(n, p)], "weight_decay": 0.0}]
+    groups = [{"params": [p for n, p in named if decays(n, p) == decay and n.startswith("text_") == of_texts],
+               "weight_decay": weight_decay * decay, "share": text_lr if of_texts else 1.0}
+              for of_texts in (False, True) for decay in (True, False)]
+    groups = [group for group in groups if group["params"]]
     return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.999))
 
 

@@ -39,9 +39,10 @@ def _photographs(**choices: object) -> GroupViTConfig:
     """
     base = preset("scenes")
     return replace(
-        base, embed_dim=192, text=replace(base.text, width=192, num_heads=6, depth=2),
-        **choices | {"image": replace(base.image, image_size=128, patch_size=16, width=192, num_heads=6,
-                                      num_group_tokens=(8,), num_output_groups=(8,), **choices.get("image", {}))})
+        base, embed_dim=192, text=replace(base.text, width=192, num_heads=6, depth=2), text_head=None,
+        **choices | {"image": replace(
+            base.image, image_size=128, patch_size=16, width=192, num_heads=6, num_group_tokens=(8,),
+            num_output_groups=(8,), **dict(stem_depth=0, temperature=1.0) | choices.get("image", {}))})
 
 
 # A patch at every quarter of a patch: masks are finer than what the model was trained on.
@@ -49,8 +50,13 @@ _DENSE = Protocol(overlap=4, pixels="shared")
 # Each pixel named by all its groups, and words that are everywhere have to be surer. Chosen on validation scenes.
 _BALANCED = replace(_DENSE, balance=0.03)
 # Sharper from step to step: in the end a group holds what its mask shows, and nothing else. And
-# nouns look for single segments too, so that each piece learns to say its name by itself.
+# nouns look for single segments too, so that each segment learns to be matched to its name by itself.
 _SHARPENED = TrainConfig(final_temperature=0.1, segment_weight=1.0)
+# Shapes are learnt by single patches first, the finest segments there are, from nouns that are true of all images
+# whose captions have them, by texts that change slowly: else the names of all objects become one, and it takes
+# thousands of steps to part them (results/EXPERIMENTS.md).
+_SHAPES = replace(_SHARPENED, steps=8000, batch_size=128, final_temperature=0.03, patch_weight=1.0, shared_nouns=True,
+                  image_text_weight=0.2, text_lr=0.1, eval_every=500, snapshot_every=250)
 
 # Few pictures, seen fifty times: crops and colours that differ keep the model from learning them by heart.
 _FEW_PHOTOGRAPHS = replace(_SHARPENED, steps=1000, warmup=100, eval_every=100, save_every=50,
@@ -58,19 +64,23 @@ _FEW_PHOTOGRAPHS = replace(_SHARPENED, steps=1000, warmup=100, eval_every=100, s
 
 RECIPES: dict[str, Recipe] = {
     "scenes": Recipe(
-        "the best model of the scenes: one stage, soft assignment, no residual", _scenes(), _SHARPENED, _BALANCED),
+        "the best model of the scenes: one stage, soft assignment, no residual", _scenes(), _SHAPES, _BALANCED),
     "scenes_projected": Recipe(
         "the same with the paper's residual: names part from places",
-        _scenes(residual="projected"), _SHARPENED, _BALANCED),
-    "scenes_2stage": Recipe(
-        "two stages, 16 groups and then 8, hard in the end; grown from the one stage of `scenes`",
-        _scenes(depths=(0, 0), num_group_tokens=(16, 8), num_output_groups=(16, 8), gumbel_noise=0.01, temperature=0.1),
-        replace(_SHARPENED, steps=600, lr=5e-4, warmup=50, final_temperature=0.05, hard_from=0.8, eval_every=100,
-                information_weight=1.0), _BALANCED, grown_from="scenes"),
+        _scenes(residual="projected"), _SHAPES, _BALANCED),
+    "scenes_groupvit": Recipe(
+        "the paper's architecture in small: two blocks, a grouping, a block, a second grouping, hard in the end",
+        _scenes(depths=(2, 1), num_group_tokens=(16, 8), num_output_groups=(16, 8), merged_values="before",
+                later_tokens_std=0.02, gumbel_noise=0.0),
+        replace(_SHAPES, final_temperature=0.02, hard_from=0.95, meaning_similarity_weight=1.0, meaning_from=0.4),
+        _BALANCED),
+    "scenes_short": Recipe(
+        "what a first training shows in 15 minutes of two cores: `scenes` with fewer steps",
+        _scenes(), replace(_SHAPES, steps=2000, eval_every=250), _DENSE),
     "scenes_clip_vit": Recipe(
-        "the same Transformer without groups, image-text loss alone",
-        _scenes(num_group_tokens=(0,), num_output_groups=(0,)), TrainConfig(num_prompts=0, snapshot_every=0),
-        _DENSE),
+        "a Transformer of the same blocks without groups, image-text loss alone",
+        _scenes(depths=(3,), num_group_tokens=(0,), num_output_groups=(0,)),
+        TrainConfig(steps=4000, batch_size=128, num_prompts=0, snapshot_every=0, text_lr=0.1, eval_every=500), _DENSE),
     "photographs": Recipe(
         "photographs with captions: one stage of 8 groups, soft assignment, no residual",
         _photographs(), _FEW_PHOTOGRAPHS, _DENSE),

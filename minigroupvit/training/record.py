@@ -46,7 +46,7 @@ def current_commit() -> str:
         return "unknown"
 
 
-_EARLY = (10, 20)   # snapshots also after these steps: most groups emerge early
+_EARLY = (10, 20, *range(50, 501, 50))   # snapshots also after these steps: most groups emerge early
 
 
 class Recorder:

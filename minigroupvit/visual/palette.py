@@ -1,7 +1,7 @@
 """Two palettes: one for groups, which have numbers, and one for classes, which have names.
 
 Both begin with known colours (groups: Okabe and Ito's seven, then Tol's) that were pushed apart until
-people with any of the three kinds of colour blindness can tell them too, as far as 28 and 32
+people with any of the three kinds of colour blindness can tell them too, as far as 24 and 32
 colours can be told at all. That is why figures also draw borders and write on the regions.
 """
 
@@ -22,10 +22,10 @@ GROUP_COLOURS: tuple[str, ...] = (
 
 # The classes of the scenes look a little like what they name, where that leaves them apart.
 CLASS_COLOURS: dict[str, str] = {
-    "sun": "#fccd23", "moon": "#f9fccb", "star": "#f1eb7a", "cloud": "#c4d2d6", "heart": "#bb386b",
-    "flower": "#f87da8", "tree": "#057673", "house": "#bd4a98", "car": "#a52207", "boat": "#f4a01c",
-    "airplane": "#9fb0c9", "fish": "#e57805", "bird": "#5f62d3", "cat": "#474050", "butterfly": "#7a42ac",
-    "mushroom": "#d0560f", "apple": "#7ccd60", "umbrella": "#5d218f", "anchor": "#374976", "cup": "#05ad94",
+    "cat": "#474050", "rabbit": "#f9fccb", "elephant": "#374976", "bird": "#5f62d3", "fish": "#e57805",
+    "butterfly": "#7a42ac", "tree": "#057673", "flower": "#f87da8", "mushroom": "#d0560f", "house": "#bd4a98",
+    "car": "#a52207", "boat": "#f4a01c", "airplane": "#9fb0c9", "umbrella": "#5d218f", "cup": "#05ad94",
+    "shoe": "#fccd23",
     "grass": "#73ac64", "sand": "#d7cda0", "water": "#1b86bc", "brick": "#ae6d53", "sky": "#91cffc",
     "night": "#20265c", "snow": "#defafc", "wood": "#6f523f",
 }

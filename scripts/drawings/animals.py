@@ -267,7 +267,7 @@ def elephant_profile() -> list[Step]:
     """The head from the side: a large ear, a tusk, the trunk curled up at its end."""
     trunk = [(74, 56), (90, 44), (96, 22), (102, 4), (116, -4), (128, 4), (128, 18)]
     return [
-        main(stroke(trunk, 18)),
+        main(stroke(trunk, 15)),
         main(ellipse(54, 62, 36, 32)),
         main(smooth((34, 40), (70, 40), (72, 10), (50, 0), (24, 10))),
         second(smooth((48, 96), (20, 104), (-8, 84), (-10, 50), (10, 30), (34, 40), (50, 64))),

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.path import Path as Curve
+from scipy.interpolate import PchipInterpolator
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,11 @@ def smooth(*points):
 
 
 def stroke(points, width):
-    """A thick line through the points: tails, handles, legs. Straight pieces with square ends."""
+    """A thick smooth line through the points, with square ends: tails, handles, legs."""
     p = np.array(points, dtype=float)
+    if len(p) > 2:
+        travelled = np.concatenate([[0], np.linalg.norm(np.diff(p, axis=0), axis=1).cumsum()])
+        p = PchipInterpolator(travelled, p)(np.linspace(0, travelled[-1], 60))
     along = np.gradient(p, axis=0)
     normal = np.stack([-along[:, 1], along[:, 0]], 1)
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .shapes import Step, bezier, detail, ellipse, main, mirrored, polygon, rectangle, second, shade, smooth, turned
+from .shapes import (
+    Step, bezier, detail, ellipse, main, mirrored, polygon, rectangle, second, shade, smooth, stroke, turned,
+)
 
 
 def wheel(x: float, y: float, radius: float) -> list[Step]:
@@ -145,8 +147,8 @@ def steamer() -> list[Step]:
 def rowing_boat() -> list[Step]:
     """A rowing boat with its oars."""
     return [
-        detail(polygon((30, 60), (36, 62), (20, 6), (8, 2), (12, 14)), 0.55),
-        detail(polygon((64, 60), (70, 62), (92, 14), (96, 2), (84, 6)), 0.55),
+        detail(stroke([(56, 44), (16, 84)], 5), 0.55),
+        detail(ellipse(10, 90, 6, 15, angle=45), 0.55),
         main(
             bezier(
                 (-4, 66),
@@ -297,7 +299,8 @@ def biplane() -> list[Step]:
         detail(rectangle(70, 30, 75, 78), 0.3),
         main(smooth((30, 60), (70, 65), (88, 58), (88, 42), (70, 35), (30, 42)), inside=True),
         detail(ellipse(94, 50, 4, 28), 0.3),
-        detail(ellipse(62, 12, 10), 0.15),
+        detail(stroke([(58, 28), (64, 14)], 5), 0.3),
+        detail(ellipse(65, 13, 10), 0.15),
         detail(ellipse(46, 64, 7), 0.85),
     ]
 
