@@ -135,7 +135,7 @@ def test_the_prompt_box_changes_its_picture(page: Page) -> None:
     panel = panel_of(page, "ClassPromptBox(")
     words, picture = panel.locator("input[type=text]"), picture_of(panel)
     before = picture.get_attribute("src")
-    words.fill("cup, heart, night")
+    words.fill("cup, cat, night")
     words.press("Enter")
     changes(picture, before)
 

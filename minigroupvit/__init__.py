@@ -2,7 +2,7 @@
 
     import minigroupvit
     model = minigroupvit.load("scenes")
-    result = minigroupvit.segment(model, picture, ["sun", "heart", "brick"])
+    result = minigroupvit.segment(model, picture, ["cat", "cup", "brick"])
     result.labels    # (1, H, W): which word each pixel has
 
 The parts, in the order of reading: config, layers, grouping, image_encoder, text_encoder, model, losses,

@@ -15,30 +15,38 @@ from .model import GroupViT
 from .segmentation import segment
 from .visual.plots import demo_figure
 
-NUM_FEW = 100   # scenes for the controls, objects for the interventions: a demo takes a minute
-NUM_SHOWN = 6   # the first scenes of the split test: shown as they come, not picked
+NUM_FEW = 100       # scenes for the controls, objects for the interventions: a demo takes a minute
+NUM_GROUPVIT = 200  # scenes for the second model
+NUM_SHOWN = 6       # the first scenes of the split test: shown as they come, not picked
 
 
 def run_demo(out: str | Path = "outputs/demo", num_images: int = 1000, weights: str = "scenes",
-             baseline: str = "scenes_clip_vit") -> dict[str, Any]:
+             baseline: str = "scenes_clip_vit", groupvit: str = "scenes_groupvit",
+             num_groupvit: int = NUM_GROUPVIT, num_few: int = NUM_FEW) -> dict[str, Any]:
     """Writes `figure.png` and `metrics.json` into the folder `out`, and prints the table.
 
     Args:
         out: made if it is not there; files of an earlier demo are replaced, each whole or not at all.
         num_images: scenes of each split to measure on.
         weights: of the model with groups: shipped weights by name, or a .safetensors file.
-        baseline: of the same model without groups.
+        baseline: of a model without groups.
+        groupvit: of the model with the paper's architecture, whose stages the figure shows.
+        num_groupvit: scenes to measure it on.
+        num_few: scenes for the controls, objects for the interventions.
 
     Returns the content of `metrics.json`. Raises ValueError where the weights are missing.
     """
     started = time.perf_counter()
     out = Path(out)
-    model, without_groups = _load(weights), _load(baseline)
+    model, without_groups, two_stages = _load(weights), _load(baseline), _load(groupvit)
     config = SceneConfig(image_size=model.config.image.image_size)
-    print(f"{weights}: {_describe(model)}\n{baseline}: {_describe(without_groups)}\n", flush=True)
-    few = min(NUM_FEW, num_images)
-    metrics = evaluate_scenes(model, without_groups, num_images, config, num_controls=few, num_interventions=few,
+    for name, one in ((weights, model), (groupvit, two_stages), (baseline, without_groups)):
+        print(f"{name}: {_describe(one)}", flush=True)
+    few = min(num_few, num_images)
+    metrics = evaluate_scenes(model, without_groups, num_images, config, groupvit=two_stages,
+                              num_groupvit=num_groupvit, num_controls=few, num_interventions=few,
                               say=lambda text: print(text, flush=True))
+    metrics["groupvit"] = {"weights": groupvit, "about": _origin(two_stages)} | metrics["groupvit"]
     metrics = {"weights": weights, "about": _origin(model)} | metrics
     metrics["pixelwise"] = {"weights": baseline, "about": _origin(without_groups)} | metrics["pixelwise"]
     write_atomically(out / "metrics.json", lambda path: path.write_text(
@@ -46,9 +54,10 @@ def run_demo(out: str | Path = "outputs/demo", num_images: int = 1000, weights: 
 
     scenes = scene_arrays("test", NUM_SHOWN, config)
     figure = demo_figure(
-        scenes.images, segment(model, scenes.images, config.class_names), scenes.masks, config.class_names,
+        scenes.images, segment(two_stages, scenes.images, config.class_names), scenes.masks, config.class_names,
         scenes.captions, note="In italics: a caption as in training; the model does not see it.\n"
-        f"mIoU {100 * metrics['miou']:.0f} % on {num_images:,} scenes.")
+        f"{groupvit}: mIoU {100 * metrics['groupvit']['miou']:.0f} % on {metrics['groupvit']['num_images']:,} scenes; "
+        f"{weights}: {100 * metrics['miou']:.0f} % on {num_images:,}.")
     write_atomically(out / "figure.png", lambda path: figure.savefig(path, format="png", dpi=130))
 
     print(f"\n{format_table(metrics)}\n\n{out / 'figure.png'}\n{out / 'metrics.json'}\n"

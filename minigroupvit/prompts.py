@@ -87,7 +87,7 @@ def nouns(caption: str, include_verbs: bool = False) -> list[str]:
 @lru_cache(maxsize=65_536)
 def _tagged(caption: str, include_verbs: bool) -> tuple[str, ...]:
     wanted = NOUN_TAGS | VERB_TAGS if include_verbs else NOUN_TAGS
-    # The tagger takes "sun/moon" for one noun.
+    # The tagger takes "cat/dog" for one noun.
     text = caption.lower().replace("/", " / ")
     found = (_trim(word) for word, tag in _tagger().tag(text) if tag in wanted)
     # dict.fromkeys: a set that keeps the order. Marks such as "*" are tagged NN: trimmed to nothing.
@@ -206,7 +206,7 @@ def class_prompts(class_names: Sequence[str], templates: Sequence[str]) -> list[
     for number, name in enumerate(class_names):
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"class name {number} is {name!r}, expected a word; leave it out or write one")
-        # Spaces are typed by accident ("sun, heart"): "sun" and " Sun " are the same class.
+        # Spaces are typed by accident ("cat, cup"): "cat" and " Cat " are the same class.
         name = " ".join(name.split())
         if name.lower() in seen:
             raise ValueError(

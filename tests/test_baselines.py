@@ -104,7 +104,7 @@ def test_colours_give_backgrounds_away_more_than_objects():
     config = SceneConfig()
     classifier = ColourClassifier().fit(*scene_tensors("train", 80))
     figures = classifier.evaluate(*scene_tensors("test", 40), config.class_names, len(config.objects))
-    assert figures["miou_backgrounds"] > 0.6 and 0.1 < figures["miou_objects"] < figures["miou_backgrounds"] - 0.2
+    assert figures["miou_backgrounds"] > 0.4 and figures["miou_objects"] < 0.15
 
 
 @pytest.fixture(scope="module")

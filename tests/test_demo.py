@@ -20,7 +20,10 @@ def weights(make_model, tmp_path):
     save_checkpoint(tmp_path / "groups.safetensors", model, {"seed": 3, "step": 5, "commit": "abc"})
     plain = make_model(depths=(2,), num_group_tokens=(0,), num_output_groups=(0,))
     save_checkpoint(tmp_path / "plain.safetensors", plain)
-    return {"weights": str(tmp_path / "groups.safetensors"), "baseline": str(tmp_path / "plain.safetensors")}
+    two = make_model(depths=(1, 1), num_group_tokens=(6, 3), num_output_groups=(6, 3))
+    save_checkpoint(tmp_path / "two.safetensors", two)
+    return {"weights": str(tmp_path / "groups.safetensors"), "baseline": str(tmp_path / "plain.safetensors"),
+            "groupvit": str(tmp_path / "two.safetensors")}
 
 
 def test_the_demo_writes_a_figure_and_figures(weights, tmp_path, capsys):

@@ -67,7 +67,7 @@ def test_the_wheel_holds_the_package_its_data_and_its_weights(wheel):
                if path.is_file() and "__pycache__" not in path.parts}
     weights = {f"minigroupvit/weights/{path.relative_to(ROOT / 'data' / 'weights')}"
                for path in (ROOT / "data" / "weights").rglob("*") if path.is_file()}
-    assert "minigroupvit/data/silhouettes.npz" in sources and "minigroupvit/weights/scenes.safetensors" in weights
+    assert "minigroupvit/data/drawings.npz" in sources and "minigroupvit/weights/scenes.safetensors" in weights
     assert ours == sources | weights
     assert any(name.endswith("licenses/LICENSE") for name in names)
 

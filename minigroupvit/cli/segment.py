@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ABOUT = "name every pixel of a picture, or of a folder of pictures, with one of your words"
 EXAMPLES = """
 examples:
-  python -m minigroupvit segment scene.png --classes "sun, heart, brick" --out overlay.png
+  python -m minigroupvit segment scene.png --classes "cat, cup, brick" --out overlay.png
   python -m minigroupvit segment scene.png --classes "cat, grass" --top-classes all
   python -m minigroupvit segment scene.png --classes "cat, grass" --instances --out found/
   python -m minigroupvit segment photos/ --classes "person, tree" --weights outputs/photos/last.safetensors \\

@@ -29,9 +29,9 @@ def scene_tensors(split: str, num_images: int, config: SceneConfig = SceneConfig
 
 def evaluate_scenes(model: GroupViT, baseline: GroupViT | None = None, num_images: int = 1000,
                     config: SceneConfig = SceneConfig(), seed: int = 0, batch_size: int = 25,
-                    groupvit: GroupViT | None = None, num_controls: int = 300, num_interventions: int = 300,
+                    groupvit: GroupViT | None = None, num_groupvit: int | None = None, num_controls: int = 300, num_interventions: int = 300,
                     say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
-    """All figures on the split `test`, and on `unseen`: colours and pairs never seen in training.
+    """All figures on the split `test`, and on `unseen`: the same scenes with drawings never seen in training.
 
     Args:
         model: with groups.
@@ -41,6 +41,7 @@ def evaluate_scenes(model: GroupViT, baseline: GroupViT | None = None, num_image
         seed: of the scenes.
         batch_size: pictures at once in a model; small batches stay in a processor's caches.
         groupvit: a second model with groups, measured in the same way under `groupvit`. None: left out.
+        num_groupvit: scenes to measure it on; None: all of them.
         num_controls: scenes on which clusters of colours are compared with the model's groups.
         num_interventions: objects on which one thing is changed at a time.
         say: told now and then what is done, and since when.
@@ -77,8 +78,8 @@ def evaluate_scenes(model: GroupViT, baseline: GroupViT | None = None, num_image
             figures[split]["controls"] = controls(images[:num_controls], masks[:num_controls], len(names), training)
             if groupvit is not None:
                 tell("segmenting with the second model")
-                figures[split]["groupvit"] = evaluate(groupvit, images, masks, names, num_objects,
-                                                      batch_size=batch_size, num_controls=num_controls)
+                figures[split]["groupvit"] = evaluate(groupvit, images[:num_groupvit], masks[:num_groupvit], names,
+                                                      num_objects, batch_size=batch_size, num_controls=num_controls)
                 figures[split]["groupvit"]["protocol"] = asdict(groupvit.protocol or Protocol())
     for one, place in ((model, figures["test"]), (groupvit, figures["test"].get("groupvit"))):
         if one is not None:
@@ -103,7 +104,7 @@ def format_table(metrics: dict[str, Any]) -> str:
     width = 2 + max(len(row) for row in _ROWS.values())
     lines = []
     for title, figures in (("scenes of the split test", metrics),
-                           ("scenes with colours and pairs never seen in training", metrics.get("unseen"))):
+                           ("of them with drawings never seen in training", metrics.get("unseen"))):
         if figures is None:
             continue
         lines += [f"{figures['num_images']:,} {title}, in percent", "",

@@ -51,7 +51,9 @@ class TrainConfig:
     pixel_similarity_weight: float = 0.0    # of losses.pixel_similarity_loss on the first stage; 0 in the paper
     meaning_similarity_weight: float = 0.0  # of losses.meaning_similarity_loss on later stages; 0 in the paper
     meaning_margin: float = 0.85      # cosine from which two segments mean the same
-    meaning_from: float = 0.0         # share of the steps after which that loss counts: segments need a meaning first
+    patch_similarity_weight: float = 0.0    # of losses.meaning_similarity_loss of patches, on the first stage; paper: 0
+    patch_margin: float = 0.5         # cosine from which two patches mean the same
+    meaning_from: float = 0.0         # share of the steps after which these two losses count: a meaning comes first
     templates: tuple[str, ...] = SIMPLE_TEMPLATES
     augmentation: Augmentation = Augmentation()   # of the pictures; by itself only mirrors them
     final_temperature: float | None = None   # of the assignment at hard_from; None: as the model's, always
@@ -116,9 +118,10 @@ def training_loss(model: GroupViT, batch: Batch, config: TrainConfig) -> dict[st
         losses["segments"] = sum(multi_label_loss(s, prompts, model.scale(), a, positives)
                                  for s, a in zip(segments, areas))
         losses["loss"] = losses["loss"] + config.segment_weight * losses["segments"]
-    if K and config.patch_weight and output.groupings:
+    if output.groupings and (K and config.patch_weight or config.patch_similarity_weight):
         patches = model.embed_patches(output)                                 # (B, N, C)
         even = torch.full(patches.shape[:2], 1 / patches.shape[1], device=patches.device)
+    if K and config.patch_weight and output.groupings:
         losses["patches"] = multi_label_loss(patches, prompts, model.scale(), even, positives)
         losses["loss"] = losses["loss"] + config.patch_weight * losses["patches"]
     if config.information_weight and len(output.groupings) > 1:
@@ -128,6 +131,10 @@ def training_loss(model: GroupViT, batch: Batch, config: TrainConfig) -> dict[st
         losses["pixel_similarity"] = pixel_similarity_loss(output.groupings[0].soft, batch.images.to(model.device),
                                                            output.grid)
         losses["loss"] = losses["loss"] + config.pixel_similarity_weight * losses["pixel_similarity"]
+    if config.patch_similarity_weight and output.groupings:
+        losses["patch_similarity"] = meaning_similarity_loss(output.groupings[0].soft, patches, even,
+                                                             config.patch_margin)
+        losses["loss"] = losses["loss"] + config.patch_similarity_weight * losses["patch_similarity"]
     if config.meaning_similarity_weight and len(output.groupings) > 1:
         losses["meaning_similarity"] = sum(
             meaning_similarity_loss(grouping.soft, *before, config.meaning_margin)
@@ -138,7 +145,9 @@ def training_loss(model: GroupViT, batch: Batch, config: TrainConfig) -> dict[st
 
 def at_step(config: TrainConfig, step: int) -> TrainConfig:
     """The weights of the losses at a step."""
-    return config if step >= config.meaning_from * config.steps else replace(config, meaning_similarity_weight=0.0)
+    if step >= config.meaning_from * config.steps:
+        return config
+    return replace(config, meaning_similarity_weight=0.0, patch_similarity_weight=0.0)
 
 
 def sharpen(model: GroupViT, step: int, first: ImageConfig, config: TrainConfig) -> None:

@@ -56,7 +56,8 @@ _SHARPENED = TrainConfig(final_temperature=0.1, segment_weight=1.0)
 # whose captions have them, by texts that change slowly: else the names of all objects become one, and it takes
 # thousands of steps to part them (results/EXPERIMENTS.md).
 _SHAPES = replace(_SHARPENED, steps=8000, batch_size=128, final_temperature=0.03, patch_weight=1.0, shared_nouns=True,
-                  image_text_weight=0.2, text_lr=0.1, eval_every=500, snapshot_every=250)
+                  image_text_weight=0.2, text_lr=0.1, patch_similarity_weight=1.0, meaning_from=0.3,
+                  eval_every=500, snapshot_every=250)
 
 # Few pictures, seen fifty times: crops and colours that differ keep the model from learning them by heart.
 _FEW_PHOTOGRAPHS = replace(_SHARPENED, steps=1000, warmup=100, eval_every=100, save_every=50,
@@ -72,7 +73,7 @@ RECIPES: dict[str, Recipe] = {
         "the paper's architecture in small: two blocks, a grouping, a block, a second grouping, hard in the end",
         _scenes(depths=(2, 1), num_group_tokens=(16, 8), num_output_groups=(16, 8), merged_values="before",
                 later_tokens_std=0.02, gumbel_noise=0.0),
-        replace(_SHAPES, final_temperature=0.02, hard_from=0.95, meaning_similarity_weight=1.0, meaning_from=0.4),
+        replace(_SHAPES, final_temperature=0.02, hard_from=0.95, meaning_similarity_weight=1.0),
         _BALANCED),
     "scenes_short": Recipe(
         "what a first training shows in 15 minutes of two cores: `scenes` with fewer steps",

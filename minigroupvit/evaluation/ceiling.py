@@ -1,0 +1,100 @@
+"""What can be learnt about shapes at all: a small classifier that is told the name of every object.
+
+It sees each object cut out of its scene by its box, in grey, and is trained with labels. How often it is right on
+new scenes is a ceiling for recognition by shape; how often on drawings it never saw (the split `unseen`) tells what
+the drawings of an object have in common.
+
+N objects  S side of a cut-out in pixels
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.transforms.v2 import functional as vision
+
+from ..data.scene_config import SceneConfig
+from ..data.scenes import make_scene
+from .intervals import draws, interval, mean_of
+
+SIDE = 40   # pixels of a cut-out
+
+
+def grey_objects(split: str, num_scenes: int, config: SceneConfig = SceneConfig(), seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Every object of the first scenes, cut out by its box and resized: (N, 1, S, S) from -1 to 1, and classes (N,)."""
+    pictures, classes = [], []
+    for index in range(num_scenes):
+        scene = make_scene(index, split, config, seed)
+        grey = vision.rgb_to_grayscale(torch.from_numpy(scene.image).permute(2, 0, 1))          # (1, H, W)
+        for instance in scene.instances:
+            left, top, right, bottom = instance.box
+            pictures.append(vision.resized_crop(grey, top, left, bottom - top, right - left, [SIDE, SIDE]))
+            classes.append(config.objects.index(instance.class_name))
+    return torch.stack(pictures).float() / 127.5 - 1, torch.tensor(classes)
+
+
+def _network(num_classes: int) -> nn.Sequential:
+    """Four convolutions, each of which halves the picture, and one matrix: 0.4 M parameters."""
+    layers: list[nn.Module] = []
+    for width, out in zip((1, 32, 64, 128), (32, 64, 128, 256)):
+        layers += [nn.Conv2d(width, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU(), nn.MaxPool2d(2)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(256, num_classes))
+
+
+class ShapeClassifier:
+    """Names objects cut out in grey, after training with labels."""
+
+    def __init__(self, config: SceneConfig = SceneConfig()) -> None:
+        self.config = config
+        self.network: nn.Module | None = None
+
+    def fit(self, pictures: Tensor, classes: Tensor, epochs: int = 5, batch_size: int = 64,
+            seed: int = 0) -> ShapeClassifier:
+        """Trains on cut-outs (N, 1, S, S), mirrored half of the time, and their classes (N,)."""
+        torch.manual_seed(seed)
+        self.network = _network(len(self.config.objects))
+        optimizer = torch.optim.AdamW(self.network.parameters(), lr=2e-3)
+        steps = max(1, len(pictures) // batch_size) * epochs
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps + 1)
+        for _, rows in zip(range(steps), _batches(len(pictures), batch_size)):
+            batch = pictures[rows]
+            mirrored = torch.rand(len(batch)) < 0.5
+            batch = torch.where(mirrored[:, None, None, None], batch.flip(-1), batch)
+            loss = F.cross_entropy(self.network(batch), classes[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        self.network.eval()
+        return self
+
+    @torch.no_grad()
+    def evaluate(self, pictures: Tensor, classes: Tensor) -> dict[str, Any]:
+        """Share of the cut-outs (N, 1, S, S) named right, with its 95 % interval. Raises ValueError before `fit`."""
+        if self.network is None:
+            raise ValueError("this classifier has learnt nothing yet; call fit first")
+        right = torch.cat([self.network(part).argmax(1) for part in pictures.split(500)]) == classes
+        return {"accuracy": right.float().mean().item(), "num_objects": len(right),
+                "accuracy_interval": interval(mean_of(right.numpy(), draws(len(right))))}
+
+
+def _batches(count: int, batch_size: int) -> Iterator[Tensor]:
+    """Positions of one batch after the other, each position once an epoch."""
+    while True:
+        order = torch.randperm(count)
+        yield from order[:max(count // batch_size, 1) * batch_size].split(batch_size)
+
+
+def shape_ceiling(num_train: int = 10_000, num_test: int = 1000, config: SceneConfig = SceneConfig(),
+                  seed: int = 0) -> dict[str, Any]:
+    """The classifier's accuracy on the splits test and unseen, after training on the scenes of `train`.
+
+    Returns `{"chance", "test", "unseen"}`, the latter two as `ShapeClassifier.evaluate` has them.
+    """
+    classifier = ShapeClassifier(config).fit(*grey_objects("train", num_train, config, seed), seed=seed)
+    return {"chance": 1 / len(config.objects), "num_train": num_train} | {
+        split: classifier.evaluate(*grey_objects(split, num_test, config, seed)) for split in ("test", "unseen")}
