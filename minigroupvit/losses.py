@@ -189,8 +189,10 @@ def meaning_similarity_loss(soft: Tensor, segments: Tensor, areas: Tensor, margi
                             softness: float = 0.1) -> Tensor:
     """Segments that would get the same name should share a group of the next stage. From captions alone.
 
+    The first stage has patches for segments: N of them in place of G. Not in the paper.
+
     Args:
-        soft: assignment (B, G', G) of the first stage's segments to the second stage's groups.
+        soft: assignment (B, G', G) of one stage's segments to the next stage's groups.
         segments: (B, G, C), unit vectors in the space shared with the texts; no gradient goes through them.
         areas: (B, G), shares of the picture; a pair counts by their product.
         margin, softness: similar is sigmoid((cosine - margin) / softness).

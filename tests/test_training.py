@@ -20,12 +20,14 @@ from safetensors.torch import load_file
 from minigroupvit.checkpoint import load_checkpoint, read_checkpoint
 from minigroupvit.data.captioned import Batch, CaptionedImages, pack_texts
 from minigroupvit.evaluation.groups import emergence
-from minigroupvit.losses import assignment_information, multi_label_loss
+from minigroupvit.losses import assignment_information, meaning_similarity_loss, multi_label_loss
 from minigroupvit.model import GroupViT
 from minigroupvit.prompts import SIMPLE_TEMPLATES
 from minigroupvit.segmentation import group_maps
 from minigroupvit.training import loop
-from minigroupvit.training.loop import TrainConfig, TrainingStopped, stop_on_interrupt, train, training_loss, uses_bf16
+from minigroupvit.training.loop import (
+    TrainConfig, TrainingStopped, at_step, stop_on_interrupt, train, training_loss, uses_bf16,
+)
 from minigroupvit.training.optimizer import decays, learning_rate, make_optimizer
 from minigroupvit.training.record import Recorder
 from minigroupvit.training.run import grow
@@ -181,6 +183,19 @@ def test_patches_are_the_finest_segments(make_model, captioned: CaptionedImages)
     with pytest.raises(ValueError, match="does not group"):
         flat = make_model(depths=(1,), num_group_tokens=(0,), num_output_groups=(0,))
         flat.embed_patches(flat.encode_image(batch.images)[1])
+
+
+def test_patches_of_one_meaning_share_a_group_from_some_step_on(make_model, captioned: CaptionedImages) -> None:
+    config = TrainConfig(steps=10, num_prompts=2, patch_similarity_weight=2.0, patch_margin=0.3, meaning_from=0.5)
+    batch = captioned.batch(0, 16, 0, 2, SIMPLE_TEMPLATES)
+    model = make_model(head="linear").eval()
+    assert "patch_similarity" not in training_loss(model, batch, at_step(config, 4))
+    losses = training_loss(model, batch, at_step(config, 5))
+    torch.testing.assert_close(
+        losses["loss"], losses["image_text"] + losses["multi_label"] + 2 * losses["patch_similarity"])
+    _, output = model.encode_image(batch.images)
+    torch.testing.assert_close(losses["patch_similarity"], meaning_similarity_loss(
+        output.groupings[0].soft, model.embed_patches(output), torch.full((16, 16), 1 / 16), 0.3))
 
 
 def test_nouns_that_several_captions_have_are_shared_by_their_images(make_model, captioned: CaptionedImages) -> None:
