@@ -76,24 +76,49 @@ def table(record: dict[str, Any]) -> str:
               f"against 20.1 on VOC). With drawings never seen in training the best model reaches "
               f"{percent(record['unseen']['miou'])} ({percent(record['unseen']['miou_objects'])} on objects), the "
               f"colour of each pixel {percent(record['unseen']['colour_classifier']['miou_objects'])} on objects.", "",
-              _instances(record["instances"], percent), "", _goes_by_colour(record, percent), ""]
+              _instances(record["instances"], percent), "", _goes_by(record, percent), "",
+              _ceiling(percent), ""]
     return "\n".join(lines)
 
 
-def _goes_by_colour(record: dict[str, Any], percent: Callable[[float], str]) -> str:
-    """Interventions and controls in two sentences."""
-    found, clusters = record["interventions"], [c for c in record["controls"] if c["per_picture"]]
+def _goes_by(record: dict[str, Any], percent: Callable[[float], str]) -> str:
+    """Interventions and controls of the models with groups, in two sentences for each."""
+    clusters = [c for c in record["controls"] if c["per_picture"]]
     best = max(clusters, key=lambda c: c["ari"])
+    lines = ["What a model goes by, shown by interventions on lone, coloured objects that it names right. So many keep "
+             "their name (95 % interval):", "",
+             "| in percent | objects | right before | hue + 180° | grey | a disc of its colour | other background | "
+             "outside replaced |", "|---|---|---|---|---|---|---|---|"]
+    names = ("hue_180", "grey", "disc", "background", "outside")
+    for model, part in (("scenes", record), ("scenes_groupvit", record["groupvit"])):
+        found = part["interventions"]
+        kept = [f"{percent(found[n]['class_kept'])} [{', '.join(map(percent, found[n]['class_kept_interval']))}]"
+                for n in names]
+        lines.append(f"| `{model}` | {found['grey']['num_objects']} | {percent(found['grey']['right_before'])} | "
+                     + " | ".join(kept) + " |")
 
-    def kept(name: str) -> str:
-        return f"{percent(found[name]['class_kept'])} [{', '.join(map(percent, found[name]['class_kept_interval']))}]"
+    def rand(part: dict[str, Any], key: str) -> str:
+        return f"{percent(part[key])} [{', '.join(map(percent, part[key + '_interval']))}]"
 
-    return (f"What it goes by, shown by interventions on {found['grey']['num_objects']} lone, coloured objects that it names "
-            f"right: with the hue turned by 180° {kept('hue_180')} % keep their name, in grey {kept('grey')} %, replaced by a "
-            f"disc of their colour {kept('disc')} %, on another background {kept('background')} %. And k-means of "
-            f"{best['method']} with K = {best['clusters']}, which needs no captions, has an ARI of {percent(best['ari'])} where "
-            f"the groups have {percent(record['controls_model_ari'])}: **what emerges in this model is a palette**. Scenes in "
-            "which colour says nothing are in preparation (`results/EXPERIMENTS.md`).")
+    lines += ["", f"ARI of the groups on {record['num_controls']} of the scenes: `scenes` "
+              f"{rand(record, 'controls_model_ari')}, `scenes_groupvit` "
+              f"{rand(record['groupvit'], 'controls_model_ari')}; without captions k-means of colours has "
+              + ", ".join(f"{rand(c, 'ari')} ({c['method']}, K = {c['clusters']})" for c in clusters
+                          if c is best or c["clusters"] == 4) + "."]
+    return "\n".join(lines)
+
+
+def _ceiling(percent: Callable[[float], str]) -> str:
+    """What a classifier with labels reaches, in a sentence."""
+    found = json.loads((ROOT / "results" / "ceiling.json").read_text(encoding="utf-8"))
+
+    def accuracy(split: str) -> str:
+        return (f"{percent(found[split]['accuracy'])} "
+                f"[{', '.join(map(percent, found[split]['accuracy_interval']))}] %")
+
+    return (f"How much shape is there to learn? A small classifier that is trained **with labels** on grey cut-outs names "
+            f"{accuracy('test')} of the objects, and {accuracy('unseen')} of those in drawings that it never saw "
+            f"(chance: {percent(found['chance'])} %; `{found['command']}`).")
 
 
 def _instances(figures: dict[str, Any], percent: Callable[[float], str]) -> str:

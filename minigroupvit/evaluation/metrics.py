@@ -165,7 +165,9 @@ def evaluate(model: GroupViT, images: Tensor, masks: Tensor, class_names: Sequen
         "segments_used_per_stage": [float(np.mean(stage)) for stage in zip(*used)],
     }
     if num_controls:
-        figures["controls_model_ari"] = float(np.mean(rand[:num_controls]))
+        few = rand[:num_controls]
+        figures |= {"num_controls": len(few), "controls_model_ari": float(np.mean(few)),
+                    "controls_model_ari_interval": interval(mean_of(few, draws(len(few))))}
     for key in use[0][1]:
         figures[key] = sum(n * u[key] for n, u in use) / len(images)
     scores = (embedding @ classes.cpu()[:num_objects].T).float()
