@@ -38,6 +38,7 @@ class ImageConfig:
     stem_depth: int = 0                              # residual 3 x 3 convolutions at the end of a convolution stem
     positions: str = "learned"                       # "learned" (paper) | "sincos" (fixed) | "none"
     assignment: str = "hard"                         # "hard" (paper) | "soft"
+    straight_through: bool = True                    # hard assignment has the gradient of the soft one; False: none
     gumbel_noise: float = 1.0                        # scale of the noise on hard assignment in training
     temperature: float = 1.0                         # of the softmax over groups
     residual: str = "projected"                      # of the merge: "projected" (paper) | "learned" | "none"

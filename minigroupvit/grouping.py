@@ -155,13 +155,16 @@ class GroupingBlock(nn.Module):
         noise: scale of the Gumbel noise in training; 1 in the paper.
         temperature: of the softmax over groups; 1 in the paper.
         residual: what is added to the merged segments: "projected", "learned" or "none".
+        straight_through: whether the loss of the segments has a gradient for a hard assignment, that of the soft
+            one. Without it only what looks at the soft assignment teaches it: areas, and the losses of similarity.
+            An empty group is a vector close to zero, whose layer norm makes that gradient hundreds of times larger.
 
     Raises ValueError for any other word, sizes below 1, and tokens of another width.
     """
 
     def __init__(self, width: int, num_heads: int, num_group_tokens: int, num_output_groups: int,
                  assignment: str = "hard", noise: float = 1.0, temperature: float = 1.0,
-                 residual: str = "projected") -> None:
+                 residual: str = "projected", straight_through: bool = True) -> None:
         super().__init__()
         for name, value, allowed in (("assignment", assignment, ("hard", "soft")),
                                      ("residual", residual, ("projected", "learned", "none"))):
@@ -177,6 +180,7 @@ class GroupingBlock(nn.Module):
         self.noise = noise
         self.temperature = temperature
         self.residual = residual
+        self.straight_through = straight_through
         self.norm_tokens = nn.LayerNorm(width)                        # on the group tokens
         self.norm_x = nn.LayerNorm(width)                             # on the image tokens
         self.mlp_inter = TokenMixer(num_group_tokens, num_output_groups, width)
@@ -213,6 +217,7 @@ class GroupingBlock(nn.Module):
             assignment = soft
         else:
             assignment = hard_assignment(logits, self.temperature, self.noise if self.training else 0.0)
+            assignment = assignment if self.straight_through else assignment.detach()
         segments = self.assign(assignment, merged)                    # (B, G, D)
 
         if self.residual == "projected":

@@ -180,7 +180,8 @@ class Stage(nn.Module):
             self.grouping = GroupingBlock(
                 config.width, config.num_heads, num_tokens, config.num_output_groups[index],
                 assignment=config.assignment, noise=config.gumbel_noise,
-                temperature=config.temperature, residual=config.residual)
+                temperature=config.temperature, residual=config.residual,
+                straight_through=config.straight_through)
             if index > 0:  # tokens of a later stage hear from those of the one before
                 self.group_projector = nn.Sequential(
                     nn.LayerNorm(config.width),

@@ -2,8 +2,8 @@
 
     python scripts/make_weights.py scenes scenes_projected
 
-Trains each recipe in outputs/weights/NAME (a run that was stopped goes on), chooses the number of
-classes kept and the balance of the words on the validation scenes, and writes to data/weights/
+Trains each recipe in outputs/weights/NAME (a run that was stopped goes on), chooses the overlap of
+patches, the number of classes kept and the balance of the words on the validation scenes, and writes to data/weights/
 
     NAME.safetensors             the best checkpoint of the run, in half precision
     NAME.json                    where it comes from, and its figures on test scenes, from the stored file
@@ -32,9 +32,9 @@ from minigroupvit.training.recipes import RECIPES, recipe
 from minigroupvit.training.run import evaluate_on_scenes, train_on_scenes
 
 SCENES = [name for name in RECIPES if name.startswith("scenes")]
-# Tried on the validation scenes: numbers of classes kept, then what is added to the means of the words.
-TOP_CLASSES = (3, 4, 5, 6, 8, None)
-BALANCES = (None, 0.01, 0.02, 0.03, 0.05, 0.1)
+# Tried on the validation scenes, one after the other: patches per side of a patch, numbers of classes kept, what is
+# added to the means of the words.
+CHOICES = {"overlap": (1, 2, 4), "top_classes": (4, 6, None), "balance": (None, 0.01, 0.03, 0.1)}
 NUM_VALIDATION = 300
 NUM_TEST = 1000
 
@@ -43,7 +43,7 @@ def choose_protocol(model: GroupViT, protocol: Protocol) -> tuple[Protocol, dict
     """The protocol with the highest mIoU on validation scenes, one choice after the other, and the mIoU of each."""
     scenes = scene_tensors("validation", NUM_VALIDATION)
     record = {}
-    for name, values in (("top_classes", TOP_CLASSES), ("balance", BALANCES)):
+    for name, values in CHOICES.items():
         tried = {value: evaluate_on_scenes(model, *scenes, replace(protocol, **{name: value}))["miou"]
                  for value in values}
         protocol = replace(protocol, **{name: max(tried, key=tried.get)})

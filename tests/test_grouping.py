@@ -164,6 +164,19 @@ def test_noise_only_in_training_and_never_in_what_is_returned() -> None:
     torch.testing.assert_close(in_evaluation.hard, one_hot_largest(in_evaluation.soft))
 
 
+@pytest.mark.parametrize("straight_through", [True, False])
+def test_without_straight_through_the_segments_do_not_teach_the_assignment(straight_through: bool) -> None:
+    torch.manual_seed(0)
+    block = GroupingBlock(8, 2, 4, 3, assignment="hard", noise=0.0, residual="none", straight_through=straight_through)
+    segments, grouping = block(torch.randn(2, 5, 8), torch.randn(2, 4, 8))
+    segments.square().sum().backward(retain_graph=True)
+    keys = block.assign.k_proj.weight
+    assert (keys.grad is not None and keys.grad.abs().max().item() > 0) == straight_through
+    assert block.assign.v_proj.weight.grad.abs().max() > 0
+    grouping.soft[:, 0].sum().backward()
+    assert keys.grad.abs().max() > 0
+
+
 def test_no_noise_means_none() -> None:
     block = make_block(noise=0.0)
     given = torch.randn(2, 9, 16), torch.randn(2, 6, 16)

@@ -86,7 +86,7 @@ def test_the_installed_command_segments(installed, tmp_path):
     from minigroupvit.data.scenes import make_scene
 
     Image.fromarray(make_scene(0, "test").image).save(tmp_path / "scene.png")
-    said = call(installed / "bin" / "minigroupvit", "segment", "scene.png", "--classes", "tree, grass, sun",
+    said = call(installed / "bin" / "minigroupvit", "segment", "scene.png", "--classes", "butterfly, grass, cat",
                 cwd=tmp_path, PYTHONPATH=str(installed))
     assert "written: overlay.png" in said and (tmp_path / "overlay.png").exists()
 

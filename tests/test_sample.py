@@ -23,7 +23,7 @@ def sample(tmp_path_factory):
 
 def test_it_is_small_and_has_the_columns_of_the_scenes(sample):
     assert SAMPLE.stat().st_size < 1_000_000
-    assert sample.column_names == ["image", "caption", "mask", "instances", "instance_mask"]
+    assert sample.column_names == ["image", "caption", "mask", "instances", "instance_mask", "part_mask"]
     assert len(sample) == 100
 
 
@@ -38,6 +38,7 @@ def test_the_rows_are_the_first_test_scenes(sample):
         row, scene = sample[index], make_scene(index, "test")
         assert row["caption"] == scene.caption, "the scenes have changed: run scripts/make_sample.py"
         np.testing.assert_array_equal(np.asarray(row["image"]), scene.image)
+        np.testing.assert_array_equal(np.asarray(row["part_mask"]), scene.parts)
         np.testing.assert_array_equal(np.asarray(row["mask"]), scene.mask)
         assert [i["class_name"] for i in row["instances"]] == [i.class_name for i in scene.instances]
         assert np.asarray(row["instance_mask"]).max() <= len(scene.instances)
