@@ -70,11 +70,13 @@ RECIPES: dict[str, Recipe] = {
         "the same with the paper's residual: names part from places",
         _scenes(residual="projected"), _SHAPES, _BALANCED),
     "scenes_groupvit": Recipe(
-        "the paper's architecture in small: two blocks, a grouping, a block, a second grouping, hard in the end",
-        _scenes(depths=(2, 1), num_group_tokens=(16, 8), num_output_groups=(16, 8), merged_values="before",
-                later_tokens_std=0.02, gumbel_noise=0.0),
-        replace(_SHAPES, final_temperature=0.02, hard_from=0.95, meaning_similarity_weight=1.0),
-        _BALANCED),
+        "the paper's architecture in small: two blocks, a grouping, a block, a second grouping, hard in the end; grown "
+        "from `scenes`",
+        _scenes(depths=(2, 1), num_group_tokens=(16, 8), num_output_groups=(16, 8), later_tokens_std=0.02,
+                gumbel_noise=0.0, straight_through=False, temperature=0.07),
+        replace(_SHAPES, steps=2500, lr=5e-4, warmup=50, eval_every=250, final_temperature=0.02, first_hard_from=0.0,
+                hard_from=0.8, meaning_from=0.0, meaning_similarity_weight=1.0, meaning_margin=0.93),
+        _BALANCED, grown_from="scenes"),
     "scenes_short": Recipe(
         "what a first training shows in 15 minutes of two cores: `scenes` with fewer steps",
         _scenes(), replace(_SHAPES, steps=2000, patch_similarity_weight=0.0, meaning_from=0.0, eval_every=250), _DENSE),
