@@ -44,6 +44,8 @@ class ImageConfig:
     residual: str = "projected"                      # of the merge: "projected" (paper) | "learned" | "none"
     merged_values: str = "after"                     # tokens whose values are merged: "after" a stage's blocks
     #                                                  (paper) | "before" them; the assignment is always from after
+    merge_weights: str = "tokens"                    # of a merge: all "tokens" count alike (paper) | a segment
+    #                                                  counts as the "patches" that it holds, an empty one not at all
     blocks_std: float = 0.02                         # of the first weights of the Transformer blocks
     later_tokens_std: float = 0.0                    # of the first values of later stages' group tokens; paper: 0
 
@@ -79,6 +81,7 @@ class ImageConfig:
         _choice("assignment", self.assignment, ("hard", "soft"))
         _choice("residual", self.residual, ("projected", "learned", "none"))
         _choice("merged_values", self.merged_values, ("after", "before"))
+        _choice("merge_weights", self.merge_weights, ("tokens", "patches"))
         if self.stem == "convolution" and (self.patch_size < 2 or self.patch_size & (self.patch_size - 1)):
             raise ValueError(
                 f"the convolution stem halves the picture step by step: patch_size {self.patch_size} "

@@ -192,12 +192,14 @@ class GroupingBlock(nn.Module):
         self.norm_new_x = nn.LayerNorm(width)
         self.mlp_channels = MLP(width, 4 * width)
 
-    def forward(self, tokens: Tensor, group_tokens: Tensor, merged: Tensor | None = None) -> tuple[Tensor, Grouping]:
+    def forward(self, tokens: Tensor, group_tokens: Tensor, merged: Tensor | None = None,
+                weights: Tensor | None = None) -> tuple[Tensor, Grouping]:
         """tokens (B, N, D) and group tokens (B, T, D) to segments (B, G, D) and how they were grouped.
 
         `merged` (B, N, D): the tokens whose values are merged, None for `tokens` themselves as in the paper.
         The tokens before a stage's Transformer blocks know only their own place: merged, they keep a
         segment's content tied to its mask, while the assignment still comes from tokens that know the image.
+        `weights` (B, N): how much each token counts in a merge, None for 1 as in the paper.
         """
         for what, given in (("tokens (B, N, D)", tokens), ("group_tokens (B, T, D)", group_tokens)):
             if given.ndim != 3 or given.shape[-1] != self.width:
@@ -218,7 +220,8 @@ class GroupingBlock(nn.Module):
         else:
             assignment = hard_assignment(logits, self.temperature, self.noise if self.training else 0.0)
             assignment = assignment if self.straight_through else assignment.detach()
-        segments = self.assign(assignment, merged)                    # (B, G, D)
+        share = assignment if weights is None else assignment * weights[:, None]
+        segments = self.assign(share, merged)                         # (B, G, D)
 
         if self.residual == "projected":
             segments = segments + groups

@@ -146,6 +146,7 @@ class StageOutput:
     group_tokens: Tensor | None    # (B, T, D) as they left the blocks
     grouping: Grouping | None      # assignments (B, G, N) of this stage's N input tokens
     merged: Tensor | None = None   # (B, N, D) the tokens whose values were merged
+    patches: Tensor | None = None  # (B, G) how many patches each segment holds
 
 
 @dataclass
@@ -171,6 +172,7 @@ class Stage(nn.Module):
         num_tokens = config.num_group_tokens[index]
         self.num_group_tokens = num_tokens
         self.merged_values = config.merged_values
+        self.merge_weights = config.merge_weights
         self.layers = nn.ModuleList(
             Block(config.width, config.num_heads, rate) for rate in drop_paths)
         self.group_projector: nn.Module | None = None
@@ -187,8 +189,9 @@ class Stage(nn.Module):
                     nn.LayerNorm(config.width),
                     TokenMixer(config.num_group_tokens[index - 1], num_tokens, config.width))
 
-    def forward(self, x: Tensor, previous: Tensor | None) -> StageOutput:
-        """x (B, N, D); previous (B, T', D) group tokens of the stage before, if there is one."""
+    def forward(self, x: Tensor, previous: Tensor | None, patches: Tensor | None = None) -> StageOutput:
+        """x (B, N, D); of the stage before, if there is one: previous (B, T', D), its group tokens, and
+        patches (B, N), how many its segments hold."""
         before, N = x, x.shape[1]
         if self.num_group_tokens:
             group_tokens = self.group_tokens.expand(x.shape[0], -1, -1)   # (B, T, D)
@@ -201,8 +204,11 @@ class Stage(nn.Module):
             return StageOutput(tokens=x, group_tokens=None, grouping=None)
         x, group_tokens = x[:, :N], x[:, N:]
         merged = before if self.merged_values == "before" else x
-        segments, grouping = self.grouping(x, group_tokens, merged)       # (B, G, D)
-        return StageOutput(tokens=segments, group_tokens=group_tokens, grouping=grouping, merged=merged)
+        weights = patches if self.merge_weights == "patches" else None
+        segments, grouping = self.grouping(x, group_tokens, merged, weights)       # (B, G, D)
+        shares = grouping.soft if self.grouping.assignment == "soft" else grouping.hard
+        held = shares.sum(dim=2) if patches is None else (shares @ patches[:, :, None].to(shares.dtype)).squeeze(2)
+        return StageOutput(segments, group_tokens, grouping, merged, held)
 
 
 class ImageEncoder(nn.Module):
@@ -234,11 +240,11 @@ class ImageEncoder(nn.Module):
 
     def forward(self, images: Tensor, overlap: int = 1) -> ImageOutput:
         x, grid = self.patch_embed(images, overlap)                            # (B, N, D)
-        group_tokens = None
+        group_tokens = patches = None
         outputs: list[StageOutput] = []
         for stage in self.stages:
-            out = stage(x, group_tokens)
-            x, group_tokens = out.tokens, out.group_tokens
+            out = stage(x, group_tokens, patches)
+            x, group_tokens, patches = out.tokens, out.group_tokens, out.patches
             outputs.append(out)
         segment_tokens = self.norm(x)                                     # (B, G, D)
         return ImageOutput(segment_tokens.mean(dim=1), segment_tokens, outputs, grid)

@@ -73,7 +73,7 @@ RECIPES: dict[str, Recipe] = {
         "the paper's architecture in small: two blocks, a grouping, a block, a second grouping, hard in the end; grown "
         "from `scenes`",
         _scenes(depths=(2, 1), num_group_tokens=(16, 8), num_output_groups=(16, 8), later_tokens_std=0.02,
-                gumbel_noise=0.0, straight_through=False, temperature=0.07),
+                gumbel_noise=0.0, straight_through=False, merge_weights="patches", temperature=0.07),
         replace(_SHAPES, steps=2500, lr=5e-4, warmup=50, eval_every=250, final_temperature=0.02, first_hard_from=0.0,
                 hard_from=0.8, meaning_from=0.0, meaning_similarity_weight=1.0, meaning_margin=0.93),
         _BALANCED, grown_from="scenes"),
