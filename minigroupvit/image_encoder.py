@@ -226,9 +226,6 @@ class ImageEncoder(nn.Module):
             Stage(config, i, rates[end - config.depths[i]: end]) for i, end in enumerate(ends))
         self.norm = nn.LayerNorm(config.width)
         self.apply(_init)
-        for module in (m for stage in self.stages for m in stage.layers.modules()):
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=config.blocks_std)
         if config.positions == "learned":
             nn.init.trunc_normal_(self.patch_embed.positions, std=0.02)
         if config.num_group_tokens[0]:

@@ -194,11 +194,12 @@ def meaning_similarity_loss(soft: Tensor, segments: Tensor, areas: Tensor, margi
     Args:
         soft: assignment (B, G', G) of one stage's segments to the next stage's groups.
         segments: (B, G, C), unit vectors in the space shared with the texts; no gradient goes through them.
-        areas: (B, G), shares of the picture; a pair counts by their product.
+        areas: (B, G), shares of the picture; a pair counts by the root of their product, so that two small
+            objects count beside an object and its large background.
         margin, softness: similar is sigmoid((cosine - margin) / softness).
     """
     with torch.autocast(soft.device.type, enabled=False):
-        soft, areas = soft.float(), areas.detach().float()
+        soft, areas = soft.float(), areas.detach().float().sqrt()
         vectors = segments.detach().float()
         similar = torch.sigmoid((vectors @ vectors.transpose(1, 2) - margin) / softness)   # (B, G, G)
         together = soft.transpose(1, 2) @ soft                                              # (B, G, G)

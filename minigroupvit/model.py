@@ -131,19 +131,16 @@ class GroupViT(nn.Module, HubModel):
         image_embeddings, output = self.encode_image(images)
         return GroupViTOutput(image_embeddings, self.encode_text(ids, spread), output)
 
-    def set_assignment(self, assignment: str, temperature: float, first: str | None = None) -> None:
+    def set_assignment(self, assignment: str, temperature: float) -> None:
         """Changes how all stages assign, in the model and in its configuration.
 
-        For training that goes slowly from soft to hard; a checkpoint then says how it was at its time. `first` is the
-        assignment of the first stage, where that is to be another than the configuration's.
+        For training that goes slowly from soft to hard; a checkpoint then says how it was at its time.
         """
         image = replace(self.config.image, assignment=assignment, temperature=temperature)
         self.config = replace(self.config, image=image)
         for stage in self.image_encoder.stages:
             if stage.grouping is not None:
                 stage.grouping.assignment, stage.grouping.temperature = assignment, temperature
-        if first is not None:
-            self.image_encoder.stages[0].grouping.assignment = first
 
     def scale(self, multi_label: bool = False) -> Tensor:
         """The inverse temperature, at most 100."""

@@ -58,7 +58,6 @@ class TrainConfig:
     augmentation: Augmentation = Augmentation()   # of the pictures; by itself only mirrors them
     final_temperature: float | None = None   # of the assignment at hard_from; None: as the model's, always
     hard_from: float = 1.0            # share of the steps after which soft assignment turns hard
-    first_hard_from: float | None = None     # the same of the first stage alone; None: as hard_from
     precision: str = "auto"           # "bf16" autocast | "fp32" | "auto": bf16 where it is fast
     compile: bool = False             # torch.compile the image encoder
     seed: int = 0
@@ -80,9 +79,6 @@ class TrainConfig:
         if not 0 <= self.hard_from <= 1 or (self.final_temperature or 1) <= 0:
             raise ValueError(f"hard_from is a share from 0 to 1 and final_temperature above 0; got "
                              f"{self.hard_from} and {self.final_temperature}")
-        if self.first_hard_from is not None and not 0 <= self.first_hard_from <= self.hard_from:
-            raise ValueError(f"first_hard_from is a share from 0 to hard_from, {self.hard_from}; got "
-                             f"{self.first_hard_from}")
         if self.precision not in ("auto", "bf16", "fp32"):
             raise ValueError(f"precision is {self.precision!r}; choose 'auto', 'bf16' or 'fp32'")
 
@@ -160,12 +156,8 @@ def sharpen(model: GroupViT, step: int, first: ImageConfig, config: TrainConfig)
         return
     last = config.final_temperature or first.temperature
     temperature = assignment_temperature(step, config.steps, first.temperature, last, config.hard_from)
-
-    def kind(hard_from: float) -> str:
-        return "hard" if step >= hard_from * config.steps else first.assignment
-
-    earlier = config.first_hard_from
-    model.set_assignment(kind(config.hard_from), temperature, None if earlier is None else kind(earlier))
+    hard = step >= config.hard_from * config.steps
+    model.set_assignment("hard" if hard else first.assignment, temperature)
 
 
 class TrainingStopped(RuntimeError):
