@@ -92,7 +92,7 @@ class ImageConfig:
             raise ValueError(f"sine-cosine positions need a width divisible by 4, got {self.width}")
         if self.temperature <= 0 or min(self.gumbel_noise, self.later_tokens_std) < 0 or not 0 <= self.drop_path < 1:
             raise ValueError(
-                "temperature must be above 0, later_tokens_std and gumbel_noise at least 0 and drop_path in [0, 1); got "
+                "temperature must be above 0, later_tokens_std and gumbel_noise at least 0, drop_path in [0, 1); got "
                 f"{self.temperature}, {self.later_tokens_std}, {self.gumbel_noise} and {self.drop_path}")
 
     @property
@@ -127,7 +127,8 @@ class GroupViTConfig:
     image: ImageConfig = field(default_factory=ImageConfig)
     text: TextConfig = field(default_factory=TextConfig)
     embed_dim: int = 256         # channels of the space that images and texts share
-    head: str = "mlp"            # "mlp": linear, BatchNorm, ReLU, linear (released) | "linear" | "normed": BatchNorm, linear
+    head: str = "mlp"            # "mlp": linear, BatchNorm, ReLU, linear (released) | "linear"
+    #                              | "normed": BatchNorm, linear
     text_head: str | None = None  # the same of the texts; None: as `head`
     head_width: int = 4096       # hidden channels of the mlp head
     tokenizer: str = "clip"      # "clip": CLIP's byte pairs | "captions": trained on the captions

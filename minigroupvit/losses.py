@@ -96,7 +96,8 @@ def likeness(images: Tensor, texts: Tensor, scale: Tensor | float, areas: Tensor
     B, G, C = images.shape
     # Many images share a noun: equal texts are compared once.
     _, which = torch.unique(texts.detach(), dim=0, return_inverse=True)                 # (M,)
-    one_of_each = which.new_empty(int(which.max()) + 1).scatter_(0, which, torch.arange(len(which), device=which.device))
+    rows = torch.arange(len(which), device=which.device)
+    one_of_each = which.new_empty(int(which.max()) + 1).scatter_(0, which, rows)        # (M',)
     logits = scale * cosines(images.reshape(B * G, C), texts[one_of_each]).view(B, G, -1)   # (B, G, M')
     # A segment without area would be log 0; 1e-6 is far below one patch.
     return (logits + areas.clamp_min(1e-6).log()[:, :, None]).logsumexp(dim=1)[:, which]

@@ -116,8 +116,8 @@ def _ceiling(percent: Callable[[float], str]) -> str:
         return (f"{percent(found[split]['accuracy'])} "
                 f"[{', '.join(map(percent, found[split]['accuracy_interval']))}] %")
 
-    return (f"How much shape is there to learn? A small classifier that is trained **with labels** on grey cut-outs names "
-            f"{accuracy('test')} of the objects, and {accuracy('unseen')} of those in drawings that it never saw "
+    return (f"How much shape is there to learn? A small classifier that is trained **with labels** on grey cut-outs "
+            f"names {accuracy('test')} of the objects, and {accuracy('unseen')} of those in drawings that it never saw "
             f"(chance: {percent(found['chance'])} %; `{found['command']}`).")
 
 

@@ -138,6 +138,26 @@ def test_what_a_token_sees_lies_around_the_middle_of_its_patch(stem: str, depth:
     assert ((first + last) / 2).tolist() == [3 * 4 + 1.5, 4 * 4 + 1.5]
 
 
+def test_segments_count_as_the_patches_that_they_hold() -> None:
+    torch.manual_seed(0)
+    config = replace(TINY, assignment="hard", residual="none", gumbel_noise=0.0, later_tokens_std=0.02)
+    plain, weighted = (ImageEncoder(replace(config, merge_weights=weights)).eval() for weights in ("tokens", "patches"))
+    weighted.load_state_dict(plain.state_dict())
+    images = torch.randn(2, 3, 16, 16)
+    first, second = plain(images).stages[0], weighted(images).stages[0]
+    torch.testing.assert_close(first.tokens, second.tokens)                     # patches all count as one
+    torch.testing.assert_close(second.patches, second.grouping.hard.sum(dim=2))
+    out = weighted(images)
+    assert (out.stages[1].patches.sum(dim=1) == 16).all()                       # all patches are somewhere
+    assert not torch.allclose(plain(images).stages[1].tokens, out.stages[1].tokens)
+    # A segment without patches has no part in what is merged, whatever it is.
+    grouping, tokens = weighted.stages[1].grouping, torch.randn(1, 5, 16)
+    weights = torch.tensor([[3.0, 0.0, 2.0, 0.0, 1.0]])
+    merged = grouping.assign(torch.ones(1, 3, 5) * weights[:, None], tokens)
+    other = tokens + torch.randn(1, 5, 16) * (weights == 0)[..., None]
+    torch.testing.assert_close(grouping.assign(torch.ones(1, 3, 5) * weights[:, None], other), merged)
+
+
 def test_each_residual_convolution_lets_a_token_see_one_patch_further() -> None:
     def seen(depth: int) -> int:
         stem = ConvolutionStem(16, 4, depth).double().eval()

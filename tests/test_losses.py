@@ -322,7 +322,7 @@ def slow_meaning(soft: Tensor, segments: Tensor, areas: Tensor, margin: float) -
         for i in range(soft.shape[2]):
             for j in range(soft.shape[2]):
                 if i != j:
-                    weight = areas[b, i] * areas[b, j]
+                    weight = (areas[b, i] * areas[b, j]).sqrt()
                     similar = torch.sigmoid(((segments[b, i] * segments[b, j]).sum() - margin) / 0.1)
                     together = (soft[b, :, i] * soft[b, :, j]).sum()
                     like, like_weight = like + weight * similar * (1 - together), like_weight + weight * similar

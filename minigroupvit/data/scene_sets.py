@@ -102,7 +102,8 @@ def load_scenes(split: str = "train", num_scenes: int = 10_000, config: SceneCon
     import datasets
 
     described = {"class_name": datasets.Value("string"), "colour": datasets.Value("string"),
-                 "second_colour": datasets.Value("string"), "drawing": datasets.Value("int32"), "box": [datasets.Value("int32")]}
+                 "second_colour": datasets.Value("string"), "drawing": datasets.Value("int32"),
+                 "box": [datasets.Value("int32")]}
     features = datasets.Features({
         "image": datasets.Image(), "caption": datasets.Value("string"), "mask": datasets.Image(),
         "instances": [described], "instance_mask": datasets.Image(), "part_mask": datasets.Image(),

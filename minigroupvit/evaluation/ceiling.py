@@ -24,7 +24,8 @@ from .intervals import draws, interval, mean_of
 SIDE = 40   # pixels of a cut-out
 
 
-def grey_objects(split: str, num_scenes: int, config: SceneConfig = SceneConfig(), seed: int = 0) -> tuple[Tensor, Tensor]:
+def grey_objects(split: str, num_scenes: int, config: SceneConfig = SceneConfig(),
+                 seed: int = 0) -> tuple[Tensor, Tensor]:
     """Every object of the first scenes, cut out by its box and resized: (N, 1, S, S) from -1 to 1, and classes (N,)."""
     pictures, classes = [], []
     for index in range(num_scenes):

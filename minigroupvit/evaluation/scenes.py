@@ -29,8 +29,8 @@ def scene_tensors(split: str, num_images: int, config: SceneConfig = SceneConfig
 
 def evaluate_scenes(model: GroupViT, baseline: GroupViT | None = None, num_images: int = 1000,
                     config: SceneConfig = SceneConfig(), seed: int = 0, batch_size: int = 25,
-                    groupvit: GroupViT | None = None, num_groupvit: int | None = None, num_controls: int = 300, num_interventions: int = 300,
-                    say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+                    groupvit: GroupViT | None = None, num_groupvit: int | None = None, num_controls: int = 300,
+                    num_interventions: int = 300, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
     """All figures on the split `test`, and on `unseen`: the same scenes with drawings never seen in training.
 
     Args:

@@ -172,9 +172,12 @@ def train(model: GroupViT, data: Captioned, config: TrainConfig, recorder: Recor
     each takes its share of the batch. Ctrl-C and SIGTERM end the run after the step, saved.
     Raises TrainingStopped when the loss is not finite.
     """
-    if (config.segment_weight or config.patch_weight or config.meaning_similarity_weight) and model.config.head != "linear":
-        raise ValueError("segment_weight and meaning_similarity_weight send segments through the head in training, whose "
-                         "BatchNorm would count them beside the images; take head='linear', or both 0 as in the paper")
+    of_segments = (config.segment_weight, config.patch_weight, config.meaning_similarity_weight,
+                   config.patch_similarity_weight)
+    if any(of_segments) and model.config.head != "linear":
+        raise ValueError("segment_weight, patch_weight and the weights of similarity of meaning send segments through the "
+                         "head in training, whose BatchNorm would count them beside the images; take head='linear', or "
+                         "all of them 0 as in the paper")
     device = model.device
     model = synchronize_batch_norm(model)
     optimizer = make_optimizer(model, config.lr, config.weight_decay, config.text_lr)

@@ -72,7 +72,7 @@ RECIPES: dict[str, Recipe] = {
         "from `scenes`",
         _scenes(depths=(2, 1), num_group_tokens=(16, 8), num_output_groups=(16, 8), later_tokens_std=0.02,
                 gumbel_noise=0.0, straight_through=False, merge_weights="patches", temperature=0.05),
-        replace(_SHAPES, steps=2000, lr=5e-4, warmup=50, eval_every=250, final_temperature=0.02, hard_from=0.7,
+        replace(_SHAPES, steps=1000, lr=5e-4, warmup=50, eval_every=500, final_temperature=0.02, hard_from=0.7,
                 meaning_from=0.0, meaning_similarity_weight=2.0, meaning_margin=0.9),
         _BALANCED, grown_from="scenes"),
     "scenes_short": Recipe(
@@ -84,7 +84,7 @@ RECIPES: dict[str, Recipe] = {
     "scenes_clip_vit": Recipe(
         "a Transformer of as many blocks without groups, image-text loss alone",
         _scenes(depths=(3,), num_group_tokens=(0,), num_output_groups=(0,)),
-        TrainConfig(steps=2500, batch_size=128, num_prompts=0, snapshot_every=0, text_lr=0.1, eval_every=500), _DENSE),
+        TrainConfig(steps=1000, batch_size=128, num_prompts=0, snapshot_every=0, text_lr=0.1, eval_every=500), _DENSE),
     "photographs": Recipe(
         "photographs with captions: one stage of 8 groups, soft assignment, no residual",
         _photographs(), _FEW_PHOTOGRAPHS, _DENSE),
