@@ -79,7 +79,7 @@ RECIPES: dict[str, Recipe] = {
         "what a first training shows in 15 minutes of two cores: `scenes` with a quarter of its steps",
         _scenes(), _SHORT, _DENSE),
     "scenes_projected": Recipe(
-        "the same as `scenes_short` with the paper's residual: names part from places",
+        "the same as `scenes_short` with the paper's residual",
         _scenes(residual="projected"), _SHORT, _DENSE),
     "scenes_clip_vit": Recipe(
         "a Transformer of as many blocks without groups, image-text loss alone",
