@@ -15,14 +15,14 @@ from .model import GroupViT
 from .segmentation import segment
 from .visual.plots import demo_figure
 
-NUM_FEW = 100       # scenes for the controls, objects for the interventions: a demo takes a minute
-NUM_GROUPVIT = 200  # scenes for the second model
+NUM_FEW = 60        # scenes for the controls, objects for the interventions: a demo takes a minute
+NUM_OTHERS = 100    # scenes for the other two models
 NUM_SHOWN = 6       # the first scenes of the split test: shown as they come, not picked
 
 
 def run_demo(out: str | Path = "outputs/demo", num_images: int = 1000, weights: str = "scenes",
              baseline: str = "scenes_clip_vit", groupvit: str = "scenes_groupvit",
-             num_groupvit: int = NUM_GROUPVIT, num_few: int = NUM_FEW) -> dict[str, Any]:
+             num_others: int = NUM_OTHERS, num_few: int = NUM_FEW) -> dict[str, Any]:
     """Writes `figure.png` and `metrics.json` into the folder `out`, and prints the table.
 
     Args:
@@ -31,7 +31,7 @@ def run_demo(out: str | Path = "outputs/demo", num_images: int = 1000, weights: 
         weights: of the model with groups: shipped weights by name, or a .safetensors file.
         baseline: of a model without groups.
         groupvit: of the model with the paper's architecture, whose stages the figure shows.
-        num_groupvit: scenes to measure it on.
+        num_others: scenes to measure these two on.
         num_few: scenes for the controls, objects for the interventions.
 
     Returns the content of `metrics.json`. Raises ValueError where the weights are missing.
@@ -44,7 +44,7 @@ def run_demo(out: str | Path = "outputs/demo", num_images: int = 1000, weights: 
         print(f"{name}: {_describe(one)}", flush=True)
     few = min(num_few, num_images)
     metrics = evaluate_scenes(model, without_groups, num_images, config, groupvit=two_stages,
-                              num_groupvit=num_groupvit, num_controls=few, num_interventions=few,
+                              num_others=num_others, num_controls=few, num_interventions=few,
                               say=lambda text: print(text, flush=True))
     metrics["groupvit"] = {"weights": groupvit, "about": _origin(two_stages)} | metrics["groupvit"]
     metrics = {"weights": weights, "about": _origin(model)} | metrics

@@ -38,7 +38,7 @@ def measure() -> dict[str, Any]:
     from minigroupvit.training.record import current_commit, device_name
 
     with tempfile.TemporaryDirectory() as folder:
-        metrics = run_demo(folder, num_groupvit=1000, num_few=300)
+        metrics = run_demo(folder, num_others=1000, num_few=300)
         (ROOT / "docs").mkdir(exist_ok=True)
         shutil.copy(Path(folder) / "figure.png", ROOT / "docs" / "figure.png")
     record = {"command": "python scripts/make_results.py", "commit": current_commit(), "seed": 0,

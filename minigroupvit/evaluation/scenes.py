@@ -29,7 +29,7 @@ def scene_tensors(split: str, num_images: int, config: SceneConfig = SceneConfig
 
 def evaluate_scenes(model: GroupViT, baseline: GroupViT | None = None, num_images: int = 1000,
                     config: SceneConfig = SceneConfig(), seed: int = 0, batch_size: int = 25,
-                    groupvit: GroupViT | None = None, num_groupvit: int | None = None, num_controls: int = 300,
+                    groupvit: GroupViT | None = None, num_others: int | None = None, num_controls: int = 300,
                     num_interventions: int = 300, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
     """All figures on the split `test`, and on `unseen`: the same scenes with drawings never seen in training.
 
@@ -41,7 +41,7 @@ def evaluate_scenes(model: GroupViT, baseline: GroupViT | None = None, num_image
         seed: of the scenes.
         batch_size: pictures at once in a model; small batches stay in a processor's caches.
         groupvit: a second model with groups, measured in the same way under `groupvit`. None: left out.
-        num_groupvit: scenes to measure it on; None: all of them.
+        num_others: scenes to measure `baseline` and `groupvit` on; None: all of them.
         num_controls: scenes on which clusters of colours are compared with the model's groups.
         num_interventions: objects on which one thing is changed at a time.
         say: told now and then what is done, and since when.
@@ -70,7 +70,7 @@ def evaluate_scenes(model: GroupViT, baseline: GroupViT | None = None, num_image
                                   num_controls=num_controls if split == "test" else 0)
         if baseline is not None and split == "test":
             figures[split]["pixelwise"] = evaluate_pixelwise(
-                baseline, images, masks, names, num_objects, batch_size=batch_size)
+                baseline, images[:num_others], masks[:num_others], names, num_objects, batch_size=batch_size)
         figures[split]["colour_classifier"] = colours.evaluate(images, masks, names, num_objects)
         if split == "test":
             tell(f"clustering the colours of {min(num_controls, len(images))} of them")
@@ -78,7 +78,7 @@ def evaluate_scenes(model: GroupViT, baseline: GroupViT | None = None, num_image
             figures[split]["controls"] = controls(images[:num_controls], masks[:num_controls], len(names), training)
             if groupvit is not None:
                 tell("segmenting with the second model")
-                figures[split]["groupvit"] = evaluate(groupvit, images[:num_groupvit], masks[:num_groupvit], names,
+                figures[split]["groupvit"] = evaluate(groupvit, images[:num_others], masks[:num_others], names,
                                                       num_objects, batch_size=batch_size, num_controls=num_controls)
                 figures[split]["groupvit"]["protocol"] = asdict(groupvit.protocol or Protocol())
     for one, place in ((model, figures["test"]), (groupvit, figures["test"].get("groupvit"))):
