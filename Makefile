@@ -8,7 +8,7 @@
 #   make twice     run each notebook twice in one kernel; keeps nothing
 #   make html      the notebooks as pages: outputs/html/
 #   make student   the notebooks without solutions, for a course: outputs/student/
-#   make train     train the small model again: outputs/train/
+#   make train     train a small model in 15 minutes: outputs/train/ (RECIPE=scenes: the best one)
 #   make weights   make the shipped weights again from their seeds: data/weights/
 #   make clean     remove .venv and caches; outputs/ stays, trained models may lie there
 #
@@ -16,7 +16,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-RECIPE ?= scenes
+RECIPE ?= scenes_short
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed

@@ -12,7 +12,8 @@ import datetime
 import json
 from pathlib import Path
 
-from minigroupvit.checkpoint import write_atomically
+from make_weights import write_record
+
 from minigroupvit.evaluation.ceiling import shape_ceiling
 from minigroupvit.training.record import current_commit, device_name
 
@@ -27,7 +28,7 @@ def main() -> None:
     found = {"command": "python scripts/make_ceiling.py", "commit": current_commit(), "seed": arguments.seed,
              "device": device_name(), "date": datetime.date.today().isoformat(),
              **shape_ceiling(arguments.num_train, seed=arguments.seed)}
-    write_atomically(RESULTS, lambda path: path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8"))
+    write_record(RESULTS, found)
     print(json.dumps(found, indent=2))
 
 

@@ -32,7 +32,9 @@ ROWS = {
 
 def measure() -> dict[str, Any]:
     """Runs the demo, keeps its figure, and returns its metrics with their origin."""
-    from minigroupvit.checkpoint import load, write_atomically
+    from make_weights import write_record
+
+    from minigroupvit.checkpoint import load
     from minigroupvit.demo import run_demo
     from minigroupvit.evaluation.instances import evaluate_instances
     from minigroupvit.training.record import current_commit, device_name
@@ -44,7 +46,7 @@ def measure() -> dict[str, Any]:
     record = {"command": "python scripts/make_results.py", "commit": current_commit(), "seed": 0,
               "device": device_name(), "date": datetime.date.today().isoformat(), **metrics,
               "instances": evaluate_instances(load("scenes"))}
-    write_atomically(RESULTS, lambda path: path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8"))
+    write_record(RESULTS, record)
     return record
 
 
@@ -86,6 +88,11 @@ def table(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _with_interval(metrics: dict[str, Any], key: str, percent: Callable[[float], str]) -> str:
+    """A metric and its 95 % interval."""
+    return f"{percent(metrics[key])} [{', '.join(map(percent, metrics[key + '_interval']))}]"
+
+
 def _goes_by(record: dict[str, Any], percent: Callable[[float], str]) -> str:
     """Interventions and controls of the models with groups, in two sentences for each."""
     clusters = [c for c in record["controls"] if c["per_picture"]]
@@ -97,18 +104,13 @@ def _goes_by(record: dict[str, Any], percent: Callable[[float], str]) -> str:
     names = ("hue_180", "grey", "disc", "background", "outside")
     for model, part in (("scenes", record), ("scenes_groupvit", record["groupvit"])):
         found = part["interventions"]
-        kept = [f"{percent(found[n]['class_kept'])} [{', '.join(map(percent, found[n]['class_kept_interval']))}]"
-                for n in names]
+        kept = [_with_interval(found[name], "class_kept", percent) for name in names]
         lines.append(f"| `{model}` | {found['grey']['num_objects']} | {percent(found['grey']['right_before'])} | "
                      + " | ".join(kept) + " |")
-
-    def rand(part: dict[str, Any], key: str) -> str:
-        return f"{percent(part[key])} [{', '.join(map(percent, part[key + '_interval']))}]"
-
     lines += ["", f"ARI of the groups on {record['num_controls']} of the scenes: `scenes` "
-              f"{rand(record, 'controls_model_ari')}, `scenes_groupvit` "
-              f"{rand(record['groupvit'], 'controls_model_ari')}; without captions k-means of colours has "
-              + ", ".join(f"{rand(c, 'ari')} ({c['method']}, K = {c['clusters']})" for c in clusters
+              f"{_with_interval(record, 'controls_model_ari', percent)}, `scenes_groupvit` "
+              f"{_with_interval(record['groupvit'], 'controls_model_ari', percent)}; without captions k-means of colours has "
+              + ", ".join(f"{_with_interval(c, 'ari', percent)} ({c['method']}, K = {c['clusters']})" for c in clusters
                           if c is best or c["clusters"] == 4) + "."]
     return "\n".join(lines)
 
@@ -116,13 +118,9 @@ def _goes_by(record: dict[str, Any], percent: Callable[[float], str]) -> str:
 def _ceiling(percent: Callable[[float], str]) -> str:
     """What a classifier with labels reaches, in a sentence."""
     found = json.loads((ROOT / "results" / "ceiling.json").read_text(encoding="utf-8"))
-
-    def accuracy(split: str) -> str:
-        return (f"{percent(found[split]['accuracy'])} "
-                f"[{', '.join(map(percent, found[split]['accuracy_interval']))}] %")
-
     return (f"How much shape is there to learn? A small classifier that is trained **with labels** on grey cut-outs "
-            f"names {accuracy('test')} of the objects, and {accuracy('unseen')} of those in drawings that it never saw "
+            f"names {_with_interval(found['test'], 'accuracy', percent)} % of the objects, and "
+            f"{_with_interval(found['unseen'], 'accuracy', percent)} % of those in drawings that it never saw "
             f"(chance: {percent(found['chance'])} %; `{found['command']}`).")
 
 

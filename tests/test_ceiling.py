@@ -17,12 +17,12 @@ def test_objects_are_cut_out_in_grey() -> None:
 
 def test_labels_teach_shapes_and_shuffled_labels_do_not() -> None:
     config = SceneConfig(num_objects=(1, 1), objects=("cat", "house"))
-    train, test = grey_objects("train", 200, config), grey_objects("test", 100, config)
+    train, test = grey_objects("train", 400, config), grey_objects("test", 100, config)
     found = ShapeClassifier(config).fit(*train, epochs=8).evaluate(*test)
     low, high = found["accuracy_interval"]
     assert found["num_objects"] == 100 and low < found["accuracy"] < high or found["accuracy"] == high == 1
     assert found["accuracy"] > 0.8
-    shuffled = train[1][torch.randperm(200, generator=torch.Generator().manual_seed(0))]
+    shuffled = train[1][torch.randperm(400, generator=torch.Generator().manual_seed(0))]
     assert ShapeClassifier(config).fit(train[0], shuffled, epochs=8).evaluate(*test)["accuracy"] < 0.75
 
 

@@ -9,7 +9,6 @@ N objects  S side of a cut-out in pixels
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as vision
 
+from ..data.captioned import epoch_indices
 from ..data.scene_config import SceneConfig
 from ..data.scenes import make_scene
 from .intervals import draws, interval, mean_of
@@ -59,9 +59,11 @@ class ShapeClassifier:
         torch.manual_seed(seed)
         self.network = _network(len(self.config.objects))
         optimizer = torch.optim.AdamW(self.network.parameters(), lr=2e-3)
-        steps = max(1, len(pictures) // batch_size) * epochs
+        batch_size = min(batch_size, len(pictures))
+        steps = len(pictures) // batch_size * epochs
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps + 1)
-        for _, rows in zip(range(steps), _batches(len(pictures), batch_size)):
+        for step in range(steps):
+            rows = epoch_indices(len(pictures), step, batch_size, seed)
             batch = pictures[rows]
             mirrored = torch.rand(len(batch)) < 0.5
             batch = torch.where(mirrored[:, None, None, None], batch.flip(-1), batch)
@@ -81,13 +83,6 @@ class ShapeClassifier:
         right = torch.cat([self.network(part).argmax(1) for part in pictures.split(500)]) == classes
         return {"accuracy": right.float().mean().item(), "num_objects": len(right),
                 "accuracy_interval": interval(mean_of(right.numpy(), draws(len(right))))}
-
-
-def _batches(count: int, batch_size: int) -> Iterator[Tensor]:
-    """Positions of one batch after the other, each position once an epoch."""
-    while True:
-        order = torch.randperm(count)
-        yield from order[:max(count // batch_size, 1) * batch_size].split(batch_size)
 
 
 def shape_ceiling(num_train: int = 10_000, num_test: int = 1000, config: SceneConfig = SceneConfig(),

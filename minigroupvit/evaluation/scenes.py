@@ -61,34 +61,33 @@ def evaluate_scenes(model: GroupViT, baseline: GroupViT | None = None, num_image
 
     tell(f"a classifier of colours learns from {num_images:,} training scenes and their masks")
     colours = ColourClassifier().fit(*scene_tensors("train", num_images, config, seed))
-    figures = {}
-    for split in ("test", "unseen"):
+
+    def measure(split: str, num_controls: int = 0) -> tuple[dict[str, Any], Tensor, Tensor]:
         tell(f"making {num_images:,} scenes of the split {split}")
         images, masks = scene_tensors(split, num_images, config, seed)
         tell("segmenting them")
-        figures[split] = evaluate(model, images, masks, names, num_objects, batch_size=batch_size,
-                                  num_controls=num_controls if split == "test" else 0)
-        if baseline is not None and split == "test":
-            figures[split]["pixelwise"] = evaluate_pixelwise(
-                baseline, images[:num_others], masks[:num_others], names, num_objects, batch_size=batch_size)
-        figures[split]["colour_classifier"] = colours.evaluate(images, masks, names, num_objects)
-        if split == "test":
-            tell(f"clustering the colours of {min(num_controls, len(images))} of them")
-            training = scene_tensors("train", num_controls, config, seed)[0]
-            figures[split]["controls"] = controls(images[:num_controls], masks[:num_controls], len(names), training)
-            if groupvit is not None:
-                tell("segmenting with the second model")
-                figures[split]["groupvit"] = evaluate(groupvit, images[:num_others], masks[:num_others], names,
-                                                      num_objects, batch_size=batch_size, num_controls=num_controls)
-                figures[split]["groupvit"]["protocol"] = asdict(groupvit.protocol or Protocol())
-    for one, place in ((model, figures["test"]), (groupvit, figures["test"].get("groupvit"))):
+        found = evaluate(model, images, masks, names, num_objects, batch_size=batch_size, num_controls=num_controls)
+        return found | {"colour_classifier": colours.evaluate(images, masks, names, num_objects)}, images, masks
+
+    figures, images, masks = measure("test", num_controls)
+    figures |= {"protocol": asdict(model.protocol or Protocol()), "unseen": measure("unseen")[0]}
+    tell(f"clustering the colours of {min(num_controls, len(images))} scenes")
+    figures["controls"] = controls(images[:num_controls], masks[:num_controls], len(names),
+                                   scene_tensors("train", num_controls, config, seed)[0])
+    few = images[:num_others], masks[:num_others], names, num_objects
+    if baseline is not None:
+        tell("segmenting with the model without groups")
+        figures["pixelwise"] = evaluate_pixelwise(baseline, *few, batch_size=batch_size)
+        figures["pixelwise"]["protocol"] = asdict(baseline.protocol or Protocol())
+    if groupvit is not None:
+        tell("segmenting with the second model")
+        figures["groupvit"] = evaluate(groupvit, *few, batch_size=batch_size, num_controls=num_controls)
+        figures["groupvit"]["protocol"] = asdict(groupvit.protocol or Protocol())
+    for one, place in ((model, figures), (groupvit, figures.get("groupvit"))):
         if one is not None:
             tell(f"changing one thing at a time about {num_interventions} objects")
             place["interventions"] = evaluate_interventions(one, num_interventions, config, seed, batch_size=batch_size)
-    protocols = {"protocol": asdict(model.protocol or Protocol())}
-    if baseline is not None:
-        figures["test"]["pixelwise"]["protocol"] = asdict(baseline.protocol or Protocol())
-    return figures["test"] | protocols | {"unseen": figures["unseen"]}
+    return figures
 
 
 # Key in metrics.json, and its heading in the table.
@@ -101,7 +100,7 @@ _ROWS = {None: "GroupViT, from captions", "groupvit": "GroupViT, two stages, fro
 
 def format_table(metrics: dict[str, Any]) -> str:
     """The content of `metrics.json` as a plain text table, in percent."""
-    width = 2 + max(len(row) for row in _ROWS.values())
+    width = 16 + max(len(row) for row in _ROWS.values())   # some rows say on how many scenes
     lines = []
     for title, figures in (("scenes of the split test", metrics),
                            ("of them with drawings never seen in training", metrics.get("unseen"))):
@@ -112,6 +111,7 @@ def format_table(metrics: dict[str, Any]) -> str:
         for name, row in _ROWS.items():
             part = figures if name is None else figures.get(name)
             if part is not None:
+                row += "" if part["num_images"] == figures["num_images"] else f" ({part['num_images']} scenes)"
                 lines.append(f"{row:<{width}}" + "".join(
                     f"{_percent(part.get(key)):>{_width(heading)}}" for key, heading in _COLUMNS.items()))
         lines.append("")
