@@ -47,6 +47,7 @@ class ImageConfig:
     merge_weights: str = "tokens"                    # of a merge: all "tokens" count alike (paper) | a segment
     #                                                  counts as the "patches" that it holds, an empty one not at all
     later_tokens_std: float = 0.0                    # of the first values of later stages' group tokens; paper: 0
+    blocks_std: float = 0.02                         # of the first weights of the Transformer blocks
 
     def __post_init__(self) -> None:
         _positive(self, "image_size", "patch_size", "width", "num_heads")
@@ -90,10 +91,12 @@ class ImageConfig:
                              f"{self.stem_depth!r} with stem={self.stem!r}; take 0, or stem='convolution'")
         if self.positions == "sincos" and self.width % 4:
             raise ValueError(f"sine-cosine positions need a width divisible by 4, got {self.width}")
-        if self.temperature <= 0 or min(self.gumbel_noise, self.later_tokens_std) < 0 or not 0 <= self.drop_path < 1:
+        if min(self.temperature, self.blocks_std) <= 0 or min(self.gumbel_noise, self.later_tokens_std) < 0:
             raise ValueError(
-                "temperature must be above 0, later_tokens_std and gumbel_noise at least 0, drop_path in [0, 1); got "
-                f"{self.temperature}, {self.later_tokens_std}, {self.gumbel_noise} and {self.drop_path}")
+                "temperature and blocks_std must be above 0, later_tokens_std and gumbel_noise at least 0; got "
+                f"{self.temperature}, {self.blocks_std}, {self.later_tokens_std} and {self.gumbel_noise}")
+        if not 0 <= self.drop_path < 1:
+            raise ValueError(f"drop_path is a probability from 0 to below 1; got {self.drop_path}")
 
     @property
     def grid_size(self) -> int:

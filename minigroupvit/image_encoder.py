@@ -12,6 +12,7 @@ being guessed from their number; any size that is a multiple of the patch works 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -226,6 +227,9 @@ class ImageEncoder(nn.Module):
             Stage(config, i, rates[end - config.depths[i]: end]) for i, end in enumerate(ends))
         self.norm = nn.LayerNorm(config.width)
         self.apply(_init)
+        if config.blocks_std != 0.02:
+            for stage in self.stages:
+                stage.layers.apply(partial(_init, std=config.blocks_std))
         if config.positions == "learned":
             nn.init.trunc_normal_(self.patch_embed.positions, std=0.02)
         if config.num_group_tokens[0]:
@@ -247,8 +251,8 @@ class ImageEncoder(nn.Module):
         return ImageOutput(segment_tokens.mean(dim=1), segment_tokens, outputs, grid)
 
 
-def _init(module: nn.Module) -> None:
-    """Truncated normal of std 0.02 for linear weights, zero for their biases, as in ViT."""
+def _init(module: nn.Module, std: float = 0.02) -> None:
+    """Truncated normal for linear weights, zero for their biases; std 0.02 as in ViT."""
     if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.trunc_normal_(module.weight, std=std)
         nn.init.zeros_(module.bias)

@@ -5,6 +5,7 @@ The protocol of the released evaluation (the paper's Section 3.3):
     1. group_maps        multiply the soft assignments of the stages: which patch is in which
                          final group
     2. pixel_groups      upsample them to the picture, take the largest group of each pixel
+                         (refine_maps, not in the paper: first move their edges to those of the picture)
     3. embed_classes     words in templates, through the text encoder
     4. score_groups      how well each word names each group, given what the whole image shows
     5. label_pixels      each pixel takes its group's best word, or background
@@ -68,6 +69,44 @@ def pixel_groups(maps: Tensor, size: tuple[int, int], upsample: str = "maps") ->
         return F.interpolate(maps, size=size, mode="bilinear", align_corners=False).argmax(dim=1)
     groups = maps.argmax(dim=1, keepdim=True).float()                     # (B, 1, h, w)
     return F.interpolate(groups, size=size, mode="nearest")[:, 0].long()
+
+
+def refine_maps(maps: Tensor, images: Tensor, iterations: int, reach: int, contrast: float = 0.1) -> Tensor:
+    """Pixel-adaptive mask refinement (PAMR; Araslanov and Roth 2020): edges of masks move to edges of the image.
+
+    A classical smoothing, nothing is learnt: in each iteration a pixel takes the weighted mean of the values of
+    pixels around it, and those of a similar colour weigh more. The weight of a neighbour is the softmax over the
+    neighbours of -|difference of colours| / (contrast · standard deviation around the pixel). Neighbours are the
+    eight at a distance of 1, 2, 4, ... up to `reach`. Not in the paper.
+
+    Args:
+        maps: (B, G, h, w) share of each patch in each group; enlarged to the image first.
+        images: (B, 3, H, W), any range of values.
+        iterations: how often the mean is taken.
+        reach: pixels from a pixel to its farthest neighbours; a patch's side, which is how far edges are off.
+
+    Returns (B, G, H, W): share of each pixel in each group; they still sum to 1.
+    """
+    H, W = images.shape[-2:]
+    distances = [2 ** n for n in range(reach.bit_length()) if 2 ** n < min(H, W)]
+
+    def neighbours(x: Tensor) -> Iterator[Tensor]:
+        for d in distances:
+            padded = F.pad(x, (d, d, d, d), mode="replicate")
+            for dy, dx in ((-d, -d), (-d, 0), (-d, d), (0, -d), (0, d), (d, -d), (d, 0), (d, d)):
+                yield padded[..., d + dy:d + dy + H, d + dx:d + dx + W]
+
+    around = torch.stack(list(neighbours(images)))                        # (M, B, 3, H, W)
+    spread = torch.cat([around, images[None]]).std(dim=0)                 # (B, 3, H, W)
+    differences = (around - images).abs() / (contrast * spread + 1e-6)
+    weights = (-differences.mean(dim=2)).softmax(dim=0)                   # (M, B, H, W)
+    refined = F.interpolate(maps, size=(H, W), mode="bilinear", align_corners=False)
+    for _ in range(iterations):
+        mean = torch.zeros_like(refined)
+        for weight, values in zip(weights, neighbours(refined)):
+            mean.addcmul_(weight[:, None], values)
+        refined = mean
+    return refined
 
 
 @torch.no_grad()

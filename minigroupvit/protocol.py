@@ -21,6 +21,7 @@ class Protocol:
     pixels: str = "largest"          # a pixel takes the scores of its "largest" group (released) | "shared": of all
     #                                  | "patches": of its patch, for models without groups (Table 4, pixel-wise)
     balance: float | None = None     # share of the picture added to each word's mean (balance_scores); released: None
+    refine: int = 0                  # iterations of pixel-adaptive mask refinement (refine_maps); released: none
     overlap: int = 1                 # patches per patch side; 1: side by side, as trained and released
     short_side: int | None = None    # pixels of the shorter side in the model; None: as it is
     long_side: int | None = None     # the longer side is at most this, however short the other gets; None: no limit
@@ -42,6 +43,10 @@ class Protocol:
             raise ValueError(f"background_threshold is a probability from 0 to 1, got {self.background_threshold}")
         if self.balance is not None and not self.balance > 0:
             raise ValueError(f"balance is {self.balance}; it must be above 0, such as 0.03, or None")
+        if not isinstance(self.refine, int) or self.refine < 0:
+            raise ValueError(f"refine is {self.refine!r}; give a number of iterations such as 20, or 0 for none")
+        if self.refine and self.pixels == "patches":
+            raise ValueError("refine moves the edges of groups, and with pixels='patches' there are none; take refine=0")
         if self.overlap < 1:
             raise ValueError(f"overlap is {self.overlap}; 1 sets patches side by side, 2 every half patch")
         for name in ("short_side", "long_side", "window", "stride"):

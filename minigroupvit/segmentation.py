@@ -31,6 +31,7 @@ from .mask_steps import (
     largest_scores,
     patch_scores,
     pixel_groups,
+    refine_maps,
     score_groups,
     shared_scores,
 )
@@ -40,7 +41,7 @@ from .sliding import Window, canvas_size, look_through, stitch, windows_on
 
 __all__ = [
     "PROTOCOLS", "Protocol", "Seen", "Segmentation", "add_background", "balance_scores", "embed_classes", "group_maps",
-    "label_pixels", "largest_scores", "name_pixels", "patch_scores", "pixel_groups", "score_groups", "see", "segment",
+    "label_pixels", "largest_scores", "name_pixels", "patch_scores", "pixel_groups", "refine_maps", "score_groups", "see", "segment",
     "shared_scores", "window_scores",
 ]
 
@@ -58,7 +59,7 @@ class Segmentation:
     scores: Tensor              # (B, C, H, W) score of each class at each pixel
     groups: list[Tensor]        # per stage (B, H, W): each pixel's group; none where windows slide or patches speak
     group_scores: Tensor        # (B, G, C) score of each class for each final group; (B, V·G, C) of many windows
-    maps: list[Tensor]          # per stage (B, G, h, w): share of each patch in each group; as `groups`
+    maps: list[Tensor]          # per stage (B, G, h, w): share of each patch (refined: pixel) in each group; as `groups`
     image_embeddings: Tensor    # (B, E) unit vectors; the mean of many windows
     class_names: list[str]
 
@@ -70,7 +71,7 @@ class Seen:
     size: tuple[int, int]       # H, W of its masks
     canvas: tuple[int, int]     # at which they are cut, and on which the windows lie
     windows: list[Window]       # V, all of one size (a, b)
-    maps: list[Tensor]          # per stage (V, G, h, w): share of each patch in each group
+    maps: list[Tensor]          # per stage (V, G, h, w): share of each patch (refined: pixel) in each group
     group_scores: Tensor        # (V, G, C) score of each class for each final group
     embeddings: Tensor          # (V, E) unit vectors
 
@@ -122,20 +123,25 @@ def _encode(model: GroupViT, inputs: list[Tensor], classes: Tensor, protocol: Pr
             at_once: int | None, regroup: Regroup | None) -> list[tuple[list[Tensor], Tensor, Tensor]]:
     """Maps per stage (G, h, w), scores of the groups (G, C), embedding (E,) of each input (3, a, b)."""
     results: list = [None] * len(inputs)
+    patch = model.config.image.patch_size
     by_size: dict[torch.Size, list[int]] = {}
     for n, pixels in enumerate(inputs):
         by_size.setdefault(pixels.shape, []).append(n)
     for shape, numbers in by_size.items():
         step = at_once or max(1, _PIXELS_AT_ONCE // (shape[-2] * shape[-1]))
         for part in (numbers[start:start + step] for start in range(0, len(numbers), step)):
-            image, output = model.encode_image(normalize(torch.stack([inputs[n] for n in part])), protocol.overlap)
+            pixels = torch.stack([inputs[n] for n in part])               # (B, 3, a, b)
+            image, output = model.encode_image(normalize(pixels), protocol.overlap)
             if regroup is None:
                 maps, segments = group_maps(output, protocol.assignment), model.embed_segments(output)
             else:
                 maps, segments = regroup(model, output)
             scores = score_groups(segments, image, classes, model.scale(), protocol.top_classes)
             for k, n in enumerate(part):
-                results[n] = [stage[k] for stage in maps], scores[k], image[k]
+                own = [stage[k] for stage in maps]                        # (G, h, w)
+                if protocol.refine:
+                    own = [refine_maps(stage[None], pixels[k][None], protocol.refine, patch)[0] for stage in own]
+                results[n] = own, scores[k], image[k]
     return results
 
 
