@@ -52,7 +52,8 @@ def test_every_field_survives() -> None:
         image=ImageConfig(image_size=64, patch_size=8, width=96, num_heads=3, depths=(2, 1), num_group_tokens=(9, 0),
                           num_output_groups=(7, 0), drop_path=0.2, stem="convolution", stem_depth=1, positions="sincos",
                           assignment="soft", gumbel_noise=0.5, temperature=0.3, residual="learned",
-                          straight_through=False, merged_values="before", merge_weights="patches", later_tokens_std=0.02),
+                          straight_through=False, merged_values="before", merge_weights="patches", later_tokens_std=0.02,
+                          blocks_std=0.08),
         text=TextConfig(vocab_size=99, context_length=20, width=64, num_heads=2, depth=3),
         embed_dim=32, head="linear", text_head="normed", head_width=48, tokenizer="captions")
     default = GroupViTConfig()
@@ -89,9 +90,10 @@ def test_a_configuration_cannot_be_changed_in_place() -> None:
     ("positions", "sine", "positions is 'sine'; choose one of 'learned', 'sincos'"),
     ("assignment", "gumbel", "assignment is 'gumbel'; choose one of 'hard', 'soft'"),
     ("residual", True, "residual is True; choose one of 'projected', 'learned', 'none'"),
-    ("temperature", 0.0, "temperature must be above 0"),
+    ("temperature", 0.0, "temperature and blocks_std must be above 0"),
+    ("blocks_std", 0.0, "blocks_std must be above 0"),
     ("gumbel_noise", -1.0, "gumbel_noise at least 0"),
-    ("drop_path", 1.0, r"drop_path in \[0, 1\)"),
+    ("drop_path", 1.0, "drop_path is a probability from 0 to below 1; got 1.0"),
 ])
 def test_bad_values_of_the_image_encoder(field: str, value: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):

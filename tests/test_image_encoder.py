@@ -138,6 +138,16 @@ def test_what_a_token_sees_lies_around_the_middle_of_its_patch(stem: str, depth:
     assert ((first + last) / 2).tolist() == [3 * 4 + 1.5, 4 * 4 + 1.5]
 
 
+def test_first_weights_of_the_blocks() -> None:
+    config = replace(TINY, width=64)
+    small, large = ImageEncoder(config), ImageEncoder(replace(config, blocks_std=0.08))
+    for std, encoder in ((0.02, small), (0.08, large)):
+        for name, weight in encoder.named_parameters():
+            if weight.ndim == 2 and "norm" not in name:
+                expected = std if ".layers." in name else 0.02
+                assert weight.std().item() == pytest.approx(expected, rel=0.2), name
+
+
 def test_segments_count_as_the_patches_that_they_hold() -> None:
     torch.manual_seed(0)
     config = replace(TINY, assignment="hard", residual="none", gumbel_noise=0.0, later_tokens_std=0.02)
