@@ -154,7 +154,7 @@ class StageOutput:
 class ImageOutput:
     """Everything the image encoder found out about a batch of pictures."""
 
-    feature: Tensor                # (B, D) mean of the segment tokens
+    feature: Tensor                # (B, D) mean of the segment tokens (merge_weights="patches": of those not empty)
     segment_tokens: Tensor         # (B, G, D) after the last norm; patches if nothing groups
     stages: list[StageOutput]
     grid: tuple[int, int]          # patch rows and columns
@@ -248,7 +248,11 @@ class ImageEncoder(nn.Module):
             x, group_tokens, patches = out.tokens, out.group_tokens, out.patches
             outputs.append(out)
         segment_tokens = self.norm(x)                                     # (B, G, D)
-        return ImageOutput(segment_tokens.mean(dim=1), segment_tokens, outputs, grid)
+        feature = segment_tokens.mean(dim=1)                              # (B, D)
+        if self.config.merge_weights == "patches" and patches is not None:
+            counts = patches.clamp(max=1).to(segment_tokens.dtype)        # an empty segment does not count here either
+            feature = (counts[..., None] * segment_tokens).sum(dim=1) / counts.sum(dim=1, keepdim=True)
+        return ImageOutput(feature, segment_tokens, outputs, grid)
 
 
 def _init(module: nn.Module, std: float = 0.02) -> None:

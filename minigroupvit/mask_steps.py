@@ -83,7 +83,7 @@ def refine_maps(maps: Tensor, images: Tensor, iterations: int, reach: int, contr
         maps: (B, G, h, w) share of each patch in each group; enlarged to the image first.
         images: (B, 3, H, W), any range of values.
         iterations: how often the mean is taken.
-        reach: pixels from a pixel to its farthest neighbours; a patch's side, which is how far edges are off.
+        reach: pixels from a pixel to its farthest neighbours; `segment` takes two sides of a patch.
 
     Returns (B, G, H, W): share of each pixel in each group; they still sum to 1.
     """

@@ -140,7 +140,7 @@ def _encode(model: GroupViT, inputs: list[Tensor], classes: Tensor, protocol: Pr
             for k, n in enumerate(part):
                 own = [stage[k] for stage in maps]                        # (G, h, w)
                 if protocol.refine:
-                    own = [refine_maps(stage[None], pixels[k][None], protocol.refine, patch)[0] for stage in own]
+                    own = [refine_maps(stage[None], pixels[k][None], protocol.refine, 2 * patch)[0] for stage in own]
                 results[n] = own, scores[k], image[k]
     return results
 

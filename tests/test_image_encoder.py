@@ -160,6 +160,11 @@ def test_segments_count_as_the_patches_that_they_hold() -> None:
     out = weighted(images)
     assert (out.stages[1].patches.sum(dim=1) == 16).all()                       # all patches are somewhere
     assert not torch.allclose(plain(images).stages[1].tokens, out.stages[1].tokens)
+    # Nor does an empty one count in the feature of the picture.
+    used = out.stages[1].patches > 0
+    expected = torch.stack([tokens[own].mean(dim=0) for tokens, own in zip(out.segment_tokens, used)])
+    torch.testing.assert_close(out.feature, expected)
+    assert not used.all() and torch.equal(plain(images).feature, plain(images).segment_tokens.mean(dim=1))
     # A segment without patches has no part in what is merged, whatever it is.
     grouping, tokens = weighted.stages[1].grouping, torch.randn(1, 5, 16)
     weights = torch.tensor([[3.0, 0.0, 2.0, 0.0, 1.0]])

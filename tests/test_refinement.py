@@ -78,7 +78,7 @@ def test_segment_refines_every_stage_and_names_what_was_refined(model: GroupViT)
     protocol = Protocol(pixels="shared", refine=3)
     plain, refined = segment(model, picture, words, replace(protocol, refine=0)), segment(model, picture, words, protocol)
     for before, after, groups in zip(plain.maps, refined.maps, refined.groups):
-        expected = refine_maps(before, picture, 3, model.config.image.patch_size)
+        expected = refine_maps(before, picture, 3, 2 * model.config.image.patch_size)
         torch.testing.assert_close(after, expected)
         assert torch.equal(groups, expected.argmax(dim=1))
     torch.testing.assert_close(refined.group_scores, plain.group_scores)

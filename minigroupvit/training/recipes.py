@@ -49,7 +49,7 @@ def _photographs(**choices: object) -> GroupViTConfig:
 _DENSE = Protocol(overlap=4, pixels="shared")
 # A patch at every half of a patch, edges moved to those of the picture, each pixel named by all its groups, and
 # each class score divided by its mean over the picture. Chosen on validation scenes.
-_REFINED = Protocol(overlap=2, pixels="shared", balance=0.03, refine=20)
+_REFINED = Protocol(overlap=2, pixels="shared", balance=0.03, refine=10)
 # Sharper from step to step: in the end a group holds what its mask shows, and nothing else. And
 # nouns look for single segments too, so that each segment learns to be matched to its name by itself.
 _SHARPENED = TrainConfig(final_temperature=0.1, segment_weight=1.0)
@@ -73,8 +73,8 @@ RECIPES: dict[str, Recipe] = {
         "from `scenes`",
         _scenes(depths=(2, 1), num_group_tokens=(16, 8), num_output_groups=(16, 8), later_tokens_std=0.02,
                 gumbel_noise=0.0, straight_through=False, merge_weights="patches", temperature=0.05,
-                blocks_std=0.08),
-        replace(_SHAPES, steps=1600, lr=5e-4, warmup=50, eval_every=400, final_temperature=0.02, hard_from=0.7,
+                blocks_std=0.06),
+        replace(_SHAPES, steps=2000, lr=5e-4, warmup=50, eval_every=500, final_temperature=0.015, hard_from=0.95,
                 meaning_from=0.0, meaning_similarity_weight=1.0, meaning_margin=0.9),
         _REFINED, grown_from="scenes"),
     "scenes_short": Recipe(
