@@ -202,7 +202,7 @@ class Stage(nn.Module):
         for block in self.layers:
             x = block(x)
         if self.grouping is None:
-            return StageOutput(tokens=x, group_tokens=None, grouping=None)
+            return StageOutput(tokens=x, group_tokens=None, grouping=None, patches=patches)
         x, group_tokens = x[:, :N], x[:, N:]
         merged = before if self.merged_values == "before" else x
         weights = patches if self.merge_weights == "patches" else None
