@@ -1,4 +1,4 @@
-"""Pictures of any kind to the tensors that the model takes, and back to a size it can take.
+"""Pictures of any kind to the tensors that the model takes, and from one size to another.
 
 Which value is white follows from the type, one rule for files, arrays and tensors (`to_unit`):
 
@@ -155,6 +155,19 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(images.shape[-2:]) == tuple(size):
         return images
     return F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True).clamp(0, 1)
+
+
+def enlarge(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    """A map (..., h, w) at another size (..., H, W), each pixel that of its place: for numbers that must not mix.
+
+    What was enlarged and is brought back is what it was.
+    """
+    if tuple(labels.shape[-2:]) == tuple(size):
+        return labels
+    # The middle of each pixel decides.
+    rows, columns = ((2 * torch.arange(new, device=labels.device) + 1) * old // (2 * new)
+                     for old, new in zip(labels.shape[-2:], size))
+    return labels[..., rows[:, None], columns]
 
 
 def size_for(height: int, width: int, patch_size: int, short_side: int | None = None) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The choices on the way from a picture to its masks, and the released ones.
+"""The choices on the way from a picture to its masks, the released ones, and those of a model.
 
 `segmentation` and `sliding` say what each choice does. Imports nothing, so that a checkpoint or a
 command can hold a protocol without what it needs to run.
@@ -6,7 +6,13 @@ command can hold a protocol without what it needs to run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .model import GroupViT
+
+_LONGEST = 8   # times the shorter side: more of a strip's length than this is squeezed before the model sees it
 
 
 @dataclass(frozen=True)
@@ -22,8 +28,9 @@ class Protocol:
     #                                  | "patches": of its patch, for models without groups (Table 4, pixel-wise)
     balance: float | None = None     # share of the picture added to each word's mean (balance_scores); released: None
     overlap: int = 1                 # patches per patch side; 1: side by side, as trained and released
-    short_side: int | None = None    # pixels of the shorter side in the model; None: as it is
-    long_side: int | None = None     # the longer side is at most this, however short the other gets; None: no limit
+    short_side: int | None = None    # pixels of the shorter side in the model; None: as in the model's training
+    long_side: int | None = None     # the longer side is at most this, however short the other gets; None: 8 times
+    #                                  the shorter
     antialias: bool = True           # smooth before shrinking a picture; released: plain bilinear
     mode: str = "direct"             # "direct": masks are cut at the picture's own size; at the size in the model,
     #                                  scores then resized: the "whole" picture (released demo) | "slide" a window
@@ -70,6 +77,22 @@ class Protocol:
 def _choice(name: str, value: str, *allowed: str) -> None:
     if value not in allowed:
         raise ValueError(f"{name} is {value!r}; choose {', '.join(map(repr, allowed[:-1]))} or {allowed[-1]!r}")
+
+
+def protocol_for(model: GroupViT, protocol: Protocol | None = None, **choices: Any) -> Protocol:
+    """How a model looks at pictures, its size included: the one answer for `segment`, `evaluate` and the commands.
+
+    Args:
+        protocol: None: the one that the model was saved with.
+        choices: single fields to change, such as `top_classes=3`.
+
+    A model knows things at one size, so pictures of all sizes are brought to it: where none of the above names a
+    `short_side`, that is the side of the model's training pictures, and `long_side` 8 times as much.
+    """
+    protocol = protocol or model.protocol or Protocol()
+    short = choices.get("short_side") or protocol.short_side or model.config.image.image_size
+    long = choices.get("long_side") or protocol.long_side or _LONGEST * short
+    return replace(protocol, **choices | {"short_side": short, "long_side": long})
 
 
 # All three released configurations are the same but for the threshold (the paper says 0.9, 0.5, 0.95):

@@ -205,7 +205,7 @@ def test_protocols_name_a_size(make_model):
 
 
 @pytest.mark.parametrize("command, words", [
-    ("segment PHOTOS --out overlay.png", "is a folder, so --out must be one"),
+    ("segment PHOTOS --out overlay.png", "is a folder, so --out must be a folder"),
     ("segment PHOTOS --out PHOTOS", "holds the pictures themselves"),
     ("segment PHOTOS/more --out found/", "has no pictures: expected files that end in"),
     ("segment PHOTOS/b.png --out found/", "b.png is no picture that can be read"),
