@@ -93,9 +93,8 @@ def to_unit(values: Tensor) -> Tensor:
     floats = values.is_floating_point()
     slack = 1e-3 if floats else 0                                      # of rounding
     if not (low >= -slack and high < float("inf")) or (floats and 1 + slack < high < 2):   # also true for NaN
-        raise ValueError(
-            f"expected {kind} values {'from 0 to 1, or to 255' if floats else 'from 0 up'}, got {low:.6g} to {high:.6g}; "
-            "bring them to that range, and do not normalise: the model does that itself")
+        raise ValueError(f"expected {kind} values {'from 0 to 1, or to 255' if floats else 'from 0 up'}, got {low:.6g} "
+                         f"to {high:.6g}; bring them to that range, and do not normalise: the model does that itself")
     if floats and high <= 1 + slack:
         return numbers.clamp(0, 1)
     bits = next((bits for bits in _BITS if high < 2 ** bits), None)
@@ -104,9 +103,9 @@ def to_unit(values: Tensor) -> Tensor:
         white = min(white, torch.iinfo(values.dtype).max)
     sure = high == 0 or (64 <= high if bits == 8 else bits == 16 and not floats)
     if not sure:
-        warnings.warn(f"{kind} values {f'of at most {bits} bits' if bits else 'of more than 16 bits'} are taken as 0 to "
-                      f"{f'{white:g}' if bits else 'their largest'}, which is white; where that is wrong, give uint8 from "
-                      "0 to 255", stacklevel=2)
+        size, end = (f"at most {bits}", f"{white:g}") if bits else ("more than 16", "their largest")
+        warnings.warn(f"{kind} values of {size} bits are taken as 0 to {end}, which is white; where that is wrong, "
+                      "give uint8 from 0 to 255", stacklevel=2)
     return (numbers / white).to(torch.float32 if not floats else exact).clamp_(0, 1)
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.colors import to_rgb
+from matplotlib import colors
 from PIL import Image
 from torch import Tensor
 
@@ -71,9 +71,9 @@ def segment_picture(model: GroupViT, picture: str | Path | Image.Image, class_na
 def index_mask(labels: np.ndarray, class_names: Sequence[str]) -> Image.Image:
     """Labels (H, W), -1 for background, as a palette picture: 0 background, class c is c + 1."""
     mask = Image.fromarray((labels + 1).astype(np.uint8))
-    colours = np.ones((256, 3))
-    colours[:len(class_names) + 1] = [to_rgb(NO_CLASS), *class_colours(class_names)]
-    mask.putpalette((255 * colours).round().astype(np.uint8).tobytes())
+    palette = np.ones((256, 3))
+    palette[:len(class_names) + 1] = [colors.to_rgb(NO_CLASS), *class_colours(class_names)]
+    mask.putpalette((255 * palette).round().astype(np.uint8).tobytes())
     return mask
 
 

@@ -95,9 +95,14 @@ def protocol_for(model: GroupViT, protocol: Protocol | None = None, **choices: A
     return replace(protocol, **choices | {"short_side": short, "long_side": long})
 
 
+def released_sizes(image_size: int) -> dict[str, int]:
+    """The sides at which the paper's models look at whole pictures: twice those of training; 448 and 2048 for 224."""
+    return {"short_side": 448 * image_size // 224, "long_side": 2048 * image_size // 224}
+
+
 # All three released configurations are the same but for the threshold (the paper says 0.9, 0.5, 0.95):
 # short side 448, at most 2048 long, windows of 448 every 224 pixels.
-_RELEASED = {"short_side": 448, "long_side": 2048, "antialias": False, "mode": "slide"}
+_RELEASED = released_sizes(224) | {"antialias": False, "mode": "slide"}
 PROTOCOLS = {
     "scenes": Protocol(),
     "voc2012": Protocol(background_threshold=0.95, **_RELEASED),

@@ -40,8 +40,8 @@ from .sliding import Window, canvas_size, look_through, mask_size, stitch, windo
 
 __all__ = [
     "PROTOCOLS", "Protocol", "Seen", "Segmentation", "add_background", "balance_scores", "embed_classes", "group_maps",
-    "label_pixels", "largest_scores", "name_pixels", "patch_scores", "pixel_groups", "protocol_for", "score_groups", "see",
-    "segment", "shared_scores", "window_scores",
+    "label_pixels", "largest_scores", "name_pixels", "patch_scores", "pixel_groups", "protocol_for", "score_groups",
+    "see", "segment", "shared_scores", "window_scores",
 ]
 
 # From a model and what its encoder saw: maps per stage (B, G, h, w), segments (B, G, E) of length 1.

@@ -12,7 +12,8 @@ happens within a window; here is only where windows lie, and what is done with t
 The released order matters: background is a channel of 0 and 1 beside the scores of the classes, so
 that windows vote on it, and the softmax weighs the votes of the picture and its mirror image.
 
-H, W masks: the picture, or less if it is large  h, w canvas  a, b window  K channels: background, if there is one, then the classes
+H, W masks, as large as the picture or less  h, w canvas  a, b window
+K channels: background, if there is one, then the classes
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 

@@ -14,7 +14,17 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from minigroupvit.images import IMAGE_MEAN, IMAGE_STD, load_image, normalize, resize, size_for, to_batch, to_rgb, to_unit
+from minigroupvit.images import (
+    IMAGE_MEAN,
+    IMAGE_STD,
+    load_image,
+    normalize,
+    resize,
+    size_for,
+    to_batch,
+    to_rgb,
+    to_unit,
+)
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -233,7 +243,7 @@ def test_half_precision_becomes_single() -> None:
     (torch.full((3, 4, 4), -0.5), "float32 values from 0 to 1, or to 255, got -0.5 to -0.5; .* do not normalise"),
     (torch.full((3, 4, 4), float("nan")), "from 0 to 1, or to 255, got nan"),
     (torch.full((3, 4, 4), float("inf")), "got inf to inf"),
-    (np.full((4, 4, 3), 1.6), "float64 values from 0 to 1, or to 255, got 1.6 to 1.6"),      # a 255th of white, or too bright?
+    (np.full((4, 4, 3), 1.6), "float64 values from 0 to 1, or to 255, got 1.6 to 1.6"),   # too bright, or black?
     (np.full((4, 4, 3), -7, np.int16), "int16 values from 0 up, got -7 to -7"),
     (np.zeros((4, 4, 3), complex), "expected an array of numbers, got complex128"),
 ])

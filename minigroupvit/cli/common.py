@@ -56,7 +56,7 @@ def make_parent(path: str) -> Path:
 
 def protocol_choices(arguments: argparse.Namespace) -> dict[str, Any]:
     """The fields of the protocol that were given, each by the option of its name; "all" and "none" are None."""
-    given = {field.name: getattr(arguments, field.name) for field in fields(Protocol)}
+    given = {field.name: getattr(arguments, field.name, None) for field in fields(Protocol)}
     given = {name: value for name, value in given.items() if value is not None}
     if "templates" in given:
         given["templates"] = tuple(split_names(given["templates"]))
@@ -90,13 +90,14 @@ def add_protocol(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--stride", type=int, metavar="PIXELS", help="of slide; default: half a window")
     group.add_argument("--flip", action=argparse.BooleanOptionalAction, default=None,
                        help="look at the mirrored picture too; released: no")
-    group.add_argument("--overlap", type=int, metavar="N", help="patches per patch side: finer masks, slower; released: 1")
+    group.add_argument("--overlap", type=int, metavar="N",
+                       help="patches per patch side: finer masks, slower; released: 1")
     group.add_argument("--assignment", choices=("soft", "hard"), help="of patches to groups; released: soft")
     group.add_argument("--upsample", choices=("maps", "groups"),
                        help="what is enlarged: the groups' maps (released), or the largest group of each patch")
     group.add_argument("--pixels", choices=("largest", "shared", "patches"),
-                       help="a pixel is named by its largest group (released), by all its groups, or, without groups, by "
-                       "its patch")
+                       help="a pixel is named by its largest group (released), by all its groups, or, without groups, "
+                       "by its patch")
     group.add_argument("--templates", metavar='"A, B"',
                        help='sentences for the words, such as "a photo of a {}.", as --classes takes words')
     group.add_argument("--top-classes", type=_or("all", int), metavar="N",

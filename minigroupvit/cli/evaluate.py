@@ -53,8 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     masks.add_argument("--only-occurring", action="store_true",
                        help="only words that occur in some mask: easier, not the benchmark")
     masks.add_argument("--protocol", choices=("weights", "released"),
-                       help="what is not given: as stored with the weights, or as released for the benchmark (folder: for "
-                       "voc2012); default: released for weights that look at 448 pixels, weights for all others")
+                       help="what is not given: as stored with the weights, or as released for the benchmark (folder: "
+                       "for voc2012); default: released for weights that look at 448 pixels, weights for all others")
     masks.add_argument("--clusters", choices=("kmeans", "mean_shift", "spectral"),
                        help="of a model without groups: its patches clustered; default: patch by patch")
     masks.add_argument("--batch-size", type=int, default=8, metavar="N", help="default: %(default)s")

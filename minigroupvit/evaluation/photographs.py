@@ -1,8 +1,8 @@
 """The paper's figures of a model on photographs with masks: Tables 1 to 4, C2 and C3.
 
 The masks of a picture are made as `segment` makes them, or as released for the paper's models
-(`mask_sets.evaluation_protocol`), at the size of its true mask. Pictures of all sizes share batches: their windows go through the model together, and the
-words are embedded once.
+(`mask_sets.evaluation_protocol`), at the size of its true mask. Pictures of all sizes share batches: their
+windows go through the model together, and the words are embedded once.
 """
 
 from __future__ import annotations
