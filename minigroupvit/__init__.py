@@ -21,7 +21,8 @@ _HOME = {
     "GroupViT": "model", "GroupViTConfig": "config", "PRESETS": "config", "PROTOCOLS": "segmentation",
     "Protocol": "segmentation", "Segmentation": "segmentation", "export_released": "released",
     "export_transformers": "released", "load": "checkpoint", "load_image": "images", "load_released": "released",
-    "preset": "config", "save_checkpoint": "checkpoint", "segment": "segmentation", "shipped_weights": "checkpoint",
+    "preset": "config", "save_checkpoint": "checkpoint", "segment": "segmentation",
+    "segment_picture": "own_pictures", "shipped_weights": "checkpoint",
 }
 __all__ = sorted(_HOME)
 

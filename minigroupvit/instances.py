@@ -12,13 +12,16 @@ H, W picture  C classes
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from pycocotools import mask as coco_mask
 from scipy import ndimage
 from torch import Tensor
+
+from .images import enlarge
 
 SMALLEST = 0.01   # share of the picture: less is no thing of its own
 
@@ -50,18 +53,19 @@ def find_instances(labels: Tensor, scores: Tensor, smallest: float = SMALLEST) -
     """The connected pieces of each class in one picture, the highest score first.
 
     Args:
-        labels: (H, W) index of the class; -1, background, has no instances.
-        scores: (C, H, W) score of each class at each pixel.
+        labels: index of the class; -1, background, has no instances.
+        scores: (C, H, W) score of each class at each pixel. Labels of a large picture, whose scores are of a smaller
+            size, are brought to that: the masks of the instances have the size of the scores.
         smallest: the least area, as a share of the picture from 0 to 1.
 
     Raises ValueError for another shape or share.
     """
-    if labels.ndim != 2 or scores.ndim != 3 or scores.shape[1:] != labels.shape:
+    if labels.ndim != 2 or scores.ndim != 3 or any(s > n for s, n in zip(scores.shape[1:], labels.shape)):
         raise ValueError(f"expected labels (H, W) and scores (C, H, W) of one picture, got {tuple(labels.shape)} and "
                          f"{tuple(scores.shape)}; take one picture of the batch: result.labels[0], result.scores[0]")
     if not 0 <= smallest <= 1:
         raise ValueError(f"smallest is {smallest}; it is a share of the picture, from 0 to 1")
-    label_map = labels.cpu().numpy()
+    label_map = enlarge(labels, scores.shape[1:]).cpu().numpy()           # (H, W) as the scores
     found = []
     for label in np.unique(label_map[label_map >= 0]).tolist():
         pieces, count = ndimage.label(label_map == label, _NEIGHBOURS)    # (H, W): 0 elsewhere, then 1, 2, ...
@@ -89,13 +93,8 @@ def coco_result(instance: FoundInstance, size: tuple[int, int] | None = None) ->
     `category_id` counts classes from 1, `bbox` is [x, y, width, height] in pixels. `size`: H, W of a
     larger picture that the mask is meant for.
     """
-    instance = instance if size is None else FoundInstance(instance.label, instance.score, enlarge(instance.mask, size))
+    if size is not None:
+        instance = replace(instance, mask=enlarge(torch.from_numpy(instance.mask), size).numpy())
     x0, y0, x1, y1 = instance.box
     return {"category_id": instance.label + 1, "score": instance.score, "area": instance.area,
             "bbox": [x0, y0, x1 - x0, y1 - y0], "segmentation": encode_rle(instance.mask)}
-
-
-def enlarge(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A map (h, w) at another size (H, W), each pixel that of its place: for masks and labels, never mixed."""
-    rows, columns = (np.arange(new) * old // new for old, new in zip(pixels.shape, size))
-    return pixels[rows[:, None], columns]

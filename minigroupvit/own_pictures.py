@@ -15,20 +15,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.colors import to_rgb
+from matplotlib import colors
 from PIL import Image
 from torch import Tensor
 
 from .formats import write_atomically
-from .images import load_image
-from .instances import coco_result, enlarge, find_instances
+from .images import load_image, to_rgb
+from .instances import coco_result, find_instances
 from .model import GroupViT
-from .protocol import Protocol
+from .protocol import Protocol, protocol_for
 from .segmentation import Segmentation, embed_classes, segment
 from .visual.palette import NO_CLASS, class_colours
 from .visual.plots import save_overlay
@@ -38,10 +38,6 @@ BACKGROUND, IGNORED = 0, 255   # of index masks; the first class is 1
 # What cannot be opened, such as Apple's .heic without a plug-in of Pillow, is to be missed loudly.
 _ENDINGS = {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".avif", ".tif", ".tiff", ".ppm", ".heic",
             ".heif"}
-# Masks are cut at the picture's size, and the scores of all words take their memory then. What goes
-# beyond a good screen adds nothing: even at 448 pixels a patch is a 28th of the shorter side.
-_MOST_PIXELS = 500_000
-_LONGEST = 8   # times the shorter side: more of a strip's length than this is squeezed before the model sees it
 
 
 def list_pictures(folder: str | Path) -> list[Path]:
@@ -53,46 +49,31 @@ def list_pictures(folder: str | Path) -> list[Path]:
     return pictures
 
 
-def protocol_for(model: GroupViT, protocol: Protocol | None = None) -> Protocol:
-    """The choices for pictures of any size: a model has seen things at one size, and looks at all at that size.
-
-    `protocol`: None: the one that the model was saved with. Where it names no `short_side`, that
-    becomes the side of the model's training pictures.
-    """
-    protocol = protocol or model.protocol or Protocol()
-    short = protocol.short_side or model.config.image.image_size
-    return replace(protocol, short_side=short, long_side=protocol.long_side or _LONGEST * short)
-
-
-def segment_picture(model: GroupViT, picture: Image.Image, class_names: Sequence[str],
-                    protocol: Protocol | None = None, class_embeddings: Tensor | None = None
-                    ) -> tuple[Image.Image, Segmentation]:
-    """Names the pixels of one picture of any size. Returns the picture as it was cut, and its masks.
-
-    A picture of more than half a million pixels is cut at that size, since the masks of many words
-    take much memory. `instances.enlarge` brings labels back to the picture's own size.
+def segment_picture(model: GroupViT, picture: str | Path | Image.Image, class_names: Sequence[str],
+                    protocol: Protocol | None = None, class_embeddings: Tensor | None = None,
+                    **choices: Any) -> tuple[Image.Image, Segmentation]:
+    """Names the pixels of one picture. Returns it upright and in RGB, and its masks (`segment`), of its own size.
 
     Args:
         model: any GroupViT.
-        picture: upright RGB, as `images.load_image` gives it.
+        picture: a file, or a picture of Pillow.
         class_names: any words, each once.
         protocol: see `protocol_for`.
         class_embeddings: from `embed_classes`, where many pictures share their words.
+        choices: single fields of the protocol to change.
+
+    Raises ValueError for a picture or words that cannot be used.
     """
-    factor = (_MOST_PIXELS / (picture.width * picture.height)) ** 0.5
-    if factor < 1:
-        size = tuple(max(1, round(side * factor)) for side in picture.size)
-        picture = picture.resize(size, Image.Resampling.BOX, reducing_gap=2)
-    return picture, segment(model, picture, class_names, protocol_for(model, protocol),
-                            class_embeddings=class_embeddings)
+    picture = to_rgb(picture) if isinstance(picture, Image.Image) else load_image(picture)
+    return picture, segment(model, picture, class_names, protocol, class_embeddings=class_embeddings, **choices)
 
 
 def index_mask(labels: np.ndarray, class_names: Sequence[str]) -> Image.Image:
     """Labels (H, W), -1 for background, as a palette picture: 0 background, class c is c + 1."""
     mask = Image.fromarray((labels + 1).astype(np.uint8))
-    colours = np.ones((256, 3))
-    colours[:len(class_names) + 1] = [to_rgb(NO_CLASS), *class_colours(class_names)]
-    mask.putpalette((255 * colours).round().astype(np.uint8).tobytes())
+    palette = np.ones((256, 3))
+    palette[:len(class_names) + 1] = [colors.to_rgb(NO_CLASS), *class_colours(class_names)]
+    mask.putpalette((255 * palette).round().astype(np.uint8).tobytes())
     return mask
 
 
@@ -122,13 +103,17 @@ def segment_pictures(model: GroupViT, pictures: Sequence[str | Path], class_name
         say: told each report as it comes.
 
     Returns what is in the JSON files, in order; for a picture that was skipped `file` and `problem`.
-    Raises ValueError for words that cannot be used or pictures of one name.
+    Raises ValueError for words that cannot be used, pictures of one name, or results that would replace a picture.
     """
     if len(class_names) > IGNORED - 1:
         raise ValueError(f"got {len(class_names)} words; an index mask has numbers for {IGNORED - 1}, since 0 is "
                          f"background and {IGNORED} not judged")
     pictures, out = [Path(picture) for picture in pictures], Path(out)
     names = _result_names(pictures)
+    results = {(out / f"{name}.{kind}").resolve() for name in names for kind in ("overlay.png", "mask.png", "json")}
+    for path in pictures:
+        if path.resolve() in results:
+            raise ValueError(f"the results would be written over the picture {path}; give another folder than {out}")
     protocol = protocol_for(model, protocol)
     embeddings = embed_classes(model, class_names, protocol.templates)
     reports = []
@@ -139,14 +124,13 @@ def segment_pictures(model: GroupViT, pictures: Sequence[str | Path], class_name
             reports.append({"file": path.name, "problem": str(error)})
             say(reports[-1])
             continue
-        cut, result = segment_picture(model, picture, class_names, protocol, embeddings)
-        size = (picture.height, picture.width)
-        labels = enlarge(result.labels[0].cpu().numpy(), size)
+        result = segment(model, picture, class_names, protocol, class_embeddings=embeddings)
+        labels = result.labels[0].cpu().numpy()                           # (H, W)
         report = {"file": path.name, **(about or {}), "protocol": asdict(protocol)} | class_shares(labels, class_names)
         if smallest is not None:
-            report["instances"] = [{"name": class_names[i.label]} | coco_result(i, size) for i in
+            report["instances"] = [{"name": class_names[i.label]} | coco_result(i, labels.shape) for i in
                                    find_instances(result.labels[0], result.scores[0], smallest)]
-        save_overlay(cut, result, out / f"{name}.overlay.png")
+        save_overlay(picture, result, out / f"{name}.overlay.png")
         mask = index_mask(labels, class_names)
         write_atomically(out / f"{name}.mask.png", lambda part: mask.save(part, format="PNG"))
         text = json.dumps(report, indent=2, allow_nan=False) + "\n"

@@ -1,4 +1,4 @@
-"""The choices on the way from a picture to its masks, and the released ones.
+"""The choices on the way from a picture to its masks, the released ones, and those of a model.
 
 `segmentation` and `sliding` say what each choice does. Imports nothing, so that a checkpoint or a
 command can hold a protocol without what it needs to run.
@@ -6,7 +6,13 @@ command can hold a protocol without what it needs to run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .model import GroupViT
+
+_LONGEST = 8   # times the shorter side: more of a strip's length than this is squeezed before the model sees it
 
 
 @dataclass(frozen=True)
@@ -23,8 +29,9 @@ class Protocol:
     balance: float | None = None     # share of the picture added to each word's mean (balance_scores); released: None
     refine: int = 0                  # iterations of pixel-adaptive mask refinement (refine_maps); released: none
     overlap: int = 1                 # patches per patch side; 1: side by side, as trained and released
-    short_side: int | None = None    # pixels of the shorter side in the model; None: as it is
-    long_side: int | None = None     # the longer side is at most this, however short the other gets; None: no limit
+    short_side: int | None = None    # pixels of the shorter side in the model; None: as in the model's training
+    long_side: int | None = None     # the longer side is at most this, however short the other gets; None: 8 times
+    #                                  the shorter
     antialias: bool = True           # smooth before shrinking a picture; released: plain bilinear
     mode: str = "direct"             # "direct": masks are cut at the picture's own size; at the size in the model,
     #                                  scores then resized: the "whole" picture (released demo) | "slide" a window
@@ -77,9 +84,30 @@ def _choice(name: str, value: str, *allowed: str) -> None:
         raise ValueError(f"{name} is {value!r}; choose {', '.join(map(repr, allowed[:-1]))} or {allowed[-1]!r}")
 
 
+def protocol_for(model: GroupViT, protocol: Protocol | None = None, **choices: Any) -> Protocol:
+    """How a model looks at pictures, its size included: the one answer for `segment`, `evaluate` and the commands.
+
+    Args:
+        protocol: None: the one that the model was saved with.
+        choices: single fields to change, such as `top_classes=3`.
+
+    A model knows things at one size, so pictures of all sizes are brought to it: where none of the above names a
+    `short_side`, that is the side of the model's training pictures, and `long_side` 8 times as much.
+    """
+    protocol = protocol or model.protocol or Protocol()
+    short = choices.get("short_side") or protocol.short_side or model.config.image.image_size
+    long = choices.get("long_side") or protocol.long_side or _LONGEST * short
+    return replace(protocol, **choices | {"short_side": short, "long_side": long})
+
+
+def released_sizes(image_size: int) -> dict[str, int]:
+    """The sides at which the paper's models look at whole pictures: twice those of training; 448 and 2048 for 224."""
+    return {"short_side": 448 * image_size // 224, "long_side": 2048 * image_size // 224}
+
+
 # All three released configurations are the same but for the threshold (the paper says 0.9, 0.5, 0.95):
 # short side 448, at most 2048 long, windows of 448 every 224 pixels.
-_RELEASED = {"short_side": 448, "long_side": 2048, "antialias": False, "mode": "slide"}
+_RELEASED = released_sizes(224) | {"antialias": False, "mode": "slide"}
 PROTOCOLS = {
     "scenes": Protocol(),
     "voc2012": Protocol(background_threshold=0.95, **_RELEASED),

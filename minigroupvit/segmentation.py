@@ -14,13 +14,13 @@ E shared channels  h, w patch grid  a, b window  H, W picture
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from .image_encoder import ImageOutput
-from .images import normalize, to_batch
+from .images import enlarge, normalize, to_batch
 from .mask_steps import (
     add_background,
     balance_scores,
@@ -36,13 +36,13 @@ from .mask_steps import (
     shared_scores,
 )
 from .model import GroupViT, unit
-from .protocol import PROTOCOLS, Protocol
-from .sliding import Window, canvas_size, look_through, stitch, windows_on
+from .protocol import PROTOCOLS, Protocol, protocol_for
+from .sliding import Window, canvas_size, look_through, mask_size, stitch, windows_on
 
 __all__ = [
     "PROTOCOLS", "Protocol", "Seen", "Segmentation", "add_background", "balance_scores", "embed_classes", "group_maps",
-    "label_pixels", "largest_scores", "name_pixels", "patch_scores", "pixel_groups", "refine_maps", "score_groups", "see", "segment",
-    "shared_scores", "window_scores",
+    "label_pixels", "largest_scores", "name_pixels", "patch_scores", "pixel_groups", "protocol_for", "refine_maps",
+    "score_groups", "see", "segment", "shared_scores", "window_scores",
 ]
 
 # From a model and what its encoder saw: maps per stage (B, G, h, w), segments (B, G, E) of length 1.
@@ -56,7 +56,8 @@ class Segmentation:
     """The masks of a batch and how they came about."""
 
     labels: Tensor              # (B, H, W) index into class_names; -1: background
-    scores: Tensor              # (B, C, H, W) score of each class at each pixel
+    scores: Tensor              # (B, C, H, W) score of each class at each pixel; of a large picture at the size at
+    #                             which its masks are made (`sliding.mask_size`)
     groups: list[Tensor]        # per stage (B, H, W): each pixel's group; none where windows slide or patches speak
     group_scores: Tensor        # (B, G, C) score of each class for each final group; (B, V·G, C) of many windows
     maps: list[Tensor]          # per stage (B, G, h, w): share of each patch (refined: pixel) in each group; as `groups`
@@ -68,7 +69,8 @@ class Segmentation:
 class Seen:
     """What a model makes of one picture before any pixel is named: small, however large the picture."""
 
-    size: tuple[int, int]       # H, W of its masks
+    picture: tuple[int, int]    # its height and width, and those of its labels
+    size: tuple[int, int]       # H, W at which its masks are made: `sliding.mask_size`
     canvas: tuple[int, int]     # at which they are cut, and on which the windows lie
     windows: list[Window]       # V, all of one size (a, b)
     maps: list[Tensor]          # per stage (V, G, h, w): share of each patch (refined: pixel) in each group
@@ -95,7 +97,7 @@ def see(model: GroupViT, pictures: Sequence[Tensor], classes: Tensor, protocol: 
         model: any GroupViT; it is put into evaluation mode for the call.
         pictures: (3, H, W) each, values from 0 to 1, on the model's device.
         classes: (C, E) from `embed_classes`.
-        protocol: the choices of the way.
+        protocol: the choices of the way; `protocol_for` says which size they mean where they name none.
         windows_at_once: None: as many as have the pixels of 8 released ones.
         regroup: what makes groups of the encoder's output; None: the model's own.
 
@@ -104,7 +106,9 @@ def see(model: GroupViT, pictures: Sequence[Tensor], classes: Tensor, protocol: 
     if protocol.pixels == "patches" and any(model.config.image.num_group_tokens):
         raise ValueError("this model groups its patches, so that none of them reaches the image head by itself; "
                          "take pixels='largest', or a model without groups such as clip_vit")
-    canvases = [canvas_size(*picture.shape[-2:], protocol) for picture in pictures]
+    protocol = protocol_for(model, protocol)
+    sizes = [mask_size(*picture.shape[-2:], len(classes)) for picture in pictures]
+    canvases = [canvas_size(*size, protocol) for size in sizes]
     windows = [windows_on(canvas, protocol) for canvas in canvases]
     inputs = [pixels for picture, own, canvas in zip(pictures, windows, canvases)
               for pixels in look_through(picture, own, canvas, model.config.image.patch_size, protocol)]
@@ -114,7 +118,7 @@ def see(model: GroupViT, pictures: Sequence[Tensor], classes: Tensor, protocol: 
     for i, picture in enumerate(pictures):
         maps, scores, embeddings = zip(*(next(results) for _ in windows[i]))
         stages = [torch.stack(stage) for stage in zip(*maps)]
-        seen.append(Seen(tuple(picture.shape[-2:]), canvases[i], windows[i], stages, torch.stack(scores),
+        seen.append(Seen(tuple(picture.shape[-2:]), sizes[i], canvases[i], windows[i], stages, torch.stack(scores),
                          torch.stack(embeddings)))
     return seen
 
@@ -164,11 +168,15 @@ def window_scores(seen: Seen, protocol: Protocol) -> Iterator[Tensor]:
 
 
 def name_pixels(seen: Seen, protocol: Protocol) -> tuple[Tensor, Tensor]:
-    """Labels (H, W), -1 for background, and the scores of the classes (C, H, W) of a picture."""
+    """Labels of a picture at its own size, -1 for background, and the scores of the classes (C, H, W).
+
+    The scores have the size at which the masks are made: of large pictures less than their own.
+    """
     channels = stitch(seen.windows, window_scores(seen, protocol), seen.canvas, seen.size, protocol)   # (K, H, W)
-    if protocol.background_threshold is None:
-        return channels.argmax(dim=0), channels
-    return channels.argmax(dim=0) - 1, channels[1:]
+    labels = channels.argmax(dim=0)                                       # (H, W)
+    if protocol.background_threshold is not None:
+        labels, channels = labels - 1, channels[1:]
+    return enlarge(labels, seen.picture), channels
 
 
 @torch.no_grad()
@@ -178,17 +186,17 @@ def segment(model: GroupViT, images, class_names: Sequence[str], protocol: Proto
 
     Args:
         model: any GroupViT; it is put into evaluation mode for the call.
-        images: one picture or many of one size (`images.to_batch` says which kinds), any size:
-            each side is rounded to a multiple of the patch, and the result scaled back.
+        images: one picture or many of one size (`images.to_batch` says which kinds), any size: it is brought to
+            the size at which the model looks at pictures, and labels and groups come back at its own.
         class_names: any words, each once.
-        protocol: the choices of the way; None: those the model was saved with. `PROTOCOLS` has the
-            released ones.
+        protocol: the choices of the way; None: those the model was saved with (`protocol_for`). `PROTOCOLS` has
+            the released ones.
         class_embeddings: (C, E) from `embed_classes`, where many pictures share their words.
         choices: single fields of the protocol to change, such as `top_classes=3`.
 
     Raises ValueError for pictures or words that cannot be used.
     """
-    protocol = replace(protocol or model.protocol or Protocol(), **choices)
+    protocol = protocol_for(model, protocol, **choices)
     # NumPy's floats are double: the model's own precision here.
     pictures = to_batch(images).to(model.device, model.logit_scale.dtype)  # (B, 3, H, W)
     if class_embeddings is None:
@@ -202,7 +210,7 @@ def segment(model: GroupViT, images, class_names: Sequence[str], protocol: Proto
     # Windows have groups of their own, and a patch is no group.
     if protocol.mode != "slide" and protocol.pixels != "patches":
         maps = [torch.stack(stage) for stage in zip(*([m[0] for m in one.maps] for one in seen))]
-    groups = [pixel_groups(m, tuple(pictures.shape[-2:]), protocol.upsample) for m in maps]
+    groups = [enlarge(pixel_groups(m, seen[0].size, protocol.upsample), seen[0].picture) for m in maps]
     embeddings = torch.stack([one.embedding for one in seen])
     group_scores = torch.stack([one.group_scores.flatten(0, 1) for one in seen])
     return Segmentation(torch.stack(labels), torch.stack(scores), groups, group_scores, maps, embeddings,

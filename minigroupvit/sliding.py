@@ -3,6 +3,7 @@
 The released evaluation slides a window over the resized picture. Everything else of the protocol
 happens within a window; here is only where windows lie, and what is done with their scores:
 
+    mask_size      the size at which masks are made: a bound for memory
     canvas_size    the size at which a picture is looked at
     windows_on     the windows that cover it
     look_through   what the model gets to see of a picture through each of them
@@ -11,7 +12,8 @@ happens within a window; here is only where windows lie, and what is done with t
 The released order matters: background is a channel of 0 and 1 beside the scores of the classes, so
 that windows vote on it, and the softmax weighs the votes of the picture and its mirror image.
 
-H, W picture  h, w canvas  a, b window  K channels: background, if there is one, then the classes
+H, W masks, as large as the picture or less  h, w canvas  a, b window
+K channels: background, if there is one, then the classes
 """
 
 from __future__ import annotations
@@ -19,12 +21,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .images import resize, size_for
 from .protocol import Protocol
+
+
+# Scores of all words for all pixels take most of the memory. What goes beyond a good screen adds nothing: even at 448
+# pixels a patch is a 28th of the shorter side.
+MOST_PIXELS = 500_000
+_MOST_SCORES = 25_000_000      # pixels times words: 80 words fit a picture of 640 x 480
 
 
 @dataclass(frozen=True)
@@ -43,10 +50,22 @@ class Window:
         return canvas[..., self.top:self.top + self.height, self.left:self.left + self.width]
 
 
-def canvas_size(height: int, width: int, protocol: Protocol) -> tuple[int, int]:
-    """The size at which masks are cut, and on which windows lie.
+def mask_size(height: int, width: int, num_classes: int) -> tuple[int, int]:
+    """The size at which the masks of a picture are made: its own, unless that is half a million pixels or more, or
+    25 million pixels times classes. Labels are then enlarged (`images.enlarge`)."""
+    return bounded_size(height, width, min(MOST_PIXELS, _MOST_SCORES // max(1, num_classes)))
 
-    In mode "direct" that is the picture's own. Else its shorter side becomes `short_side`, or less
+
+def bounded_size(height: int, width: int, most: int) -> tuple[int, int]:
+    """The largest size of this aspect ratio with about `most` pixels, and no larger than it is."""
+    factor = (most / (height * width)) ** 0.5
+    return (height, width) if factor >= 1 else (max(1, round(height * factor)), max(1, round(width * factor)))
+
+
+def canvas_size(height: int, width: int, protocol: Protocol) -> tuple[int, int]:
+    """The size at which masks are cut, and on which windows lie, of masks (height, width).
+
+    In mode "direct" that is the same. Else its shorter side becomes `short_side`, or less
     if the longer one would go over `long_side`; the aspect ratio stays, halves are rounded up.
     """
     if protocol.mode == "direct":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
+from contextlib import nullcontext
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -12,7 +14,17 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from minigroupvit.images import IMAGE_MEAN, IMAGE_STD, load_image, normalize, resize, size_for, to_batch, to_rgb
+from minigroupvit.images import (
+    IMAGE_MEAN,
+    IMAGE_STD,
+    load_image,
+    normalize,
+    resize,
+    size_for,
+    to_batch,
+    to_rgb,
+    to_unit,
+)
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -67,7 +79,7 @@ def test_sixteen_bits_of_grey(tmp_path: Path, values: list[int], expected: list[
 def test_sixteen_bits_of_grey_with_a_transparent_value(tmp_path: Path) -> None:
     grey16([0, 32768, 65535]).save(tmp_path / "a.png", transparency=65535)
     picture = load_image(tmp_path / "a.png")
-    assert picture.mode == "RGB" and picture.getpixel((0, 0)) == (0, 0, 0)
+    assert picture.mode == "RGB" and [picture.getpixel((x, 0)) for x in range(3)] == [(0,) * 3, (128,) * 3, WHITE]
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I", "F", "I;16"])
@@ -88,6 +100,78 @@ def test_exif_rotation_is_applied(tmp_path: Path) -> None:
     assert picture.size == (4, 6)
     assert [picture.getpixel((3, y)) for y in (0, 5)] == [RED, RED]
     assert picture.getpixel((0, 0)) == (0, 0, 255)
+
+
+# Which value is white
+
+@pytest.mark.parametrize(("values", "expected"), [       # what is sure: nothing is said
+    (np.array([False, True]), [0, 1]),
+    (np.array([0, 51, 255], np.uint8), [0, 0.2, 1]),
+    (np.array([0, 13107, 65535], np.uint16), [0, 0.2, 1]),
+    (np.array([0, 13107, 50000], np.uint16), [0, 0.2, 50000 / 65535]),    # the type's white, not this picture's
+    (np.array([0, 51, 250], np.uint16), [0, 0.2, 250 / 255]),             # 8 bits in a wider type
+    (np.array([0, 51, 255], np.int64), [0, 0.2, 1]),
+    (np.array([0, 32767], np.int16), [0, 1]),
+    (np.array([0, 0], np.int32), [0, 0]),
+    (np.array([0, 0.25, 0.75], np.float32), [0, 0.25, 0.75]),
+    (np.array([0, 1.0002], np.float64), [0, 1]),                          # rounding
+    (np.array([0, 51, 204], np.float16), [0, 0.2, 0.8]),
+])
+def test_a_type_says_what_is_white(values: np.ndarray, expected: list[float]) -> None:
+    found = to_unit(torch.from_numpy(values))
+    assert found.is_floating_point() and found.tolist() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(("values", "white", "message"), [
+    (np.array([5, 900], np.uint16), 1023, "uint16 values of at most 10 bits are taken as 0 to 1023, which is white"),
+    (np.array([5, 2900], np.int32), 4095, "int32 values of at most 12 bits are taken as 0 to 4095"),
+    (np.array([5, 9000], np.int16), 16383, "int16 values of at most 14 bits"),
+    (np.array([5, 900000], np.int64), 900000, "of more than 16 bits are taken as 0 to their largest"),
+    (np.array([0, 1], np.int64), 255, "int64 values of at most 8 bits are taken as 0 to 255"),   # a mask, perhaps
+    (np.array([5, 2900], np.float32), 4095, "float32 values of at most 12 bits"),
+    (np.array([0, 2.6]), 255, "float64 values of at most 8 bits are taken as 0 to 255"),
+])
+def test_a_guess_is_told(values: np.ndarray, white: float, message: str) -> None:
+    with pytest.warns(UserWarning, match=message):
+        assert to_unit(torch.from_numpy(values)).tolist() == pytest.approx((values / white).tolist(), abs=1e-6)
+
+
+@pytest.mark.parametrize(("mode", "values", "expected", "message"), [
+    ("F", [0, 0.5, 0.9], [0, 128, 230], None),
+    ("F", [0, 51, 240], [0, 51, 240], None),
+    ("F", [0, 1000, 3800], [0, 62, 237], "float32 values of at most 12 bits"),
+    ("I", [0, 1000, 3800], [0, 62, 237], "int32 values of at most 12 bits"),
+    ("I;16", [0, 500, 999], [0, 125, 249], "uint16 values of at most 10 bits"),
+])
+def test_files_of_more_than_eight_bits_are_not_black(tmp_path: Path, mode: str, values: list, expected: list,
+                                                     message: str | None) -> None:
+    kind = {"F": np.float32, "I": np.int32, "I;16": np.uint16}[mode]
+    Image.fromarray(np.array([values], kind)).save(tmp_path / "a.tif")
+    assert Image.open(tmp_path / "a.tif").mode == mode
+    with pytest.warns(UserWarning, match=message) if message else nullcontext():
+        picture = load_image(tmp_path / "a.tif")
+    assert [picture.getpixel((x, 0)) for x in range(3)] == [(v, v, v) for v in expected]
+
+
+def test_a_file_below_zero_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[-3.0, 0.5]], np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match="a.tif .*expected float32 values from 0 to 1, or to 255, got -3 to 0.5"):
+        load_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(("value", "dark"), [(3000, True), (40000, False)])
+def test_colours_of_sixteen_bits_that_stay_dark_are_told(tmp_path: Path, value: int, dark: bool) -> None:
+    """Pillow drops the lower byte of each: 12 bits become 15 of 255."""
+    row = b"\0" + np.full((5, 3), value, ">u2").tobytes()                 # no filter, then five pixels
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", 5, 4, 16, 2, 0, 0, 0)
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(
+        b"IDAT", zlib.compress(4 * row)) + chunk(b"IEND", b""))
+    with pytest.warns(UserWarning, match="no more than 11 of 255; .* 8 to 14 bits") if dark else nullcontext():
+        assert load_image(tmp_path / "a.png").getpixel((4, 3)) == (value >> 8,) * 3
 
 
 # Files that are no good
@@ -133,7 +217,8 @@ def test_all_kinds_of_one_picture_are_the_same_batch() -> None:
     assert expected.shape == (1, 3, 4, 6) and expected.dtype == torch.float32
     assert expected[0, :, 0, 0].tolist() == [1, 0, 0] and expected[0, :, 3, 5].tolist() == [0, 0, 1]
     for same in (array, array[None], array[::-1, ::-1][::-1, ::-1], array / 255, (array / 255).astype(np.float32),
-                 tensor, tensor[None], tensor.float() / 255, [picture], [array], (tensor,)):
+                 tensor, tensor[None], tensor.float() / 255, [picture], [array], (tensor,), array.astype(np.int64),
+                 tensor.float(), array.astype(np.uint16) * 257, array.astype(">u2") * 257, array > 0):
         torch.testing.assert_close(to_batch(same).float(), expected)
 
 
@@ -155,11 +240,12 @@ def test_half_precision_becomes_single() -> None:
     (torch.rand(1, 4, 4), r"shape \(3, H, W\) or \(B, 3, H, W\), got \(1, 1, 4, 4\)"),
     (torch.rand(4, 4, 3), "expected a tensor of shape"),
     (torch.rand(3, 0, 4), r"got \(1, 3, 0, 4\)"),
-    (torch.zeros(3, 4, 4, dtype=torch.int64), r"uint8 \(0 to 255\) or floats \(0 to 1\), got torch.int64"),
-    (np.zeros((4, 4, 3), bool), "got torch.bool"),
-    (torch.full((3, 4, 4), 255.0), "floats from 0 to 1, got 255 to 255; divide values up to 255 by 255"),
-    (torch.full((3, 4, 4), -0.5), "got -0.5 to -0.5"),
-    (torch.full((3, 4, 4), float("nan")), "floats from 0 to 1, got nan"),
+    (torch.full((3, 4, 4), -0.5), "float32 values from 0 to 1, or to 255, got -0.5 to -0.5; .* do not normalise"),
+    (torch.full((3, 4, 4), float("nan")), "from 0 to 1, or to 255, got nan"),
+    (torch.full((3, 4, 4), float("inf")), "got inf to inf"),
+    (np.full((4, 4, 3), 1.6), "float64 values from 0 to 1, or to 255, got 1.6 to 1.6"),   # too bright, or black?
+    (np.full((4, 4, 3), -7, np.int16), "int16 values from 0 up, got -7 to -7"),
+    (np.zeros((4, 4, 3), complex), "expected an array of numbers, got complex128"),
 ])
 def test_arrays_and_tensors_that_are_no_pictures(images: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -12,7 +12,8 @@ from PIL import Image
 from minigroupvit.checkpoint import load
 from minigroupvit.data.scenes import make_scene
 from minigroupvit.evaluation.instances import evaluate_instances, has_touching_twins, mask_ap
-from minigroupvit.instances import FoundInstance, coco_result, decode_rle, encode_rle, enlarge, find_instances
+from minigroupvit.images import enlarge
+from minigroupvit.instances import FoundInstance, coco_result, decode_rle, encode_rle, find_instances
 from minigroupvit.own_pictures import segment_pictures
 
 LABELS = torch.tensor([[0, 0, 1, 1, 1],
@@ -49,8 +50,18 @@ def test_run_lengths_go_down_the_columns_and_back() -> None:
 
 
 def test_enlarging_mixes_nothing() -> None:
-    small = np.array([[1, 2], [3, 4]])
+    small = torch.tensor([[1, 2], [3, 4]])
     assert enlarge(small, (4, 6)).tolist() == [[1, 1, 1, 2, 2, 2]] * 2 + [[3, 3, 3, 4, 4, 4]] * 2
+    labels = torch.randint(0, 9, (2, 7, 5), generator=torch.Generator().manual_seed(0))
+    for size in ((7, 5), (8, 6), (20, 13), (701, 499)):
+        assert enlarge(labels, size).shape[-2:] == size and torch.equal(enlarge(enlarge(labels, size), (7, 5)), labels)
+
+
+def test_instances_of_a_large_picture_have_the_size_of_its_scores() -> None:
+    large = enlarge(LABELS, (10, 17))
+    found, expected = (find_instances(labels, SCORES, smallest=0) for labels in (large, LABELS))
+    assert [(i.label, i.score, i.mask.tolist()) for i in found] == [(i.label, i.score, i.mask.tolist()) for i in expected]
+    assert sum(coco_result(i, (10, 17))["area"] for i in found) == (large >= 0).sum()
 
 
 def square(label: int, x: int, score: float = 1.0) -> FoundInstance:

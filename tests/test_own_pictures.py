@@ -10,12 +10,11 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from minigroupvit import cli, own_pictures
+from minigroupvit import cli, own_pictures, sliding
 from minigroupvit.checkpoint import save_checkpoint
 from minigroupvit.data.scenes import make_scene
 from minigroupvit.instances import SMALLEST, decode_rle
-from minigroupvit.own_pictures import IGNORED, class_shares, index_mask, list_pictures, protocol_for, segment_picture
-from minigroupvit.protocol import Protocol
+from minigroupvit.own_pictures import IGNORED, class_shares, index_mask, list_pictures, segment_picture
 from minigroupvit.segmentation import segment
 from minigroupvit.visual.palette import class_colours
 
@@ -98,6 +97,29 @@ def test_one_picture_into_a_folder(photos, weights, tmp_path, capsys):
     assert {line.split()[0] for line in lines[:-1]} == {"sun", "heart"} and lines[-1] == f"written: {out}/"
 
 
+def test_several_pictures_and_folders_in_one_command(photos, weights, tmp_path, capsys):
+    Image.new("RGB", (30, 20), "teal").save(tmp_path / "d.bmp")
+    out = tmp_path / "found"
+    assert run("segment", photos / "c.JPG", tmp_path / "d.bmp", photos / "gone.png", "--classes", "sun, heart",
+               "--weights", weights, "--out", out) == 1
+    assert names_in(out) == [f"{name}.{kind}" for name in "cd" for kind in ("json", "mask.png", "overlay.png")]
+    said = capsys.readouterr()
+    assert said.out.startswith("c.JPG: ") and said.out.endswith(f"written: {out} (2 pictures)\n")
+    assert "there is no picture at" in said.err and "1 of 3 pictures could not be read" in said.err
+    assert run("segment", tmp_path / "d.bmp", photos, "--classes", "sun", "--weights", weights, "--out",
+               tmp_path / "more") == 1                                      # b.png of the folder is cut off
+    assert len(names_in(tmp_path / "more")) == 9
+
+
+def test_results_replace_no_picture(photos, weights, capsys):
+    (photos / "a.overlay.png").write_bytes((photos / "a.png").read_bytes())
+    before = {path: path.read_bytes() for path in photos.glob("*.png")}
+    assert run("segment", photos / "a.png", photos / "a.overlay.png", "--classes", "sun", "--weights", weights, "--out",
+               f"{photos}/") == 2
+    assert "would be written over the picture" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in photos.glob("*.png")} == before
+
+
 def test_instances_open_as_results_of_coco(photos, weights, tmp_path):
     (photos / "b.png").unlink()
     assert run("segment --instances --smallest 0", photos, "--classes", ",".join(NAMES), "--weights", weights,
@@ -159,20 +181,22 @@ def test_a_strip_is_squeezed_before_the_model_sees_it(make_model, monkeypatch):
     assert seen == [(4, 128)]                           # 8 times the 16 pixels of its training; 512 without a limit
 
 
-def test_a_large_picture_is_cut_smaller_and_its_mask_as_large_as_itself(make_model, weights, tmp_path, monkeypatch):
+def test_masks_of_a_large_picture_are_made_smaller_and_are_as_large_as_itself(make_model, weights, tmp_path, monkeypatch):
     picture = Image.fromarray(make_scene(3, "test").image).resize((300, 200))
     picture.save(tmp_path / "large.png")
-    monkeypatch.setattr(own_pictures, "_MOST_PIXELS", 60 * 40)
-    cut, small = segment_picture(make_model(), picture, NAMES)
-    assert cut.size == (60, 40) and small.scores.shape[-2:] == (40, 60)
+    whole = segment(make_model(), picture, NAMES).labels[0].numpy() + 1
+    monkeypatch.setattr(sliding, "MOST_PIXELS", 60 * 40)
+    same, found = segment_picture(make_model(), tmp_path / "large.png", NAMES)
+    assert same.size == (300, 200) and found.scores.shape[-2:] == (40, 60)
+    assert found.labels.shape == found.groups[0].shape == (1, 200, 300)
     assert run("segment --instances --smallest 0", tmp_path / "large.png", "--classes", ",".join(NAMES), "--weights",
                weights, "--out", tmp_path / "found") == 0
     mask = np.array(Image.open(tmp_path / "found" / "large.mask.png"))
-    assert np.array_equal(mask, np.kron(small.labels[0] + 1, np.ones((5, 5))))
+    assert np.array_equal(mask, found.labels[0] + 1)
+    assert np.array_equal(mask, np.kron(found.scores[0].argmax(dim=0) + 1, np.ones((5, 5))))
     things = json.loads((tmp_path / "found" / "large.json").read_text())["instances"]
     assert all(thing["segmentation"]["size"] == [200, 300] for thing in things)
     assert sum(thing["area"] for thing in things) == 300 * 200
-    whole = segment(make_model(), picture, NAMES, protocol_for(make_model())).labels[0].numpy() + 1
     assert (whole == mask).mean() > 0.9
 
 
@@ -194,19 +218,14 @@ def test_background_is_0_in_the_mask_and_has_a_share(tmp_path, capsys):
     assert 0 < (mask == 0).mean() < 1 and "(background)" in capsys.readouterr().out
 
 
-def test_protocols_name_a_size(make_model):
-    model = make_model()
-    assert protocol_for(model) == Protocol(short_side=16, long_side=128)
-    asked = Protocol(short_side=448, long_side=2048, mode="slide")
-    assert protocol_for(model, asked) == asked
-
-
 # --- mistakes ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("command, words", [
-    ("segment PHOTOS --out overlay.png", "is a folder, so --out must be one"),
+    ("segment PHOTOS --out overlay.png", "is a folder, so --out must be a folder"),
     ("segment PHOTOS --out PHOTOS", "holds the pictures themselves"),
+    ("segment PHOTOS/a.png PHOTOS/c.JPG --out both.png", "these are 2 pictures or folders, so --out must be a folder"),
+    ("segment PHOTOS/a.png PHOTOS/c.JPG PHOTOS --out PHOTOS/more/..", "holds the pictures themselves"),
     ("segment PHOTOS/more --out found/", "has no pictures: expected files that end in"),
     ("segment PHOTOS/b.png --out found/", "b.png is no picture that can be read"),
     ("segment PHOTOS/a.png --instances --out overlay.png", "instances are written as JSON"),

@@ -5,10 +5,15 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from ..files import read_text
+from ..protocol import Protocol
+
+_HOW = "What is not given is as stored with the weights; `evaluate` says where it is as released."
 
 
 def fail(message: str, code: int) -> int:
@@ -50,40 +55,55 @@ def make_parent(path: str) -> Path:
 
 
 def protocol_choices(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The fields of the protocol that were given."""
-    given = {name: getattr(arguments, name, None)
-             for name in ("background_threshold", "short_side", "overlap", "balance", "top_classes", "mode", "window",
-                          "stride", "flip")}
+    """The fields of the protocol that were given, each by the option of its name; "all" and "none" are None."""
+    given = {field.name: getattr(arguments, field.name, None) for field in fields(Protocol)}
     given = {name: value for name, value in given.items() if value is not None}
-    if given.get("top_classes") == "all":
-        given["top_classes"] = None
-    return given
+    if "templates" in given:
+        given["templates"] = tuple(split_names(given["templates"]))
+    return {name: None if value in ("all", "none") else value for name, value in given.items()}
 
 
-def count_or_all(text: str) -> int | str:
-    return text if text == "all" else int(text)
+def _or(word: str, number: Callable[[str], float]) -> Callable[[str], float | str]:
+    """The type of an option that takes a number or a word."""
+    def parse(text: str) -> float | str:
+        return text if text == word else number(text)
+
+    parse.__name__ = f"{number.__name__} or {word!r}"    # argparse names it where a value is neither
+    return parse
 
 
 def add_protocol(parser: argparse.ArgumentParser) -> None:
-    """Weights and the choices of the protocol, which `evaluate` and `segment` share."""
+    """Weights, device and an option for each field of the protocol, which `evaluate` and `segment` share."""
     parser.add_argument("--weights", default="scenes", metavar="NAME",
                         help="shipped weights by name, or a .safetensors file; default: %(default)s")
-    parser.add_argument("--top-classes", type=count_or_all, metavar="N",
-                        help="words kept per picture, or all; default: as stored with the weights")
-    parser.add_argument("--overlap", type=int, metavar="N",
-                        help="patches per patch side: finer masks, slower; default: as with the weights")
-    parser.add_argument("--balance", type=float, metavar="X",
-                        help="words that are everywhere have to be surer: added to each word's mean share of the "
-                        "picture, such as 0.03; default: as with the weights")
-    parser.add_argument("--background-threshold", type=float, metavar="P",
-                        help="a probability: what scores less is background; without it there is none")
-    parser.add_argument("--short-side", type=int, metavar="PIXELS",
-                        help="of the picture in the model; default: as in training")
-    parser.add_argument("--mode", choices=("direct", "whole", "slide"),
-                        help="masks cut at the picture's size, or as released: at the size in the model, of the whole "
-                        "picture or of a sliding window")
-    parser.add_argument("--window", type=int, metavar="PIXELS", help="of slide: its side; default: the short side")
-    parser.add_argument("--stride", type=int, metavar="PIXELS", help="of slide; default: half a window")
-    parser.add_argument("--flip", action=argparse.BooleanOptionalAction, default=None,
-                        help="look at the mirrored picture too")
     parser.add_argument("--device", help="cpu, cuda, mps; default: a GPU if there is one")
+    group = parser.add_argument_group("how the model looks at pictures", _HOW)
+    group.add_argument("--short-side", type=int, metavar="PIXELS",
+                       help="of the picture in the model; where the weights name none, that of their training pictures")
+    group.add_argument("--long-side", type=int, metavar="PIXELS", help="at most; default: 8 times the short side")
+    group.add_argument("--antialias", action=argparse.BooleanOptionalAction, default=None,
+                       help="smooth before shrinking a picture; released: no")
+    group.add_argument("--mode", choices=("direct", "whole", "slide"),
+                       help="masks cut at the picture's size, or as released: at the size in the model, of the whole "
+                       "picture or of a sliding window")
+    group.add_argument("--window", type=int, metavar="PIXELS", help="of slide: its side; default: the short side")
+    group.add_argument("--stride", type=int, metavar="PIXELS", help="of slide; default: half a window")
+    group.add_argument("--flip", action=argparse.BooleanOptionalAction, default=None,
+                       help="look at the mirrored picture too; released: no")
+    group.add_argument("--overlap", type=int, metavar="N",
+                       help="patches per patch side: finer masks, slower; released: 1")
+    group.add_argument("--assignment", choices=("soft", "hard"), help="of patches to groups; released: soft")
+    group.add_argument("--upsample", choices=("maps", "groups"),
+                       help="what is enlarged: the groups' maps (released), or the largest group of each patch")
+    group.add_argument("--pixels", choices=("largest", "shared", "patches"),
+                       help="a pixel is named by its largest group (released), by all its groups, or, without groups, "
+                       "by its patch")
+    group.add_argument("--templates", metavar='"A, B"',
+                       help='sentences for the words, such as "a photo of a {}.", as --classes takes words')
+    group.add_argument("--top-classes", type=_or("all", int), metavar="N",
+                       help="words kept per picture, those nearest to it, or all; released: 5")
+    group.add_argument("--balance", type=_or("none", float), metavar="X",
+                       help="words that are everywhere have to be surer: added to each word's mean share of the "
+                       "picture, such as 0.03; released: none")
+    group.add_argument("--background-threshold", type=_or("none", float), metavar="P",
+                       help="a probability: what scores less is background; none: there is no background")

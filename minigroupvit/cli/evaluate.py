@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +16,24 @@ examples:
   python -m minigroupvit evaluate --split unseen --json unseen.json
   python -m minigroupvit evaluate --weights outputs/train/best.safetensors --num-images 200 --json -
   python -m minigroupvit evaluate --data voc2012 --root data/voc --weights groupvit.safetensors --json voc.json
-  python -m minigroupvit evaluate --data folder --root mine/ --metrics miou --mode whole --examples page.png
-  python -m minigroupvit evaluate --data voc2012 --root data/voc --protocol weights --background-threshold 0.9 \\
-      --only-occurring
+  python -m minigroupvit evaluate --data folder --root mine/ --metrics miou --examples page.png
+  python -m minigroupvit evaluate --data voc2012 --root data/voc --background-threshold 0.9 --only-occurring
   python -m minigroupvit evaluate --data imagefolder --root imagenet/val
 
-The figures are fractions from 0 to 1. Scenes are drawn at the size that the model was trained on.
+The figures are fractions from 0 to 1. Pictures are looked at as `segment` does, scenes and photographs. Weights
+of the paper's models, which look at 448 pixels, are measured as the paper does: short side 448, a window of 448
+every 224 pixels, the 5 nearest classes. --protocol says which of both it is to be, the options change single
+choices, and --json has them all. Where masks have background and the weights have no threshold, it is that of
+the benchmark (0.95, of context 0.35). Scenes are drawn at the size that the model was trained on.
+
 Photographs with masks, below --root:
   voc2012      as torchvision's VOCSegmentation has them: VOCdevkit/VOC2012/...
   context      VOCdevkit/VOC2010/ with JPEGImages, SegmentationClassContext, ImageSets/SegmentationContext/val.txt
   coco_object  images/val2017 and annotations/val2017 (*_instanceTrainIds.png, or COCO-Stuff's maps), or COCO's own
                val2017 and annotations/instances_val2017.json
   folder       images/, masks/ (.png, a pixel the number of its class, 255 not judged) and classes.txt (a name a line)
-They are cut as in the released evaluation: short side 448, a window of 448 every 224 pixels, the 5 nearest
-classes, a background threshold; what is given on the command line is changed. imagefolder: a folder for each
-class; zero-shot classification, top-1 and top-5."""
+imagefolder: a folder for each class; zero-shot classification, top-1 and top-5, of the middle of each picture
+at the size of the training pictures; of the options below it takes --templates."""
 
 _DATA = ("scenes", "voc2012", "context", "coco_object", "folder", "imagefolder")
 
@@ -50,8 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     masks.add_argument("--num-examples", type=int, default=4, metavar="N", help="of each; default: %(default)s")
     masks.add_argument("--only-occurring", action="store_true",
                        help="only words that occur in some mask: easier, not the benchmark")
-    masks.add_argument("--protocol", default="released", choices=("released", "weights"),
-                       help="what is not given: as released, or as stored with the weights; default: %(default)s")
+    masks.add_argument("--protocol", choices=("weights", "released"),
+                       help="what is not given: as stored with the weights, or as released for the benchmark (folder: "
+                       "for voc2012); default: released for weights that look at 448 pixels, weights for all others")
     masks.add_argument("--clusters", choices=("kmeans", "mean_shift", "spectral"),
                        help="of a model without groups: its patches clustered; default: patch by patch")
     masks.add_argument("--batch-size", type=int, default=8, metavar="N", help="default: %(default)s")
@@ -69,9 +72,16 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--data {arguments.data} needs --root, the folder where its files are (see evaluate --help)")
     if arguments.batch_size < 1 or arguments.num_examples < 1:
         raise ValueError("--batch-size and --num-examples are at least 1")
+    choices = protocol_choices(arguments)
+    if arguments.protocol and arguments.data in ("scenes", "imagefolder"):
+        raise ValueError(f"--protocol belongs to photographs with masks, not to --data {arguments.data}")
+    if arguments.data == "imagefolder" and set(choices) - {"templates"}:
+        given = ", ".join(f"--{name.replace('_', '-')}" for name in choices if name != "templates")
+        raise ValueError(f"{given} would change nothing: imagefolder makes no masks, and looks at the middle of each "
+                         "picture at the size of the training pictures; leave it out")
     model = load(arguments.weights, pick_device(arguments.device))
     measure = {"scenes": _on_scenes, "imagefolder": _on_image_folder}.get(arguments.data, _on_masks)
-    figures = {"weights": arguments.weights} | measure(model, arguments)
+    figures = {"weights": arguments.weights} | measure(model, arguments, choices)
     text = json.dumps(figures, indent=2, allow_nan=False) + "\n"
     if arguments.json == "-":  # nothing else on stdout, so that it can be piped
         print(text, end="")
@@ -81,41 +91,40 @@ def run(arguments: argparse.Namespace) -> None:
     _print_figures(figures)
 
 
-def _on_scenes(model, arguments: argparse.Namespace) -> dict[str, Any]:
+def _on_scenes(model, arguments: argparse.Namespace, choices: dict[str, Any]) -> dict[str, Any]:
     from ..data.scene_config import SceneConfig
     from ..evaluation.scenes import scene_tensors
-    from ..segmentation import Protocol
+    from ..protocol import protocol_for
     from ..training.run import evaluate_on_scenes
 
-    protocol = replace(model.protocol or Protocol(), **protocol_choices(arguments))
+    protocol = protocol_for(model, **choices)
     scenes = SceneConfig(image_size=model.config.image.image_size)
     count = 1000 if arguments.num_images is None else arguments.num_images
     images, masks = scene_tensors(arguments.split, count, scenes)
     return {"split": arguments.split} | evaluate_on_scenes(model, images, masks, protocol)
 
 
-def _on_image_folder(model, arguments: argparse.Namespace) -> dict[str, Any]:
+def _on_image_folder(model, arguments: argparse.Namespace, choices: dict[str, Any]) -> dict[str, Any]:
     from ..evaluation.classification import evaluate_classification
 
     return {"data": "imagefolder"} | evaluate_classification(
         model, arguments.root, batch_size=arguments.batch_size, num_images=arguments.num_images,
-        num_workers=arguments.num_workers, progress=not arguments.quiet)
+        num_workers=arguments.num_workers, progress=not arguments.quiet, **choices)
 
 
-def _on_masks(model, arguments: argparse.Namespace) -> dict[str, Any]:
+def _on_masks(model, arguments: argparse.Namespace, choices: dict[str, Any]) -> dict[str, Any]:
     from ..checkpoint import write_atomically
-    from ..evaluation.mask_sets import open_masks
+    from ..evaluation.mask_sets import evaluation_protocol, open_masks
     from ..evaluation.photographs import evaluate_masks
     from ..evaluation.report import examples_page
-    from ..segmentation import Protocol, embed_classes
+    from ..segmentation import embed_classes
 
     masks = open_masks(arguments.data, arguments.root)
     if arguments.num_images is not None:
         masks = masks.first(arguments.num_images)
     if arguments.only_occurring:
         masks = masks.occurring()
-    base = masks.protocol if arguments.protocol == "released" else model.protocol or Protocol()
-    protocol = replace(base, **protocol_choices(arguments))
+    protocol = evaluation_protocol(model, masks, arguments.protocol, **choices)
     metrics = None if arguments.metrics == "all" else [m for m in split_names(arguments.metrics) if m != "miou"]
     page = arguments.examples and _check_page(make_parent(arguments.examples))
     classes = embed_classes(model, masks.class_names, protocol.templates)

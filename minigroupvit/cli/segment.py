@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,32 +12,34 @@ if TYPE_CHECKING:
     from ..model import GroupViT
     from ..protocol import Protocol
 
-ABOUT = "name every pixel of a picture, or of a folder of pictures, with one of your words"
+ABOUT = "name every pixel of pictures with one of your words"
 EXAMPLES = """
 examples:
   python -m minigroupvit segment scene.png --classes "cat, cup, brick" --out overlay.png
   python -m minigroupvit segment scene.png --classes "cat, grass" --top-classes all
   python -m minigroupvit segment scene.png --classes "cat, grass" --instances --out found/
+  python -m minigroupvit segment one.jpg two.jpg more/ --classes @words.txt --out found/
   python -m minigroupvit segment photos/ --classes "person, tree" --weights outputs/photos/last.safetensors \\
       --background-threshold 0.6 --out found/
 
 A folder as --out gets three files for each picture, here of cat.jpg: cat.overlay.png with a legend;
 cat.mask.png, an index mask of the picture's size (0 background, 1, 2, ... the words in their order; 255,
-not judged, is never written); cat.json with the share of each word. Pictures of a folder that cannot be
-read are reported and skipped, and the exit code is 1.
+not judged, is never written); cat.json with the share of each word. Of several pictures those that cannot
+be read are reported and skipped, and the exit code is 1.
 
-A picture may have any size and shape: its shorter side is brought to the size of the model's training
-pictures, since that is the size at which the model knows things, unless --short-side or the weights
-say otherwise. Give a name for everything in the picture, backgrounds too, or a --background-threshold."""
+A picture may have any size and shape: its shorter side is brought to the size at which the model knows
+things, that of its training pictures unless --short-side or the weights say otherwise. Masks have the
+picture's own size; beyond half a million pixels they are made smaller and enlarged. Give a name for
+everything in the picture, backgrounds too, or a --background-threshold."""
 
 _OVERLAY, _FOLDER = "overlay.png", "outputs/segment"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("image", metavar="IMAGE", help="a picture file, or a folder of them")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture files, or folders of them")
     parser.add_argument("--classes", required=True, metavar='"A, B"', help="any words, separated by commas")
     parser.add_argument("--out", metavar="PATH", help="a file for the overlay, or a folder for overlay, mask and JSON; "
-                        f"default: {_OVERLAY}, or {_FOLDER} for a folder of pictures")
+                        f"default: {_OVERLAY}, or {_FOLDER} for several pictures")
     parser.add_argument("--instances", action="store_true",
                         help="in the JSON: connected pieces of each word as COCO RLE, with box, area and score")
     parser.add_argument("--smallest", type=float, default=0.01, metavar="SHARE",
@@ -49,49 +50,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from ..checkpoint import load
     from ..images import load_image
-    from ..own_pictures import list_pictures, protocol_for, segment_pictures
-    from ..protocol import Protocol
+    from ..own_pictures import list_pictures, segment_pictures
+    from ..protocol import protocol_for
 
-    source, is_folder = Path(arguments.image), Path(arguments.image).is_dir()
-    out = arguments.out or (_FOLDER if is_folder else _OVERLAY)
+    sources = [Path(image) for image in arguments.images]
+    several = len(sources) > 1 or sources[0].is_dir()
+    out = arguments.out or (_FOLDER if several else _OVERLAY)
     to_folder = out.endswith("/") or Path(out).is_dir() or not Path(out).suffix
-    _check_places(source, Path(out), to_folder, arguments.instances)
-    pictures = list_pictures(source) if is_folder else [source]
-    if not is_folder:
-        load_image(source)  # tells what is wrong with it before a model is loaded
+    _check_places(sources, Path(out), several, to_folder, arguments.instances)
+    pictures = [picture for source in sources for picture in (list_pictures(source) if source.is_dir() else [source])]
+    if not several:
+        load_image(sources[0])  # tells what is wrong with it before a model is loaded
     names = split_names(arguments.classes)
     model = load(arguments.weights, pick_device(arguments.device))
-    protocol = protocol_for(model, replace(model.protocol or Protocol(), **protocol_choices(arguments)))
+    protocol = protocol_for(model, **protocol_choices(arguments))
     if not to_folder:
-        _write_overlay(model, source, names, protocol, make_parent(out))
+        _write_overlay(model, sources[0], names, protocol, make_parent(out))
         print(f"written: {out}")
         return 0
     reports = segment_pictures(
         model, pictures, names, out, protocol, arguments.smallest if arguments.instances else None,
-        about={"weights": arguments.weights}, say=_print_line if is_folder else _print_shares)
+        about={"weights": arguments.weights}, say=_print_line if several else _print_shares)
     skipped = sum("problem" in report for report in reports)
-    print(f"written: {out}" + (f" ({len(reports) - skipped} pictures)" if is_folder else ""))
+    print(f"written: {out}" + (f" ({len(reports) - skipped} pictures)" if several else ""))
     return fail(f"{skipped} of {len(reports)} pictures could not be read and were skipped", 1) if skipped else 0
 
 
-def _check_places(source: Path, out: Path, to_folder: bool, instances: bool) -> None:
+def _check_places(sources: list[Path], out: Path, several: bool, to_folder: bool, instances: bool) -> None:
     """That nothing is asked for which has no place, and no picture would be replaced."""
-    if out.exists() and source.exists() and out.samefile(source):
-        what = "holds the pictures themselves" if source.is_dir() else "is the picture itself"
-        raise ValueError(f"--out {out} {what}; give another name")
-    if source.is_dir() and not to_folder:
-        raise ValueError(f"{source} is a folder, so --out must be one; {out} looks like a file (end it with / if not)")
+    for source in sources:
+        if out.exists() and source.exists() and out.samefile(source):
+            what = "holds the pictures themselves" if source.is_dir() else "is the picture itself"
+            raise ValueError(f"--out {out} {what}; give another name")
+    if several and not to_folder:
+        what = f"{sources[0]} is a folder" if len(sources) == 1 else f"these are {len(sources)} pictures or folders"
+        raise ValueError(f"{what}, so --out must be a folder; {out} looks like a file (end it with / if not)")
     if instances and not to_folder:
         raise ValueError("instances are written as JSON: give a folder such as --out found/, which gets overlay, mask "
                          "and JSON")
 
 
 def _write_overlay(model: GroupViT, source: Path, names: list[str], protocol: Protocol, out: Path) -> None:
-    from ..images import load_image
     from ..own_pictures import class_shares, segment_picture
     from ..visual.plots import save_overlay
 
-    picture, result = segment_picture(model, load_image(source), names, protocol)
+    picture, result = segment_picture(model, source, names, protocol)
     save_overlay(picture, result, out)
     _print_shares(class_shares(result.labels[0].cpu().numpy(), names))
 

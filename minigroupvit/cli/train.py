@@ -144,7 +144,7 @@ def change_recipe(recipe: Recipe, arguments: argparse.Namespace) -> Recipe:
         return {name: value for name, value in values.items() if value is not None}
 
     if arguments.preset:
-        recipe = preset_recipe(arguments.preset)   # a model brings its own training and inference protocol
+        recipe = preset_recipe(arguments.preset, arguments.image_size)   # its own training and protocol
     model = recipe.model
     training = given(recipe.training)
     if "augmentation" in training:

@@ -138,7 +138,6 @@ def read_picture(value: Any) -> Image.Image:
     try:
         if isinstance(value, bytes):
             value = Image.open(io.BytesIO(value))
-            value.load()
         if isinstance(value, Image.Image):
             return to_rgb(value)
     except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:

@@ -19,7 +19,7 @@ from sklearn.tree import DecisionTreeClassifier
 from torch import Tensor
 
 from ..model import GroupViT
-from ..segmentation import Protocol, Segmentation, embed_classes, segment
+from ..segmentation import Protocol, Segmentation, embed_classes, protocol_for, segment
 from .metrics import MaskFigures, present_objects, recognition_ap
 
 
@@ -34,7 +34,7 @@ def segment_pixelwise(model: GroupViT, images, class_names: Sequence[str], proto
     `group_scores` (B, N, C) are those of the patches.
     Raises ValueError for a model with groups, whose segments are no patches.
     """
-    protocol = replace(protocol or model.protocol or Protocol(), **choices)
+    protocol = protocol_for(model, protocol, **choices)
     return segment(model, images, class_names, replace(protocol, pixels="patches"), class_embeddings=class_embeddings)
 
 
@@ -42,7 +42,7 @@ def segment_pixelwise(model: GroupViT, images, class_names: Sequence[str], proto
 def evaluate_pixelwise(model: GroupViT, images: Tensor, masks: Tensor, class_names: Sequence[str],
                        num_objects: int, protocol: Protocol | None = None, batch_size: int = 25) -> dict[str, Any]:
     """What `metrics.evaluate` tells of a model, as far as it exists without groups. Same arguments."""
-    protocol = protocol or model.protocol or Protocol()
+    protocol = protocol_for(model, protocol)
     figures = MaskFigures(class_names, num_objects)
     classes = embed_classes(model, class_names, protocol.templates)
     embeddings = []

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
-from ..images import normalize
+from ..images import enlarge, normalize
 from ..mask_steps import evaluating, group_maps, pixel_groups
 from ..model import GroupViT
 from ..protocol import Protocol
@@ -35,7 +35,8 @@ def oracle_pixels(seen: Seen, mask: Tensor, num_classes: int, protocol: Protocol
             table = F.one_hot(counts.argmax(dim=-1), num_classes) * (counts.sum(dim=-1, keepdim=True) > 0)
             yield table.float()[groups[0]].movedim(-1, 0)                 # (C, a, b)
 
-    return stitch(seen.windows, names(), seen.canvas, seen.size, protocol).argmax(dim=0)
+    labels = stitch(seen.windows, names(), seen.canvas, seen.size, protocol).argmax(dim=0)
+    return enlarge(labels, seen.picture)
 
 
 def probing_jaccard(groups: Tensor, mask: Tensor, num_objects: int, num_classes: int) -> float | None:
@@ -56,7 +57,7 @@ def probing_jaccard(groups: Tensor, mask: Tensor, num_objects: int, num_classes:
 def whole_groups(seen: Seen, protocol: Protocol) -> tuple[Tensor, Tensor]:
     """The final groups of a picture seen as a whole: of each pixel (H, W), and shares of each patch (G, N)."""
     maps = seen.maps[-1][:1]                                              # a mirrored one may follow
-    return pixel_groups(maps, seen.size, protocol.upsample)[0], maps[0].flatten(1)
+    return enlarge(pixel_groups(maps, seen.size, protocol.upsample)[0], seen.picture), maps[0].flatten(1)
 
 
 @torch.no_grad()

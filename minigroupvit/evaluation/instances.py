@@ -20,7 +20,7 @@ from ..data.scene_config import SceneConfig
 from ..data.scenes import Scene, make_scene
 from ..instances import SMALLEST, FoundInstance, find_instances
 from ..model import GroupViT
-from ..protocol import Protocol
+from ..protocol import Protocol, protocol_for
 from ..segmentation import embed_classes, segment
 
 
@@ -83,7 +83,7 @@ def evaluate_instances(model: GroupViT, num_images: int = 300, split: str = "tes
     """
     if num_images < 1:
         raise ValueError(f"num_images is {num_images}; take at least 1 scene")
-    protocol = protocol or model.protocol or Protocol()
+    protocol = protocol_for(model, protocol)
     names, num_objects = config.class_names, len(config.objects)
     scenes = [make_scene(i, split, config, seed) for i in range(num_images)]
     truth = [[FoundInstance(names.index(i.class_name), 1.0, i.mask) for i in scene.instances] for scene in scenes]

@@ -26,7 +26,7 @@ from ..data.scene_config import SceneConfig
 from ..data.scenes import make_scene
 from ..data.textures import cut_texture
 from ..model import GroupViT
-from ..segmentation import Protocol, embed_classes, segment
+from ..segmentation import Protocol, embed_classes, protocol_for, segment
 
 LEAST_SATURATION = 0.3   # of an object's mean pixel (HSV): turning the hue of a grey object changes nothing
 _MOST_SCENES = 12        # looked through for each object that is asked for
@@ -164,7 +164,7 @@ def evaluate_interventions(model: GroupViT, num_objects: int = 300, config: Scen
         `group_kept`, the share whose pixels are still mostly in the same group of the last stage; a 95 % interval
         of each; `num_objects`, how many were counted; `right_before`, the share of those looked at named right.
     """
-    protocol = protocol or model.protocol or Protocol()
+    protocol = protocol_for(model, protocol)
     classes = embed_classes(model, config.class_names, protocol.templates)
 
     def look(images: Sequence[Tensor], masks: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:

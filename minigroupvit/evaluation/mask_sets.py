@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,8 @@ from torch import Tensor
 
 from ..files import read_text
 from ..images import load_image
-from ..protocol import PROTOCOLS, Protocol
+from ..model import GroupViT
+from ..protocol import PROTOCOLS, Protocol, protocol_for
 from .benchmarks import BENCHMARKS, Benchmark
 from .drawn_masks import DrawnMask, read_instances
 
@@ -115,6 +117,26 @@ def open_masks(data: str, root: str | Path) -> MaskSet:
     if not found.pairs:
         raise _layout_error(data, root, "no picture with a mask")
     return found
+
+
+def evaluation_protocol(model: GroupViT, masks: MaskSet, kind: str | None = None, **choices: Any) -> Protocol:
+    """How a model is measured on a set of masks.
+
+    Args:
+        kind: "weights": as `segment` makes masks (`protocol_for`), with the set's background threshold where masks have
+            background and the weights store no threshold, and without one where masks have none. "released": the set's
+            own. None: "released" for weights that look at pictures at the size of the set's own protocol, 448 pixels,
+            as the paper's do; "weights" for all others.
+        choices: single fields to change.
+    """
+    if kind is None:
+        kind = "released" if protocol_for(model).short_side == masks.protocol.short_side else "weights"
+    if kind == "released":
+        return protocol_for(model, masks.protocol, **choices)
+    own = model.protocol or Protocol()
+    if not masks.has_background or own.background_threshold is None:
+        own = replace(own, background_threshold=masks.protocol.background_threshold if masks.has_background else None)
+    return protocol_for(model, own, **choices)
 
 
 def _layout_error(data: str, root: Path, missing: object) -> ValueError:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from ..model import GroupViT
-from ..segmentation import Protocol, embed_classes, segment
+from ..segmentation import Protocol, embed_classes, protocol_for, segment
 from .intervals import average_precision_of, draws, interval, mean_of, miou_of
 
 
@@ -135,7 +135,7 @@ def evaluate(model: GroupViT, images: Tensor, masks: Tensor, class_names: Sequen
     The first `num_objects` classes are objects, the others backgrounds. `controls_model_ari` is the ARI on the
     first `num_controls` pictures, on which `cuts.controls` are measured.
     """
-    protocol = protocol or model.protocol or Protocol()
+    protocol = protocol_for(model, protocol)
     if protocol.mode == "slide":
         raise ValueError("mode 'slide' leaves no groups of a whole picture to measure; take 'direct' or 'whole' here, "
                          "or photographs.evaluate_masks")

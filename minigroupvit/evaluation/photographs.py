@@ -1,8 +1,8 @@
 """The paper's figures of a model on photographs with masks: Tables 1 to 4, C2 and C3.
 
-The masks of a picture are made by its set's protocol, as released unless told otherwise, at the size of
-its true mask. Pictures of all sizes share batches: their windows go through the model together, and the
-words are embedded once.
+The masks of a picture are made as `segment` makes them, or as released for the paper's models
+(`mask_sets.evaluation_protocol`), at the size of its true mask. Pictures of all sizes share batches: their
+windows go through the model together, and the words are embedded once.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tqdm import tqdm
 
 from ..images import to_batch
 from ..model import GroupViT
-from ..protocol import Protocol
+from ..protocol import Protocol, protocol_for
 from ..segmentation import Seen, embed_classes, name_pixels, see
 from .boundary import BoundaryFigures
 from .clusters import cluster_patches
 from .groups import oracle_pixels, probing_jaccard, whole_groups
-from .mask_sets import BACKGROUND, IGNORED, Example, MaskSet
+from .mask_sets import BACKGROUND, IGNORED, Example, MaskSet, evaluation_protocol
 from .metrics import MaskFigures, count_pairs, group_use
 
 # Beside mIoU, which is always there. `oracle` (C3), `probing` (C2) and `groups` (adjusted Rand index against the
@@ -44,7 +44,7 @@ def evaluate_masks(model: GroupViT, masks: MaskSet, protocol: Protocol | None = 
         model: any GroupViT. One without groups is read out patch by patch (Table 4, "pixel-wise"), or by
             `clusters` of its patches.
         masks: from `mask_sets.open_masks`.
-        protocol: None: the set's own.
+        protocol: None: `mask_sets.evaluation_protocol`.
         metrics: some of `METRICS`; None: all that the model has.
         batch_size: pictures that are read at once, and windows that go through the model at once. The
             figures do not depend on it.
@@ -62,7 +62,7 @@ def evaluate_masks(model: GroupViT, masks: MaskSet, protocol: Protocol | None = 
     the protocol. Raises ValueError for metrics that there are not, a threshold without background in the
     masks, and files that are missing or do not belong together.
     """
-    protocol = protocol or masks.protocol
+    protocol = protocol_for(model, protocol) if protocol else evaluation_protocol(model, masks)
     regroup = None if clusters is None else cluster_patches(clusters)
     grouped = regroup is not None or any(model.config.image.num_group_tokens)
     if not grouped:

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ..images import to_batch
 from ..model import GroupViT
-from ..protocol import Protocol
+from ..protocol import Protocol, protocol_for
 from ..segmentation import embed_classes, name_pixels, see
 from ..visual.plots import show_image, show_labels
 from .clusters import cluster_patches
-from .mask_sets import IGNORED, MaskSet
+from .mask_sets import IGNORED, MaskSet, evaluation_protocol
 
 
 def best_and_worst(pictures: Mapping[str, float | None], num_each: int) -> tuple[list[str], list[str]]:
@@ -37,7 +37,7 @@ def examples_page(model: GroupViT, masks: MaskSet, pictures: Mapping[str, float 
         class_embeddings: (C, E) from `embed_classes`, if they are there already.
         clusters: of that evaluation.
     """
-    protocol = protocol or masks.protocol
+    protocol = protocol_for(model, protocol) if protocol else evaluation_protocol(model, masks)
     regroup = None if clusters is None else cluster_patches(clusters)
     if regroup is None and not any(model.config.image.num_group_tokens):
         protocol = replace(protocol, pixels="patches")

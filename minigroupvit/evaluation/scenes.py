@@ -13,7 +13,7 @@ from torch import Tensor
 from ..data.scene_config import SceneConfig
 from ..data.scene_sets import scene_arrays
 from ..model import GroupViT
-from ..segmentation import Protocol
+from ..protocol import protocol_for
 from .baselines import ColourClassifier, evaluate_pixelwise
 from .cuts import controls
 from .interventions import evaluate_interventions
@@ -70,7 +70,7 @@ def evaluate_scenes(model: GroupViT, baseline: GroupViT | None = None, num_image
         return found | {"colour_classifier": colours.evaluate(images, masks, names, num_objects)}, images, masks
 
     figures, images, masks = measure("test", num_controls)
-    figures |= {"protocol": asdict(model.protocol or Protocol()), "unseen": measure("unseen")[0]}
+    figures |= {"protocol": asdict(protocol_for(model)), "unseen": measure("unseen")[0]}
     tell(f"clustering the colours of {min(num_controls, len(images))} scenes")
     figures["controls"] = controls(images[:num_controls], masks[:num_controls], len(names),
                                    scene_tensors("train", num_controls, config, seed)[0])
@@ -78,11 +78,11 @@ def evaluate_scenes(model: GroupViT, baseline: GroupViT | None = None, num_image
     if baseline is not None:
         tell("segmenting with the model without groups")
         figures["pixelwise"] = evaluate_pixelwise(baseline, *few, batch_size=batch_size)
-        figures["pixelwise"]["protocol"] = asdict(baseline.protocol or Protocol())
+        figures["pixelwise"]["protocol"] = asdict(protocol_for(baseline))
     if groupvit is not None:
         tell("segmenting with the second model")
         figures["groupvit"] = evaluate(groupvit, *few, batch_size=batch_size, num_controls=num_controls)
-        figures["groupvit"]["protocol"] = asdict(groupvit.protocol or Protocol())
+        figures["groupvit"]["protocol"] = asdict(protocol_for(groupvit))
     for one, place in ((model, figures), (groupvit, figures.get("groupvit"))):
         if one is not None:
             tell(f"changing one thing at a time about {num_interventions} objects")

@@ -15,7 +15,7 @@ from ..formats import load_tensors, protocol_from_dict
 from ..hub import download, is_hub_id
 from ..image_encoder import resize_positions
 from ..model import GroupViT
-from ..protocol import Protocol
+from ..protocol import Protocol, released_sizes
 from ..tokenizer import tokenizer_from_state
 from ..tokenizer_interface import Tokenizer
 from .architecture import architecture
@@ -68,9 +68,7 @@ def load_released(path: str | Path, num_heads: int | None = None, text_num_heads
         raise ValueError(f"texts of {path} end with token {released.end_id}, those of the tokenizer with "
                          f"{tokenizer.end_id}; give the tokenizer of these weights: load_released(path, tokenizer=...)")
     model = GroupViT(replace(config, tokenizer=tokenizer.name), tokenizer)
-    size = config.image.image_size
-    model.protocol = (known["protocol"] if known else
-                      Protocol(short_side=448 * size // 224, long_side=2048 * size // 224))
+    model.protocol = known["protocol"] if known else Protocol(**released_sizes(config.image.image_size))
     model.about = known.get("about", {})
     for name, value in model.state_dict().items():
         if name not in tensors and place_there(name, released.form)[0].optional:

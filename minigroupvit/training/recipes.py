@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from ..config import GroupViTConfig, preset
 from ..data.augment import PAPER, Augmentation
-from ..segmentation import Protocol
+from ..protocol import Protocol, released_sizes
 from .loop import TrainConfig
 
 
@@ -100,18 +100,22 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def preset_recipe(name: str) -> Recipe:
+def preset_recipe(name: str, image_size: int | None = None) -> Recipe:
     """A preset trained as in the paper: both losses and nothing else, the paper's augmentation, masks as released.
 
     Section 4.1: batches of 4,096, learning rate 1.6e-3, 30 epochs of CC12M and YFCC's 26 million pictures. On
-    one card give a smaller batch and rate. Raises ValueError with the names there are.
+    one card give a smaller batch and rate. `image_size`: pixels a side in training; None: the preset's, 224.
+    Pictures are then looked at twice as large, as released. Raises ValueError with the names there are.
     """
     model = preset(name)
     if name == "scenes":
         return RECIPES["scenes"]
+    if image_size is not None:
+        model = replace(model, image=replace(model.image, image_size=image_size))
+    sizes = released_sizes(model.image.image_size)
     groups = bool(model.image.num_group_tokens[0])
     return Recipe(f"{name}, trained as in the paper", model, replace(
-        _PAPER, num_prompts=3 if groups else 0), Protocol() if groups else Protocol(pixels="patches"))
+        _PAPER, num_prompts=3 if groups else 0), Protocol(**sizes, pixels="largest" if groups else "patches"))
 
 
 _PAPER = TrainConfig(steps=190_000, batch_size=4096, lr=1.6e-3, min_lr=4e-5, warmup=12_700, augmentation=PAPER,

@@ -57,7 +57,9 @@ def build_model(recipe: Recipe, data: Captioned) -> GroupViT:
     model = GroupViT(config, tokenizer)
     if recipe.grown_from:
         grow(model, load(recipe.grown_from))
-    model.protocol = replace(recipe.protocol, templates=recipe.training.templates)
+    # How it looks at pictures goes with it, the size included: a model knows things at the size of its training.
+    model.protocol = replace(recipe.protocol, templates=recipe.training.templates,
+                             short_side=recipe.protocol.short_side or config.image.image_size)
     return model
 
 

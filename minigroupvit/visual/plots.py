@@ -1,7 +1,8 @@
 """Pictures of what a model does: the same helpers in the demo and in all notebooks.
 
 Each helper draws into the axes it is given and returns them. Figures are made without pyplot, so
-that they need no display and leave nothing behind; a notebook shows one that a cell returns.
+that they need no display and leave nothing behind; a notebook shows one that a cell returns. Pictures and maps
+of more than half a million pixels are drawn smaller.
 
 H, W picture  G groups  C classes
 """
@@ -13,6 +14,7 @@ from pathlib import Path
 from textwrap import shorten, wrap
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
@@ -23,8 +25,9 @@ from matplotlib.patheffects import withStroke
 from scipy.ndimage import distance_transform_edt, label as connected_regions
 
 from ..checkpoint import write_atomically
-from ..images import to_batch
+from ..images import enlarge, resize, to_batch
 from ..segmentation import Segmentation
+from ..sliding import MOST_PIXELS, bounded_size
 from .palette import NO_CLASS, class_colours, group_colours
 
 _SMALLEST_NAMED = 0.012   # share of the picture: smaller regions stay without a name
@@ -33,7 +36,7 @@ _GREY = "#555555"
 
 def show_image(ax: Axes, image, title: str | None = None) -> Axes:
     """One picture of any kind that `images.to_batch` takes."""
-    _draw(ax, _pixels(image))
+    _draw(ax, shown_pixels(image))
     return _bare(ax, title)
 
 
@@ -238,7 +241,7 @@ def overlay_figure(image, segmentation: Segmentation, side: float = 5.0) -> Figu
         ax.set_position(((gap + x) / wide, (gap + rest + y) / high, w / wide, h / high))
     show_image(axes[0], image, title="picture")
     # Brighter greys: a tint over black would look like another colour than in the legend.
-    show_labels(axes[1], segmentation.labels[0], segmentation.class_names, 0.35 + 0.65 * to_batch(image)[0],
+    show_labels(axes[1], segmentation.labels[0], segmentation.class_names, 0.35 + 0.65 * shown_pixels(image),
                 title="named masks", names=False, opacity=0.65)
     # The name of -1, background, is the last.
     write_on_regions(axes[1], segmentation.labels[0], [*segmentation.class_names, "background"], 12, must_fit=True)
@@ -276,7 +279,7 @@ def _tint(ax: Axes, regions: np.ndarray, colours: np.ndarray, image, opacity: fl
     """Paints regions (H, W) in their colours (n, 3), over the greys of an image if there is one."""
     painted = colours[regions]                                         # (H, W, 3)
     if image is not None:
-        grey = _pixels(image).mean(axis=-1, keepdims=True)
+        grey = shown_pixels(image).mean(axis=-1, keepdims=True)
         painted = opacity * painted + (1 - opacity) * grey
     _draw(ax, painted.clip(0, 1))
 
@@ -286,16 +289,18 @@ def _draw(ax: Axes, pixels: np.ndarray) -> None:
     ax.imshow(pixels, interpolation="nearest" if max(pixels.shape) <= 160 else "antialiased")
 
 
-def _pixels(image) -> np.ndarray:
-    """(H, W, 3) from 0 to 1."""
-    return to_batch(image)[0].permute(1, 2, 0).cpu().numpy()
+def shown_pixels(image) -> np.ndarray:
+    """One picture of any kind that `images.to_batch` takes, as it is drawn: (H, W, 3) from 0 to 1."""
+    pixels = to_batch(image)[:1]
+    return resize(pixels, bounded_size(*pixels.shape[-2:], MOST_PIXELS))[0].permute(1, 2, 0).cpu().numpy()
 
 
 def _map(values) -> np.ndarray:
     values = np.asarray(values.cpu() if hasattr(values, "cpu") else values)
     if values.ndim != 2:
         raise ValueError(f"expected a map of shape (H, W), got {values.shape}; take one picture of the batch")
-    return values.astype(np.int64)
+    values = torch.from_numpy(values.astype(np.int64))
+    return enlarge(values, bounded_size(*values.shape, MOST_PIXELS)).numpy()
 
 
 def _bare(ax: Axes, title: str | None) -> Axes:

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import anywidget
 import ipywidgets
+import numpy as np
 import traitlets
 from matplotlib.figure import Figure
 
-from ...images import to_batch
 from ...model import GroupViT
 from ..palette import group_colours
+from ..plots import shown_pixels
 from .figures import draw_group, group_title, patch_groups, row_of_axes
 from .memory import Memory
 from .panel import Panel
@@ -71,12 +72,12 @@ class GroupExplorer(Panel):
         return figure
 
     def _make_pointer(self) -> PatchPointer:
-        pixels = (to_batch(self.image)[0] * 255).round().byte().permute(1, 2, 0).contiguous().cpu()   # (H, W, 3)
+        pixels = (shown_pixels(self.image) * 255).round().astype(np.uint8)                            # (H, W, 3)
         stages = []
         for stage, maps in enumerate(self.segmentation.maps):
             number = maps.shape[1]
             stages.append({"groups": patch_groups(self.segmentation, stage).tolist(),
                            "titles": [group_title(self.segmentation, stage, group) for group in range(number)],
                            "colours": (group_colours(number) * 255).round().astype(int).tolist()})
-        return PatchPointer(size=list(pixels.shape[:2]), pixels=pixels.numpy().tobytes(), stages=stages,
+        return PatchPointer(size=list(pixels.shape[:2]), pixels=pixels.tobytes(), stages=stages,
                             row=self.row.value, column=self.column.value)

@@ -12,10 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ...images import to_batch
 from ...segmentation import Segmentation
 from ..palette import group_colours
-from ..plots import class_legend, draw_borders, show_groups, show_image, show_labels
+from ..plots import class_legend, draw_borders, show_groups, show_image, show_labels, shown_pixels
 
 _SIDE, _TOP, _GAP = 2.6, 0.34, 0.1   # inches
 
@@ -63,7 +62,7 @@ def draw_group(axes: Sequence[Axes], image, segmentation: Segmentation, row: int
 
     row, column: of the patch grid (h, w) of the first stage, which all maps share.
     """
-    pixels = to_batch(image)[0].permute(1, 2, 0).cpu().numpy()         # (H, W, 3)
+    pixels = shown_pixels(image)                                       # (H, W, 3)
     H, W = pixels.shape[:2]
     h, w = segmentation.maps[0].shape[-2:]
     high, wide = H / h, W / w                                          # of a patch, in pixels

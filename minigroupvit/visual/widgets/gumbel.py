@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import ipywidgets
 import torch
@@ -18,7 +17,7 @@ from torch import Tensor
 from ...grouping import hard_assignment, soft_assignment
 from ...images import to_batch
 from ...model import GroupViT
-from ...protocol import Protocol
+from ...protocol import Protocol, protocol_for
 from ...segmentation import see
 from ..charts import show_heat
 from ..plots import show_groups, show_image
@@ -37,7 +36,7 @@ def assignment_logits(model: GroupViT | Memory, image) -> Tensor:
     if stage.grouping is None:
         raise ValueError("this model has no groups to assign to; take one with groups, such as 'scenes'")
     # What the protocol says about names and windows does not matter here.
-    protocol = Protocol(overlap=(model.protocol or Protocol()).overlap)
+    protocol = Protocol(overlap=protocol_for(model).overlap)
     picture = to_batch(image).to(model.device, model.logit_scale.dtype)[0]
     no_words = picture.new_zeros(1, model.config.embed_dim)
     soft = see(model, [picture], no_words, protocol)[0].maps[0][0].cpu()   # (G, h, w)

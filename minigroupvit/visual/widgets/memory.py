@@ -8,14 +8,13 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...model import GroupViT
-from ...protocol import Protocol
+from ...protocol import protocol_for
 from ...segmentation import Segmentation, embed_classes, segment
 
 _PICTURES_KEPT = 16
@@ -68,7 +67,7 @@ class Memory:
         """
         if not class_names:
             raise ValueError("expected at least one word; type some, with commas between them")
-        protocol = replace(self.model.protocol or Protocol(), **choices)
+        protocol = protocol_for(self.model, **choices)
         embeddings = self.embed_classes(class_names, protocol.templates)
         return segment(self, image, class_names, protocol, class_embeddings=embeddings)
 

@@ -8,7 +8,7 @@ import ipywidgets
 from matplotlib.figure import Figure
 
 from ...model import GroupViT
-from ...protocol import Protocol
+from ...protocol import protocol_for
 from ...segmentation import Segmentation
 from .figures import mask_figure
 from .memory import Memory
@@ -26,7 +26,7 @@ class ProtocolSliders(Panel):
     def __init__(self, model: GroupViT | Memory, image, class_names: Sequence[str], threshold: float = 0.0) -> None:
         self.memory = model if isinstance(model, Memory) else Memory(model)
         self.image, self.class_names = image, list(class_names)
-        protocol = model.protocol or Protocol()
+        protocol = protocol_for(model)
         kept = min(protocol.top_classes or len(class_names), len(class_names))
         self.threshold = ipywidgets.FloatSlider(threshold, min=0, max=1, step=0.01, description="threshold")
         self.top_classes = ipywidgets.IntSlider(kept, 1, len(class_names), description="classes kept")

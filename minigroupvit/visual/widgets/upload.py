@@ -9,7 +9,6 @@ import ipywidgets
 
 from ...images import load_image
 from ...model import GroupViT
-from ...own_pictures import protocol_for
 from .memory import Memory
 from .prompt_box import ClassPromptBox
 
@@ -24,8 +23,6 @@ class PictureUpload(ClassPromptBox):
     """
 
     def __init__(self, model: GroupViT | Memory, image, class_names: Sequence[str], **choices) -> None:
-        sizes = protocol_for(model)
-        choices = {"short_side": sizes.short_side, "long_side": sizes.long_side} | choices
         super().__init__(model, image, class_names, **choices)
         self.upload = ipywidgets.FileUpload(accept="image/*", description="your picture")
         self.upload.observe(self._take, names="value")
