@@ -152,3 +152,29 @@ def test_a_published_picture_that_is_gone_is_named(half_of_voc):
                                                (-0.0021, (-0.0149, 0.0104), "−0.2 [−1.5, 1.0]")])
 def test_a_difference_shows_its_sign(by, between, text):
     assert script("make_photographs").in_percent({"ari_difference": by, "ari_difference_interval": between}, "ari") == text
+
+
+def test_the_words_on_photographs_follow_the_differences():
+    """Which models are better than which cuts, and by how much, is said as the intervals have it."""
+    photos = script("make_photographs")
+    record = json.loads(photos.RESULTS.read_text(encoding="utf-8"))
+    found = {(one["model"], one["against"]): one for one in record["comparisons"]["differences"]
+             if one["num_images"] == len(record["pictures"])}
+
+    def surely(sign: int, key: str, *cuts: str) -> set[str]:
+        """Models whose whole interval is on that side of 0 for each of the cuts."""
+        return {name for name in PHOTOGRAPHS
+                if all(min(sign * x for x in found[name, cut][f"{key}_difference_interval"]) > 0 for cut in cuts)}
+
+    both = "colour_clusters", "middle_and_border"
+    assert surely(1, "ari", *both) == {"photographs_paper"} and surely(-1, "ari", *both) == {"photographs_projected"}
+    assert surely(1, "ari", "tiles", "rings") == surely(-1, "oracle_miou", "tiles", "colour_clusters") == set(PHOTOGRAPHS)
+    words = " ".join(photos.README.read_text(encoding="utf-8").split())
+    for name, key in (("photographs_projected", "ari"), ("photographs_projected", "oracle_miou"), ("photographs_paper", "ari")):
+        assert f"({photos.in_percent(found[name, 'photographs'], key)}" in words
+    shares = [100 * record["models"][name]["trained"]["chosen"]["background_share"] for name in PHOTOGRAPHS]
+    assert f"Most of the mIoU is background, from {min(shares):.0f} to {max(shares):.0f} %" in words
+    for name in PHOTOGRAPHS:     # a difference in pairs is the difference of the two published figures
+        for cut in both:
+            assert found[name, cut]["ari_difference"] == pytest.approx(
+                record["models"][name]["trained"]["chosen"]["ari"] - record["beside"]["cuts"][cut]["ari"], abs=2e-3)
