@@ -1,6 +1,8 @@
 """Trains on the photographs of Flickr8k from their captions and measures what came of it.
 
     python scripts/make_photographs.py --data FOLDER [photographs photographs_projected ...]
+    python scripts/make_photographs.py --data FOLDER --compare
+    python scripts/make_photographs.py --table
 
 FOLDER holds, as folders, `flickr8k-128` (parquet files with the columns of jxie/flickr8k, split into
 train, validation, test), `voc2012-animals` (VOCdevkit/VOC2012 as torchvision has it) and `coco128-seg`
@@ -14,10 +16,12 @@ does; chooses how masks are read out on coco128-seg in VOC's words, and never on
     data/weights/NAME.safetensors, .json, .log.jsonl    the model, where it comes from, its log
     results/photographs.json                            retrieval on the test pictures; masks and groups on VOC;
                                                         the same of models that were not trained, and of cuts
-                                                        that need no model
+                                                        that need no model; how much better a model is than each
+                                                        cut, picture by picture, with 95 % intervals
 
-and the README's table of them, which `--table` writes again without measuring. No picture of the data sets is
-written anywhere.
+and the README's table of them. `--compare` makes only the differences again, with the stored models and without
+training; where `voc2012-animals` has more pictures than the published ones, whose names are in the record, it compares
+on both. `--table` only writes the table. No picture of the data sets is written anywhere.
 """
 
 from __future__ import annotations
@@ -37,10 +41,12 @@ from make_weights import store, write_record
 from minigroupvit.checkpoint import load_checkpoint
 from minigroupvit.data.captioned import CaptionedImages
 from minigroupvit.data.sources import open_captioned
-from minigroupvit.evaluation.cuts import colour_clusters, evaluate_cut, rings, tiles
+from minigroupvit.evaluation.cuts import Cut, colour_clusters, evaluate_cut, judge_cut, rings, tiles
+from minigroupvit.evaluation.intervals import Judged
 from minigroupvit.evaluation.mask_sets import BACKGROUND, MaskSet, open_masks
-from minigroupvit.evaluation.photographs import evaluate_masks
+from minigroupvit.evaluation.photographs import background_share, evaluate_masks, judge_masks
 from minigroupvit.evaluation.retrieval import chance_recall, evaluate_retrieval
+from minigroupvit.formats import protocol_from_dict
 from minigroupvit.model import GroupViT
 from minigroupvit.protocol import PROTOCOLS, Protocol
 from minigroupvit.training.recipes import RECIPES, recipe
@@ -64,8 +70,16 @@ CHOICES: dict[str, tuple] = {
 VOC_WORDS = {"airplane": "aeroplane", "motorcycle": "motorbike", "dining table": "table", "potted plant": "plant",
              "couch": "sofa", "tv": "monitor"}
 # The figures that are kept of an evaluation; the IoU of each class beside them.
-KEPT = ("miou", "miou_objects", "oracle_miou", "oracle_miou_objects", "naming", "probing_jaccard", "ari", "groups_used",
+KEPT = ("miou", "miou_objects", "background_share", "oracle_miou", "oracle_miou_objects", "naming", "probing_jaccard", "ari", "groups_used",
         "assignment_entropy", "num_images", "iou_per_class")
+# What needs no training, and what the README calls it.
+CUTS: dict[str, tuple[Cut, str]] = {
+    "tiles": (tiles(2, 4), "8 tiles"),
+    "colour_clusters": (colour_clusters(8), "K-means on colours, 8 clusters"),
+    "colour_and_place_clusters": (colour_clusters(8, position=50), "K-means on colours and places, 8 clusters"),
+    "middle_and_border": (rings(2), "middle and border, two pieces"),
+    "rings": (rings(8), "8 rings around the middle"),
+}
 
 
 def own_size(protocol: Protocol, model: GroupViT) -> Protocol:
@@ -111,10 +125,47 @@ def measure(model: GroupViT, test: CaptionedImages, voc: MaskSet, ways: dict[str
 def without_a_model(train: CaptionedImages, test: CaptionedImages, voc: MaskSet) -> dict[str, Any]:
     """What there is to beat: chance, and cuts that need no training. And how often captions have VOC's words."""
     owner = torch.tensor([number for number, own in enumerate(test.captions) for _ in own])
-    cuts = {"colour_clusters": colour_clusters(8), "colour_and_place_clusters": colour_clusters(8, position=50),
-            "rings": rings(8), "middle_and_border": rings(2), "tiles": tiles(2, 4)}
-    return {"chance": chance_recall(owner), "cuts": {name: evaluate_cut(cut, voc) for name, cut in cuts.items()},
+    return {"chance": chance_recall(owner), "cuts": {name: evaluate_cut(cut, voc) for name, (cut, _) in CUTS.items()},
             "captions_with_word": counts(train, list(voc.class_names)), "num_captions": len(train.all_captions)}
+
+
+def origin() -> dict[str, Any]:
+    """Where measurements of today come from."""
+    return {"commit": current_commit(), "device": device_name(), "seed": 0, "date": datetime.date.today().isoformat()}
+
+
+def published(voc: MaskSet, record: dict[str, Any]) -> MaskSet:
+    """Those pictures that the figures in the record are of; all where it does not say. Raises ValueError if one is gone."""
+    pairs = {pair[0].stem: pair for pair in voc.pairs}
+    names = record.get("pictures", list(pairs))
+    missing = [name for name in names if name not in pairs]
+    if missing:
+        raise ValueError(f"{len(missing)} of the {len(names)} pictures of {RESULTS.name}, such as {missing[0]}, are not in "
+                         "the val.txt of voc2012-animals; without them its figures cannot be measured again")
+    return replace(voc, pairs=tuple(pairs[name] for name in names))
+
+
+def differences(judged: dict[str, Judged], models: list[str], sets: list[list[str]]) -> list[dict[str, Any]]:
+    """By how much each model is better than each cut, and than the first model, on each set of pictures."""
+    pairs = [(name, other) for name in models for other in [*CUTS, models[0]] if other in judged and other != name]
+    return [{"model": name, "against": other} | judged[name].only(names).minus(judged[other].only(names))
+            for names in sets for name, other in pairs]
+
+
+def compare(record: dict[str, Any], voc: MaskSet, weights: Path) -> None:
+    """Judges the stored models and the cuts on the same pictures and writes their differences into the record."""
+    record["pictures"] = names = [picture.stem for picture, _ in published(voc, record).pairs]
+    judged = {name: judge_cut(cut, voc)[1] for name, (cut, _) in CUTS.items()}
+    for name in record["models"]:
+        figures = record["models"][name]
+        for state in ("trained", "untrained"):
+            figures[state]["chosen"]["background_share"] = background_share(figures[state]["chosen"]["iou_per_class"])
+        judged[name] = judge_masks(load_checkpoint(weights / f"{name}.safetensors"), voc,
+                                   protocol_from_dict(figures["trained"]["chosen"]["protocol"]))
+    sets = [names] if len(names) == len(voc) else [names, [picture.stem for picture, _ in voc.pairs]]
+    models = [name for name in NAMES if name in record["models"]]
+    record["comparisons"] = {"command": "python scripts/make_photographs.py --data FOLDER --compare", **origin(),
+                             "differences": differences(judged, models, sets)}
 
 
 def counts(data: CaptionedImages, names: list[str]) -> dict[str, int]:
@@ -124,19 +175,18 @@ def counts(data: CaptionedImages, names: list[str]) -> dict[str, int]:
 
 
 def table(record: dict[str, Any]) -> str:
-    """The README's table: what was learnt from photographs, and what there is to beat."""
+    """The README's tables: what was learnt from photographs, what there is to beat, and by how much it is beaten."""
     def row(name: str, retrieval: dict[str, float], masks: dict[str, float]) -> str:
         values = [*(retrieval.get(f"{way}_recall_{k}") for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)),
-                  *(masks.get(key) for key in ("ari", "oracle_miou", "miou"))]
+                  *(masks.get(key) for key in ("ari", "oracle_miou", "miou", "background_share"))]
         return f"| {name} | " + " | ".join("–" if v is None else f"{100 * v:.1f}" for v in values) + " |"
 
-    cuts = {"tiles": "8 tiles", "colour_clusters": "K-means on colours, 8 clusters", "middle_and_border": "middle and border, two pieces",
-            "rings": "8 rings around the middle"}
     models = record["models"]
     first = models["photographs"]
-    lines = ["| in percent | R@1 | R@5 | R@10 | R@1 | R@5 | R@10 | ARI | oracle | mIoU |", "|---|" + "---|" * 9,
+    lines = ["| in percent | R@1 | R@5 | R@10 | R@1 | R@5 | R@10 | ARI | oracle | mIoU | of it background |",
+             "|---|" + "---|" * 10,
              row("chance", record["beside"]["chance"], {"ari": 0.0}),
-             *(row(about, {}, record["beside"]["cuts"][name]) for name, about in cuts.items()),
+             *(row(about, {}, record["beside"]["cuts"][name]) for name, (_, about) in CUTS.items()),
              *(row(f"`{name}` untrained", models[name]["untrained"]["retrieval"], models[name]["untrained"]["chosen"])
                for name in NAMES if name in models),
              *(row(f"`{name}`", models[name]["trained"]["retrieval"], models[name]["trained"]["chosen"])
@@ -144,8 +194,31 @@ def table(record: dict[str, Any]) -> str:
     minutes = ", ".join(f"{models[name]['seconds'] / 60:.0f}" for name in NAMES if name in models)
     return "\n".join(lines) + (
         f"\n\nMeasured {record['date']} by `{record['command']}`; trained in {minutes} minutes on one busy core each. First "
-        "image to text among 5,000 captions, then text to image among 1,000 test pictures; then groups and masks on 441 photographs of VOC 2012, "
-        f"{len(first['trained']['chosen']['iou_per_class']) - 1} classes and background.\n")
+        "image to text among 5,000 captions, then text to image among 1,000 test pictures; then groups and masks on "
+        f"{first['trained']['chosen']['num_images']} photographs of VOC 2012, "
+        f"{len(first['trained']['chosen']['iou_per_class']) - 1} classes and background.\n\n{difference_table(record)}\n")
+
+
+def difference_table(record: dict[str, Any]) -> str:
+    """The table of the differences in pairs."""
+    compared = record["comparisons"]
+    columns = [("ari", "colour_clusters", "ARI less K-means on colours"), ("ari", "middle_and_border", "ARI less middle and border"),
+               ("oracle_miou", "colour_clusters", "oracle less K-means on colours"), ("oracle_miou", "tiles", "oracle less 8 tiles")]
+    lines = ["| in percent | pictures | " + " | ".join(heading for *_, heading in columns) + " |",
+             "|---|---|" + "---|" * len(columns)]
+    found = {(one["num_images"], one["model"], one["against"]): one for one in compared["differences"]}
+    for num_images, name in dict.fromkeys((num_images, name) for num_images, name, _ in found):
+        cells = [in_percent(found[num_images, name, other], key) for key, other, _ in columns]
+        lines.append(f"| `{name}` | {num_images} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + (
+        f"\n\nDifferences on the same pictures with 95 % intervals, by drawing pictures in pairs (`{compared['command']}`, "
+        f"{compared['date']}): an interval that holds 0 does not tell which of the two is better.")
+
+
+def in_percent(found: dict[str, Any], key: str) -> str:
+    """A difference with its sign and its interval."""
+    low, high = (f"{100 * value:.1f}" for value in found[f"{key}_difference_interval"])
+    return f"{100 * found[f'{key}_difference']:+.1f} [{low}, {high}]".replace("-", "−")
 
 
 def write_table(record: dict[str, Any]) -> None:
@@ -158,6 +231,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=NAMES, help=f"of {', '.join(NAMES)}; all if none is given")
     parser.add_argument("--data", type=Path, help="the folder of the three data sets")
+    parser.add_argument("--compare", action="store_true", help="compare the stored models with the cuts again; no training")
     parser.add_argument("--table", action="store_true", help="write the table again without measuring")
     parser.add_argument("--runs", type=Path, default=Path("outputs/photographs"))
     parser.add_argument("--out", type=Path, default=Path("data/weights"))
@@ -170,16 +244,20 @@ def main() -> None:
         parser.error("--data FOLDER is missing: the folder of flickr8k-128, voc2012-animals and coco128-seg")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
+    voc = open_masks("voc2012", arguments.data / "voc2012-animals").occurring()
+    if arguments.compare:
+        record = json.loads(RESULTS.read_text(encoding="utf-8"))
+        compare(record, voc, arguments.out)
+        write_record(RESULTS, record)
+        return write_table(record)
     captions = str(arguments.data / "flickr8k-128")
     size = recipe(arguments.names[0]).model.image.image_size
     train, validation, test = (open_captioned(captions, size, split) for split in ("train", "validation", "test"))
-    voc = open_masks("voc2012", arguments.data / "voc2012-animals").occurring()
-    coco = in_words(open_masks("folder", arguments.data / "coco128-seg"), voc.class_names)
-
     record = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"models": {}}
-    record |= {"command": "python scripts/make_photographs.py --data FOLDER", "commit": current_commit(),
-               "device": device_name(), "seed": 0, "date": datetime.date.today().isoformat()}
-    record["beside"] = beside = without_a_model(train, test, voc)
+    record |= {"command": "python scripts/make_photographs.py --data FOLDER", **origin()}
+    shown = published(voc, record).occurring()
+    coco = in_words(open_masks("folder", arguments.data / "coco128-seg"), shown.class_names)
+    record["beside"] = beside = without_a_model(train, test, shown)
     for name in arguments.names:
         run = arguments.runs / name
         train_on_dataset(recipe(name), train, run, validation=validation, device=arguments.device,
@@ -188,19 +266,21 @@ def main() -> None:
         protocol, tried = choose(model, coco)
         # What is background in VOC need not be in anyone's own pictures: the model is stored as its recipe says.
         model.protocol = replace(recipe(name).protocol, templates=model.protocol.templates)
-        model, origin = store(name, run, arguments.out, model)
+        model, about = store(name, run, arguments.out, model)
         fresh = build_model(recipe(name), train).eval()
         chosen, released = {"chosen": protocol}, PROTOCOLS["voc2012"]
-        figures = {"trained": measure(model, test, voc, chosen | {
+        figures = {"trained": measure(model, test, shown, chosen | {
                        "released_at_own_size": own_size(released, model), "released": released}),
-                   "untrained": measure(fresh, test, voc, chosen)}
-        record["models"][name] = {"parameters": origin["parameters"], "seconds": origin["seconds"]} | figures
+                   "untrained": measure(fresh, test, shown, chosen)}
+        record["models"][name] = {"parameters": about["parameters"], "seconds": about["seconds"]} | figures
         write_record(RESULTS, record)
-        write_record(arguments.out / f"{name}.json", origin | {
+        write_record(arguments.out / f"{name}.json", about | {
             "command": f"python scripts/make_photographs.py --data FOLDER {name}", "num_pictures": len(train),
             "coco128_miou": tried, **figures, "beside": beside})
         found = figures["trained"]["chosen"]
         print(f"{name}: mIoU {found['miou']:.3f}, ARI {found['ari']:.3f}", flush=True)
+    compare(record, voc, arguments.out)
+    write_record(RESULTS, record)
     write_table(record)
 
 

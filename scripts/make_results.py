@@ -112,6 +112,13 @@ def _goes_by(record: dict[str, Any], percent: Callable[[float], str]) -> str:
               f"{_with_interval(record['groupvit'], 'controls_model_ari', percent)}; without captions k-means of colours has "
               + ", ".join(f"{_with_interval(c, 'ari', percent)} ({c['method']}, K = {c['clusters']})" for c in clusters
                           if c is best or c["clusters"] == 4) + "."]
+    # A record of before the paired differences has none.
+    against = [(model, next(c for c in part["controls"] if all(c[key] == best[key] for key in ("method", "clusters"))))
+               for model, part in (("scenes", record), ("scenes_groupvit", record["groupvit"])) if "controls" in part]
+    if all("ari_difference" in control for _, control in against):
+        lines[-1] += (" On the same scenes, " + ", ".join(
+            f"`{model}` less k-means ({best['method']}, K = {best['clusters']}): "
+            f"{_with_interval(control, 'ari_difference', percent)}" for model, control in against) + ".")
     return "\n".join(lines)
 
 

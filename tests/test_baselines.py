@@ -135,7 +135,12 @@ def test_metrics_json_has_what_was_promised(metrics):
         assert -1 <= part["controls_model_ari"] <= 1 and len(part["miou_interval"]) == 2
         assert {"hue_180", "grey", "disc", "background", "outside"} <= set(part["interventions"])
         assert all("right_before" in found for found in part["interventions"].values())
-    assert len(metrics["controls"]) == 11
+        assert len(part["controls"]) == 11
+        for control in part["controls"]:     # the same four scenes: the difference of the means
+            assert control["ari_difference"] == pytest.approx(part["controls_model_ari"] - control["ari"])
+            low, high = control["ari_difference_interval"]
+            assert low <= control["ari_difference"] <= high and control["num_images"] == 4
+    assert "_of_each" not in json.dumps(metrics)
     assert metrics["unseen"]["iou_per_class"] != metrics["iou_per_class"]
     assert json.loads(json.dumps(metrics, allow_nan=False))["num_images"] == 8
 
@@ -157,6 +162,8 @@ def test_the_table_shows_percent_and_lines_up(metrics):
     heading = next(line for line in lines if "mIoU" in line)
     tables = lines[:next(i for i, line in enumerate(lines) if line.startswith("ARI of the groups"))]
     rows = [line for line in tables if line.startswith(("GroupViT", "ViT", "colour"))]
+    less = [line for line in lines if "less the best of them:" in line]
+    assert len(less) == 2 and all(line.endswith("]") for line in less)
     assert len(rows) == 6 and {len(row) for row in rows} == {len(heading)}
     assert rows[0].split()[3] == "12.3"
     assert rows[2].endswith("–") and "–" not in rows[0] and "–" not in rows[1]

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from minigroupvit.evaluation.cuts import (
-    CLUSTERS, SHARED_CLUSTERS, colour_clusters, controls, evaluate_cut, rings, tiles,
+    CLUSTERS, SHARED_CLUSTERS, against_controls, colour_clusters, controls, evaluate_cut, judge_cut, rings, tiles,
 )
 from minigroupvit.evaluation.mask_sets import open_masks
 
@@ -91,3 +91,31 @@ def test_controls_on_pictures_of_two_colours():
         assert by_name[method, 2]["ari"] == by_name[method, 2]["oracle_miou"] == 1.0
         assert by_name[method, 2]["ari_interval"] == [1.0, 1.0] and by_name[method, 2]["segments_used"] == 2.0
     assert by_name["patches", SHARED_CLUSTERS]["ari"] == 1.0
+    assert by_name["pixels", 2]["ari_of_each"] == [1.0] * 6
+
+
+def test_two_cuts_are_compared_picture_by_picture(masks) -> None:
+    figures, colours = judge_cut(colour_clusters(3), masks)
+    assert figures == evaluate_cut(colour_clusters(3), masks) and colours.names == ("0", "1")
+    grid = judge_cut(tiles(1, 2), masks)[1]
+    found = colours.minus(grid)
+    assert found["ari_difference"] == pytest.approx(np.mean(colours.ari) - np.mean(grid.ari)) and found["num_images"] == 2
+    assert found["oracle_miou_difference"] == pytest.approx(
+        figures["oracle_miou"] - evaluate_cut(tiles(1, 2), masks)["oracle_miou"], abs=1e-6)
+    assert found["ari_difference_interval"][0] > 0.3 and found["oracle_miou_difference_interval"][0] > 0.3
+
+
+def test_a_picture_in_which_nothing_is_judged_stays_in_the_row_of_pictures(masks, tmp_path) -> None:
+    Image.fromarray(np.full((64, 128), 255, np.uint8)).save(tmp_path / "masks" / "0.png")
+    figures, judged = judge_cut(colour_clusters(3), masks)
+    assert np.isnan(judged.ari[0]) and figures["ari"] == judged.ari[1] > 0.97
+    assert judged.minus(judged)["ari_difference"] == 0
+
+
+def test_groups_are_compared_with_controls_on_the_pictures_that_both_have() -> None:
+    control = {"method": "pixels", "clusters": 3, "per_picture": True, "ari": 0.3, "ari_of_each": [0.2, 0.4, 0.3]}
+    three, two = (against_controls(own, [control])[0] for own in ([0.3, 0.5, 0.4], [0.1, 0.3]))
+    assert three["ari_difference"] == pytest.approx(0.1) and three["num_images"] == 3
+    assert three["ari_difference_interval"] == pytest.approx([0.1, 0.1])     # by as much on every picture
+    assert two["ari_difference"] == pytest.approx(-0.1) and two["num_images"] == 2
+    assert "ari_of_each" not in two and two["method"] == "pixels" and two["ari"] == 0.3

@@ -16,8 +16,9 @@ from photographs import photographs
 
 from minigroupvit import cli
 from minigroupvit.checkpoint import load, save_checkpoint
+from minigroupvit.evaluation.cuts import judge_cut, rings
 from minigroupvit.evaluation.mask_sets import open_masks
-from minigroupvit.evaluation.photographs import evaluate_masks
+from minigroupvit.evaluation.photographs import background_share, evaluate_masks, judge_masks
 from minigroupvit.evaluation.report import examples_page
 
 WORDS = ["sun", "heart", "brick", "cloud"]
@@ -223,3 +224,33 @@ def test_the_model_is_left_as_it_was(folder, make_model):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     evaluate_masks(model, masks, replace(masks.protocol, short_side=16))
     assert model.training and all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+# --- comparisons -----------------------------------------------------------------------------------
+
+
+def test_a_model_and_a_cut_are_compared_picture_by_picture(make_model, folder):
+    """The difference is that of the two evaluations, and each picture is in both."""
+    masks = open_masks("folder", folder)
+    protocol = replace(masks.protocol, short_side=16)
+    model = make_model()
+    figures, judged = evaluate_masks(model, masks, protocol), judge_masks(model, masks, protocol, batch_size=4)
+    found, border = judge_cut(rings(2), masks)
+    assert judged.names == border.names == tuple("012345")
+    less = judged.minus(border)
+    for key in ("ari", "oracle_miou"):
+        assert less[f"{key}_difference"] == pytest.approx(figures[key] - found[key], abs=1e-6)
+        low, high = less[f"{key}_difference_interval"]
+        assert low < less[f"{key}_difference"] < high
+    assert "miou_difference" not in less and judged.minus(judged)["miou_difference"] == 0
+
+
+@pytest.mark.filterwarnings("ignore:never seen in training")
+def test_how_much_of_the_miou_is_background(folder):
+    assert background_share({"dog": 0.1, "cat": 0.0, "background": 0.3}) == pytest.approx(0.75)
+    assert background_share({"dog": 0.0, "background": 0.0}) is None
+    masks = open_masks("folder", folder)
+    figures = evaluate_masks(load("scenes"), masks, replace(masks.protocol, short_side=64), ())
+    iou = figures["iou_per_class"]
+    assert 0 < figures["background_share"] < 1
+    assert figures["background_share"] == pytest.approx(iou["background"] / (figures["miou"] * len(iou)), rel=1e-5)

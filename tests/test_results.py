@@ -8,10 +8,12 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from photographs import photographs
+from PIL import Image
 
-from minigroupvit.checkpoint import load, shipped_weights, weights_folder
+from minigroupvit.checkpoint import load, save_checkpoint, shipped_weights, weights_folder
 from minigroupvit.config import GroupViTConfig
 from minigroupvit.data.sources import open_captioned
 from minigroupvit.evaluation.mask_sets import open_masks
@@ -19,6 +21,7 @@ from minigroupvit.evaluation.photographs import evaluate_masks
 from minigroupvit.evaluation.retrieval import evaluate_retrieval
 from minigroupvit.evaluation.scenes import scene_tensors
 from minigroupvit.formats import protocol_from_dict
+from minigroupvit.protocol import Protocol
 from minigroupvit.training.loop import TrainConfig
 from minigroupvit.training.recipes import recipe
 from minigroupvit.training.run import evaluate_on_scenes
@@ -94,3 +97,84 @@ def test_models_of_photographs_cut_as_they_are_said_to(name):
     with pytest.warns(UserWarning, match="1449 pictures, these are 44"):
         found = evaluate_masks(load(name), replace(masks, pairs=masks.pairs[::10][:44]), protocol, ("groups",))
     assert found["ari"] == pytest.approx(stored["ari"], abs=0.06) and found["ari"] > 0.05
+
+
+# --- the photographs' comparisons ------------------------------------------------------------------
+
+
+@pytest.fixture
+def half_of_voc(tmp_path, make_model):
+    """Eight small pictures as VOC has them, of which the record knows the first five; and a stored model."""
+    draw = np.random.default_rng(4)
+    base = tmp_path / "VOCdevkit" / "VOC2012"
+    for kind in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (base / kind).mkdir(parents=True)
+    names = [f"2031_{n:06d}" for n in range(8)]
+    for name in names:
+        mask = np.kron(draw.choice([0, 8, 12], (2, 3)), np.ones((12, 12), int)).astype(np.uint8)
+        Image.fromarray(mask).save(base / "SegmentationClass" / f"{name}.png")
+        Image.fromarray(draw.integers(0, 256, (24, 36, 3), dtype=np.uint8)).save(base / "JPEGImages" / f"{name}.jpg")
+    (base / "ImageSets" / "Segmentation" / "val.txt").write_text("\n".join(names))
+    model = make_model()
+    save_checkpoint(tmp_path / "photographs.safetensors", model)
+    chosen = {"iou_per_class": {"cat": 0.1, "background": 0.4}, "protocol": asdict(Protocol(background_threshold=0.9, short_side=16, mode="whole"))}
+    record = {"pictures": names[:5], "models": {"photographs": {"trained": {"chosen": chosen},
+                                                                "untrained": {"chosen": dict(chosen)}}}}
+    return tmp_path, names, record
+
+
+@pytest.mark.filterwarnings("ignore:never seen in training")
+def test_models_are_compared_with_cuts_on_the_published_pictures_and_on_all(half_of_voc):
+    folder, names, record = half_of_voc
+    photos = script("make_photographs")
+    photos.compare(record, open_masks("voc2012", folder).occurring(), folder)
+    found = record["comparisons"]["differences"]
+    assert {(one["num_images"], one["against"]) for one in found} == {
+        (number, cut) for number in (5, 8) for cut in photos.CUTS}
+    assert {"command", "commit", "seed", "device", "date"} <= set(record["comparisons"])
+    for one in found:
+        low, high = one["ari_difference_interval"]
+        assert one["model"] == "photographs" and low <= one["ari_difference"] <= high
+    assert record["pictures"] == names[:5]
+    assert record["models"]["photographs"]["trained"]["chosen"]["background_share"] == pytest.approx(0.8)
+    lines = photos.difference_table(record).splitlines()
+    assert [line.split(" | ")[1] for line in lines if line.startswith("| `")] == ["5", "8"]
+
+
+def test_a_published_picture_that_is_gone_is_named(half_of_voc):
+    folder, names, record = half_of_voc
+    (folder / "VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt").write_text("\n".join(names[1:]))
+    with pytest.raises(ValueError, match="1 of the 5 pictures .*such as 2031_000000.*val.txt"):
+        script("make_photographs").compare(record, open_masks("voc2012", folder).occurring(), folder)
+
+
+@pytest.mark.parametrize("by, between, text", [(0.0314, (0.018, 0.0444), "+3.1 [1.8, 4.4]"),
+                                               (-0.0021, (-0.0149, 0.0104), "−0.2 [−1.5, 1.0]")])
+def test_a_difference_shows_its_sign(by, between, text):
+    assert script("make_photographs").in_percent({"ari_difference": by, "ari_difference_interval": between}, "ari") == text
+
+
+def test_the_words_on_photographs_follow_the_differences():
+    """Which models are better than which cuts, and by how much, is said as the intervals have it."""
+    photos = script("make_photographs")
+    record = json.loads(photos.RESULTS.read_text(encoding="utf-8"))
+    found = {(one["model"], one["against"]): one for one in record["comparisons"]["differences"]
+             if one["num_images"] == len(record["pictures"])}
+
+    def surely(sign: int, key: str, *cuts: str) -> set[str]:
+        """Models whose whole interval is on that side of 0 for each of the cuts."""
+        return {name for name in PHOTOGRAPHS
+                if all(min(sign * x for x in found[name, cut][f"{key}_difference_interval"]) > 0 for cut in cuts)}
+
+    both = "colour_clusters", "middle_and_border"
+    assert surely(1, "ari", *both) == {"photographs_paper"} and surely(-1, "ari", *both) == {"photographs_projected"}
+    assert surely(1, "ari", "tiles", "rings") == surely(-1, "oracle_miou", "tiles", "colour_clusters") == set(PHOTOGRAPHS)
+    words = " ".join(photos.README.read_text(encoding="utf-8").split())
+    for name, key in (("photographs_projected", "ari"), ("photographs_projected", "oracle_miou"), ("photographs_paper", "ari")):
+        assert f"({photos.in_percent(found[name, 'photographs'], key)}" in words
+    shares = [100 * record["models"][name]["trained"]["chosen"]["background_share"] for name in PHOTOGRAPHS]
+    assert f"Most of the mIoU is background, from {min(shares):.0f} to {max(shares):.0f} %" in words
+    for name in PHOTOGRAPHS:     # a difference in pairs is the difference of the two published figures
+        for cut in both:
+            assert found[name, cut]["ari_difference"] == pytest.approx(
+                record["models"][name]["trained"]["chosen"]["ari"] - record["beside"]["cuts"][cut]["ari"], abs=2e-3)

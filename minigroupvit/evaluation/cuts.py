@@ -7,7 +7,7 @@ and border agrees with masks without having seen anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -21,9 +21,9 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from tqdm import tqdm
 
-from .groups import probing_jaccard
-from .intervals import draws, interval, mean_of
-from .mask_sets import BACKGROUND, IGNORED, MaskSet
+from .groups import adjusted_rand, probing_jaccard
+from .intervals import Judged, difference, draws, interval, mean_of
+from .mask_sets import BACKGROUND, MaskSet
 from .metrics import MaskFigures, oracle_labels, segments_used
 
 CLUSTERS = (2, 3, 4, 6, 8)    # tried in each picture; `SHARED_CLUSTERS` is one set for all pictures
@@ -76,23 +76,29 @@ def evaluate_cut(cut: Cut, masks: MaskSet, progress: bool = False) -> dict[str, 
     Returns `ari`, the mean over pictures of the adjusted Rand index (0: chance, 1: the masks);
     `oracle_miou` and what else there is if each piece had its true name; `probing_jaccard`; `groups_used`.
     """
+    return judge_cut(cut, masks, progress)[0]
+
+
+def judge_cut(cut: Cut, masks: MaskSet, progress: bool = False) -> tuple[dict[str, Any], Judged]:
+    """What `evaluate_cut` returns, and what there is of each picture, to be compared with a model on the same ones."""
     num_objects = len(masks.class_names)
     names = [*masks.class_names, *(["background"] if masks.has_background else [])]
     oracle = MaskFigures(names, num_objects)
-    rand, jaccard, used = [], [], []
+    rand, jaccard, used, pictures = [], [], [], []
     for example in tqdm(masks, desc=masks.name, unit="picture", disable=not progress):
         truth = torch.where(example.mask == BACKGROUND, num_objects, example.mask)
         pieces = cut(example.picture)
+        pictures.append(example.name)
         oracle.update(oracle_labels(pieces[None], truth[None], len(names))[0], truth)
-        judged = truth != IGNORED
-        if judged.any():
-            rand.append(adjusted_rand_score(truth[judged].numpy(), pieces[judged].numpy()))
+        rand.append(adjusted_rand(truth, pieces))
+        if np.isfinite(rand[-1]):
             used.append(len(pieces.unique()))
         jaccard.append(probing_jaccard(pieces, truth, num_objects, len(names)))
     found = [value for value in jaccard if value is not None]
-    return {f"oracle_{key}": value for key, value in oracle.compute().items()} | {
-        "ari": float(np.mean(rand)), "probing_jaccard": float(np.mean(found)) if found else None,
+    figures = {f"oracle_{key}": value for key, value in oracle.compute().items()} | {
+        "ari": float(np.nanmean(rand)), "probing_jaccard": float(np.mean(found)) if found else None,
         "groups_used": float(np.mean(used)), "num_images": len(masks)}
+    return figures, Judged(tuple(pictures), rand, {"oracle_miou": oracle.pixels_of()})
 
 
 def controls(images: Tensor, masks: Tensor, num_classes: int, training: Tensor,
@@ -108,8 +114,8 @@ def controls(images: Tensor, masks: Tensor, num_classes: int, training: Tensor,
 
     Returns:
         For `method` "pixels" and "patches" with each number of `clusters` in each picture, and for patches with one
-        set for all (`per_picture` false): `ari`, the mean over pictures, with `ari_interval`; `oracle_miou`, each
-        cluster with its true name; `segments_used`, clusters that hold 2 % of a picture or more.
+        set for all (`per_picture` false): `ari`, the mean over pictures, with `ari_interval`, and `ari_of_each`;
+        `oracle_miou`, each cluster with its true name; `segments_used`, clusters that hold 2 % of a picture or more.
     """
     with threadpool_limits(1):   # threads that wait for each other take longer than these small problems
         return _controls(images, masks, num_classes, training, patch_size, seed)
@@ -133,9 +139,27 @@ def _controls(images: Tensor, masks: Tensor, num_classes: int, training: Tensor,
         oracle.update(oracle_labels(groups, masks.long(), num_classes), masks.long())
         rand = [adjusted_rand_score(t.flatten(), g.flatten()) for t, g in zip(masks.numpy(), groups.numpy())]
         found.append({"method": method, "clusters": clusters, "per_picture": per_picture, "ari": float(np.mean(rand)),
-                      "ari_interval": interval(mean_of(rand, weights)), "oracle_miou": oracle.compute()["miou"],
+                      "ari_interval": interval(mean_of(rand, weights)), "ari_of_each": list(map(float, rand)), "oracle_miou": oracle.compute()["miou"],
                       "segments_used": float(np.mean(segments_used(groups)))})
     return found
+
+
+def against_controls(ari_of_each: Sequence[float], found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The controls, each with by how much a model's groups are better, in pairs: on each picture that both have.
+
+    Args:
+        ari_of_each: the model's, of the first pictures of those that `controls` had.
+        found: what `controls` returned.
+
+    Returns them without `ari_of_each`, with `ari_difference`, above 0 where the model is better, its
+    `ari_difference_interval`, and the pictures that it is of, `num_images`.
+    """
+    compared = []
+    for control in found:
+        by, between = difference(mean_of, [ari_of_each], [control["ari_of_each"][:len(ari_of_each)]])
+        compared.append({key: value for key, value in control.items() if key != "ari_of_each"} | {
+            "ari_difference": by, "ari_difference_interval": between, "num_images": len(ari_of_each)})
+    return compared
 
 
 def _lab(images: Tensor, side: int) -> np.ndarray:

@@ -16,6 +16,7 @@ from ..model import GroupViT
 from ..protocol import Protocol
 from ..segmentation import Seen
 from ..sliding import stitch
+from .mask_sets import IGNORED
 from .metrics import MaskFigures, count_pairs, oracle_labels, segments_used
 
 
@@ -52,6 +53,12 @@ def probing_jaccard(groups: Tensor, mask: Tensor, num_objects: int, num_classes:
     if not present.any():
         return None
     return jaccard[:, :num_objects][:, present].amax(dim=0).mean().item()
+
+
+def adjusted_rand(truth: Tensor, groups: Tensor) -> float:
+    """Adjusted Rand index of the groups of a picture against its mask, (H, W) both; NaN where nothing is judged."""
+    judged = truth != IGNORED
+    return float(adjusted_rand_score(truth[judged].numpy(), groups[judged].numpy())) if judged.any() else np.nan
 
 
 def whole_groups(seen: Seen, protocol: Protocol) -> tuple[Tensor, Tensor]:

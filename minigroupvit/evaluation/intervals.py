@@ -9,6 +9,10 @@ R draws  N pictures  C classes
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -26,8 +30,9 @@ def interval(values: np.ndarray) -> list[float]:
 
 
 def mean_of(per_picture: ArrayLike, weights: np.ndarray) -> np.ndarray:
-    """The mean over the pictures (N,) in each draw, (R,)."""
-    return weights @ np.asarray(per_picture, dtype=float) / weights.sum(1)
+    """The mean over the pictures (N,) in each draw, (R,). Pictures without a value, NaN, do not count."""
+    values = np.asarray(per_picture, dtype=float)
+    return _share(weights @ np.nan_to_num(values), weights @ np.isfinite(values))
 
 
 def miou_of(intersection: ArrayLike, union: ArrayLike, weights: np.ndarray) -> np.ndarray:
@@ -37,7 +42,12 @@ def miou_of(intersection: ArrayLike, union: ArrayLike, weights: np.ndarray) -> n
     does not count in it.
     """
     both, either = weights @ np.asarray(intersection, dtype=float), weights @ np.asarray(union, dtype=float)   # (R, C)
-    return np.nanmean(np.where(either > 0, both / np.maximum(either, 1), np.nan), axis=1)
+    return _share(np.nan_to_num(_share(both, either)).sum(1), (either > 0).sum(1))
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """`part` of a `whole` that counts pixels, pictures or classes; NaN where there are none."""
+    return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
 
 
 def average_precision_of(scores: ArrayLike, present: ArrayLike, weights: np.ndarray) -> np.ndarray:
@@ -52,3 +62,58 @@ def average_precision_of(scores: ArrayLike, present: ArrayLike, weights: np.ndar
         # Copies of one picture are tied: each counts with the precision behind the last of them.
         found.append((precision * true).sum(1) / np.maximum(true.sum(1), 1))
     return np.mean(found, axis=0)
+
+
+def difference(metric: Callable[..., np.ndarray], ours: Sequence[ArrayLike], theirs: Sequence[ArrayLike],
+               num_draws: int = NUM_DRAWS, seed: int = 0) -> tuple[float, list[float]]:
+    """By how much one method is better than another on the same pictures, and the 95 % interval of that.
+
+    Each draw of pictures judges both methods, so what makes a picture hard for both of them cancels out: the
+    interval is narrower than those of the two metrics. Where it holds 0, the pictures do not tell which is better.
+
+    Args:
+        metric: `mean_of`, `miou_of` or `average_precision_of`.
+        ours: what it takes of each picture, without the weights: arrays (N, ...).
+        theirs: the same of the other method, in the same order of pictures.
+
+    Raises ValueError where the two are not of as many pictures.
+    """
+    counts = {len(values) for values in (*ours, *theirs)}
+    if len(counts) != 1:
+        raise ValueError(f"the methods were judged on {' and '.join(map(str, sorted(counts)))} pictures; a paired "
+                         "comparison needs the same ones, in the same order")
+    whole, weights = np.ones((1, *counts)), draws(*counts, num_draws, seed)
+    return (float((metric(*ours, whole) - metric(*theirs, whole))[0]),
+            interval(metric(*ours, weights) - metric(*theirs, weights)))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a method has of each picture, to be compared with another method on the same pictures."""
+
+    names: tuple[str, ...]                             # of the N pictures
+    ari: ArrayLike                                     # (N,) NaN where nothing is judged
+    pixels: Mapping[str, tuple[ArrayLike, ArrayLike]]  # `miou` or `oracle_miou`: what `miou_of` takes, (N, C) each
+
+    def only(self, names: Sequence[str]) -> Judged:
+        """The same of these pictures alone. Raises ValueError for a picture that was not judged."""
+        missing = sorted(set(names) - set(self.names))
+        if missing:
+            raise ValueError(f"{len(missing)} of {len(names)} pictures, such as {missing[0]}, were not judged")
+        rows = [self.names.index(name) for name in names]
+        return Judged(tuple(names), np.asarray(self.ari)[rows], {
+            key: (np.asarray(both)[rows], np.asarray(either)[rows]) for key, (both, either) in self.pixels.items()})
+
+    def minus(self, other: Judged) -> dict[str, Any]:
+        """`ari_difference` with `ari_difference_interval`, and so on for what both have; `num_images`.
+
+        Raises ValueError where the other was judged on other pictures.
+        """
+        if self.names != other.names:
+            raise ValueError(f"the methods were judged on {len(self.names)} and {len(other.names)} pictures that are "
+                             "not the same ones in the same order; take those that both have, by `only`")
+        found = {"ari": difference(mean_of, [self.ari], [other.ari])} | {
+            key: difference(miou_of, self.pixels[key], other.pixels[key]) for key in self.pixels if key in other.pixels}
+        return {"num_images": len(self.names)} | {
+            name: value for key, (by, between) in found.items()
+            for name, value in ((f"{key}_difference", by), (f"{key}_difference_interval", between))}

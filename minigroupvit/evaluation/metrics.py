@@ -99,10 +99,14 @@ class MaskFigures:
         either = (pairs.sum(dim=1) + pairs.sum(dim=2))[:, :len(self.class_names)] - both
         self.pixels.append(torch.stack([both, either]))
 
+    def pixels_of(self, key: str = "miou") -> tuple[np.ndarray, np.ndarray]:
+        """What `intervals.miou_of` takes for `miou`, `miou_objects` or `miou_backgrounds`: (N, C) of pixels, twice."""
+        both, either = torch.cat(self.pixels, dim=1)[:, :, self._parts[key]].numpy()
+        return both, either
+
     def draws_of(self, key: str, weights: np.ndarray) -> np.ndarray:
         """`miou`, `miou_objects` or `miou_backgrounds` in each draw of pictures (`intervals.draws`)."""
-        both, either = torch.cat(self.pixels, dim=1)[:, :, self._parts[key]].numpy()     # (N, C) each
-        return miou_of(both, either, weights)
+        return miou_of(*self.pixels_of(key), weights)
 
     def compute(self) -> dict[str, Any]:
         """mIoU of all classes, objects, backgrounds, and the IoU of each.
@@ -133,7 +137,7 @@ def evaluate(model: GroupViT, images: Tensor, masks: Tensor, class_names: Sequen
     """All figures of a model on pictures (N, 3, H, W) uint8 with masks (N, H, W) of class indices.
 
     The first `num_objects` classes are objects, the others backgrounds. `controls_model_ari` is the ARI on the
-    first `num_controls` pictures, on which `cuts.controls` are measured.
+    first `num_controls` pictures, on which `cuts.controls` are measured, `controls_model_ari_of_each` that of each.
     """
     protocol = protocol_for(model, protocol)
     if protocol.mode == "slide":
@@ -167,6 +171,7 @@ def evaluate(model: GroupViT, images: Tensor, masks: Tensor, class_names: Sequen
     if num_controls:
         few = rand[:num_controls]
         figures |= {"num_controls": len(few), "controls_model_ari": float(np.mean(few)),
+                    "controls_model_ari_of_each": [float(value) for value in few],
                     "controls_model_ari_interval": interval(mean_of(few, draws(len(few))))}
     for key in use[0][1]:
         figures[key] = sum(n * u[key] for n, u in use) / len(images)

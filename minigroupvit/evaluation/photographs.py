@@ -8,13 +8,12 @@ windows go through the model together, and the words are embedded once.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -25,7 +24,8 @@ from ..protocol import Protocol, protocol_for
 from ..segmentation import Seen, embed_classes, name_pixels, see
 from .boundary import BoundaryFigures
 from .clusters import cluster_patches
-from .groups import oracle_pixels, probing_jaccard, whole_groups
+from .groups import adjusted_rand, oracle_pixels, probing_jaccard, whole_groups
+from .intervals import Judged
 from .mask_sets import BACKGROUND, IGNORED, Example, MaskSet, evaluation_protocol
 from .metrics import MaskFigures, count_pairs, group_use
 
@@ -55,14 +55,39 @@ def evaluate_masks(model: GroupViT, masks: MaskSet, protocol: Protocol | None = 
 
     Returns a dictionary that JSON can hold, with fractions from 0 to 1: `miou` of all classes with
     background, `miou_objects` without; `iou_per_class`; the same with `boundary_` and `oracle_` in
-    front; `naming` (mIoU over oracle); `probing_jaccard`; `ari` and what `metrics.group_use` tells; the
-    protocol; `num_images`, beside the benchmark's own number; and under `pictures` the mIoU of each.
+    front; `background_share`, how much of the mIoU is the IoU of background; `naming` (mIoU over oracle);
+    `probing_jaccard`; `ari` and what `metrics.group_use` tells; the protocol; `num_images`, beside the
+    benchmark's own number; and under `pictures` the mIoU of each.
 
     Warns where the number of pictures is not the benchmark's, or background is in the masks but not in
     the protocol. Raises ValueError for metrics that there are not, a threshold without background in the
     masks, and files that are missing or do not belong together.
     """
     protocol = protocol_for(model, protocol) if protocol else evaluation_protocol(model, masks)
+    counters = _judge(model, masks, protocol, metrics, batch_size, num_workers, progress,
+                      class_embeddings, clusters)
+    if masks.num_expected not in (None, len(masks)):
+        warnings.warn(f"{masks.name} has {masks.num_expected} pictures, these are {len(masks)}: "
+                      "the figures cannot be held beside published ones", stacklevel=2)
+    about = {"data": masks.name, "num_images": len(masks), "num_expected": masks.num_expected}
+    about |= {} if clusters is None else {"clusters": clusters}
+    return about | counters.compute() | {"protocol": asdict(counters.protocol), "pictures": counters.pictures}
+
+
+def judge_masks(model: GroupViT, masks: MaskSet, protocol: Protocol, batch_size: int = 8) -> Judged:
+    """ARI, mIoU and oracle mIoU of a model with groups as they are in each picture: to compare it with another method.
+
+    The arguments are those of `evaluate_masks`. See `intervals.Judged.minus` and `cuts.judge_cut`.
+    """
+    counters = _judge(model, masks, protocol_for(model, protocol), ("oracle", "groups"), batch_size)
+    return Judged(tuple(counters.pictures), counters.rand, {
+        f"{prefix}miou": counters.figures[prefix].pixels_of() for prefix in ("", "oracle_")})
+
+
+def _judge(model: GroupViT, masks: MaskSet, protocol: Protocol, metrics: Sequence[str] | None, batch_size: int,
+           num_workers: int = 0, progress: bool = False, class_embeddings: Tensor | None = None,
+           clusters: str | None = None) -> _Counters:
+    """Goes once over the pictures; the arguments are those of `evaluate_masks`."""
     regroup = None if clusters is None else cluster_patches(clusters)
     grouped = regroup is not None or any(model.config.image.num_group_tokens)
     if not grouped:
@@ -81,12 +106,7 @@ def evaluate_masks(model: GroupViT, masks: MaskSet, protocol: Protocol | None = 
             whole = see(model, pictures, class_embeddings, alone, batch_size, regroup)
         for example, one, entire in zip(examples, seen, whole):
             counters.update(example, one, entire)
-    if masks.num_expected not in (None, len(masks)):
-        warnings.warn(f"{masks.name} has {masks.num_expected} pictures, these are {len(masks)}: "
-                      "the figures cannot be held beside published ones", stacklevel=2)
-    about = {"data": masks.name, "num_images": len(masks), "num_expected": masks.num_expected}
-    about |= {} if clusters is None else {"clusters": clusters}
-    return about | counters.compute() | {"protocol": asdict(protocol), "pictures": counters.pictures}
+    return counters
 
 
 def _check_metrics(metrics: Sequence[str] | None, grouped: bool) -> tuple[str, ...]:
@@ -101,7 +121,7 @@ def _check_metrics(metrics: Sequence[str] | None, grouped: bool) -> tuple[str, .
 def _check_background(masks: MaskSet, protocol: Protocol) -> None:
     if masks.has_background and protocol.background_threshold is None:
         warnings.warn(f"{masks.name} has background in its masks, but without a background_threshold no pixel "
-                      "will be labelled so", stacklevel=3)
+                      "will be labelled so", stacklevel=4)
     if not masks.has_background and protocol.background_threshold is not None:
         raise ValueError(f"the masks of {masks.name} have no background: leave the background_threshold out")
 
@@ -128,6 +148,7 @@ class _Counters:
         if "oracle" in metrics:
             self.figures["oracle_"] = MaskFigures(names, self.num_objects)
         self.lists: dict[str, list[float]] = {}
+        self.rand: list[float] = []                       # of each picture, NaN where nothing is judged
         self.pictures: dict[str, float | None] = {}
 
     def update(self, example: Example, seen: Seen, whole: Seen) -> None:
@@ -145,17 +166,20 @@ class _Counters:
         if not {"probing", "groups"} & set(self.metrics):
             return
         groups, shares = (x.cpu() for x in whole_groups(whole, self.protocol))
-        judged = truth != IGNORED
         if "probing" in self.metrics:
             self._add("probing_jaccard", probing_jaccard(groups, truth, self.num_objects, self.num_classes))
-        if "groups" in self.metrics and judged.any():
-            self._add("ari", adjusted_rand_score(truth[judged].numpy(), groups[judged].numpy()))
-            for key, value in group_use(groups[None], shares[None]).items():
-                self._add(key, value)
+        if "groups" in self.metrics:
+            self.rand.append(adjusted_rand(truth, groups))
+            if np.isfinite(self.rand[-1]):
+                self._add("ari", self.rand[-1])
+                for key, value in group_use(groups[None], shares[None]).items():
+                    self._add(key, value)
 
     def compute(self) -> dict[str, Any]:
         found = {prefix + key: value for prefix, figures in self.figures.items()
                  for key, value in figures.compute().items()}
+        if self.num_classes > self.num_objects:
+            found["background_share"] = background_share(found["iou_per_class"])
         if found.get("oracle_miou"):
             found["naming"] = found["miou"] / found["oracle_miou"]
         return found | {key: float(np.mean(values)) for key, values in self.lists.items()}
@@ -166,6 +190,12 @@ class _Counters:
     def _add(self, key: str, value: float | None) -> None:
         if value is not None:
             self.lists.setdefault(key, []).append(value)
+
+
+def background_share(iou_per_class: Mapping[str, float]) -> float | None:
+    """How much of the mIoU is the IoU of background, from 0 to 1; None where every IoU is 0."""
+    total = sum(iou_per_class.values())
+    return iou_per_class.get("background", 0.0) / total if total else None
 
 
 def picture_miou(labels: Tensor, truth: Tensor, num_classes: int) -> float | None:

@@ -15,7 +15,7 @@ from ..data.scene_sets import scene_arrays
 from ..model import GroupViT
 from ..protocol import protocol_for
 from .baselines import ColourClassifier, evaluate_pixelwise
-from .cuts import controls
+from .cuts import against_controls, controls
 from .interventions import evaluate_interventions
 from .metrics import evaluate
 
@@ -51,7 +51,7 @@ def evaluate_scenes(model: GroupViT, baseline: GroupViT | None = None, num_image
         the model, and under `pixelwise` and `colour_classifier` (the only one trained with masks)
         what exists without groups. `unseen` holds the figures of the model and of the colour
         classifier for the other split. `controls` (`cuts.controls`) stand beside `controls_model_ari`, the
-        model's ARI on the same scenes; `interventions`: see `evaluate_interventions`.
+        model's ARI on the same scenes, each with the paired difference between the two (`cuts.against_controls`); `interventions`: see `evaluate_interventions`.
     """
     started = time.perf_counter()
     names, num_objects = config.class_names, len(config.objects)
@@ -72,8 +72,8 @@ def evaluate_scenes(model: GroupViT, baseline: GroupViT | None = None, num_image
     figures, images, masks = measure("test", num_controls)
     figures |= {"protocol": asdict(protocol_for(model)), "unseen": measure("unseen")[0]}
     tell(f"clustering the colours of {min(num_controls, len(images))} scenes")
-    figures["controls"] = controls(images[:num_controls], masks[:num_controls], len(names),
-                                   scene_tensors("train", num_controls, config, seed)[0])
+    found = controls(images[:num_controls], masks[:num_controls], len(names),
+                     scene_tensors("train", num_controls, config, seed)[0])
     few = images[:num_others], masks[:num_others], names, num_objects
     if baseline is not None:
         tell("segmenting with the model without groups")
@@ -85,6 +85,7 @@ def evaluate_scenes(model: GroupViT, baseline: GroupViT | None = None, num_image
         figures["groupvit"]["protocol"] = asdict(protocol_for(groupvit))
     for one, place in ((model, figures), (groupvit, figures.get("groupvit"))):
         if one is not None:
+            place["controls"] = against_controls(place.pop("controls_model_ari_of_each"), found)
             tell(f"changing one thing at a time about {num_interventions} objects")
             place["interventions"] = evaluate_interventions(one, num_interventions, config, seed, batch_size=batch_size)
     return figures
@@ -134,8 +135,13 @@ def _control_lines(metrics: dict[str, Any]) -> list[str]:
         own = [c for c in metrics["controls"] if c["method"] == method and c["per_picture"]]
         lines.append(f"{'k-means of ' + method + ', K = ' + ', '.join(str(c['clusters']) for c in own):<40}"
                      + "".join(f"{_percent(c['ari']):>6}" for c in own))
-    return lines + [f"{'one set of ' + str(c['clusters']) + ' clusters for all pictures':<40}{_percent(c['ari']):>6}"
-                    for c in metrics["controls"] if not c["per_picture"]] + [""]
+    lines += [f"{'one set of ' + str(c['clusters']) + ' clusters for all pictures':<40}{_percent(c['ari']):>6}"
+              for c in metrics["controls"] if not c["per_picture"]]
+    for row, part in _grouped(metrics):
+        best = max(part["controls"], key=lambda c: c["ari"])
+        lines.append(f"{row} less the best of them: {_percent(best['ari_difference'])}  "
+                     f"[{', '.join(map(_percent, best['ari_difference_interval']))}]")
+    return lines + [""]
 
 
 def _intervention_lines(metrics: dict[str, Any]) -> list[str]:

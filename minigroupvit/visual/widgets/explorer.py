@@ -49,7 +49,7 @@ class GroupExplorer(Panel):
             raise ValueError(f"point_with is {point_with!r}; choose 'mouse' or 'sliders'")
         memory = model if isinstance(model, Memory) else Memory(model)
         self.image = image
-        self.segmentation = memory.segment(image, class_names)
+        self.segmentation = memory.segment(image, class_names, refine=0)   # patches as the model has them
         if not self.segmentation.maps:
             raise ValueError("this model has no groups to explore; take one with groups, such as 'scenes'")
         h, w = self.segmentation.maps[0].shape[-2:]

@@ -3,7 +3,7 @@
 A run keeps such snapshots by itself (`training/record.py`), and so do the shipped weights, in
 NAME.snapshots.safetensors beside the log NAME.log.jsonl.
 
-T snapshots  S pictures  G final groups  h, w patch grid  H, W picture
+T snapshots  S pictures  G groups of a stage  h, w patch grid  H, W picture
 """
 
 from __future__ import annotations
@@ -43,53 +43,78 @@ _KINDS = {".gif": "GIF", ".png": "PNG", ".apng": "PNG"}            # a PNG that 
 class Snapshots:
     """What a run kept of a few pictures. Raises ValueError where the parts do not fit each other."""
 
-    images: Tensor           # (S, 3, H, W) uint8
-    steps: tuple[int, ...]   # T, rising
-    maps: Tensor             # (T, S, G, h, w) uint8: share of each patch in each final group, 255 is all
+    images: Tensor             # (S, 3, H, W) uint8
+    steps: tuple[int, ...]     # T, rising
+    maps: tuple[Tensor, ...]   # of each stage (T, S, G, h, w) uint8: share of each patch in each group, 255 is all
 
     def __post_init__(self) -> None:
-        if self.maps.ndim != 5 or self.maps.shape[:2] != (len(self.steps), len(self.images)):
-            raise ValueError(f"expected maps (T, S, G, h, w) of {len(self.steps)} steps and {len(self.images)} "
-                             f"pictures, got {tuple(self.maps.shape)}")
+        if not self.maps:
+            raise ValueError("expected the maps of one stage or more, got none")
+        for maps in self.maps:
+            if maps.ndim != 5 or maps.shape[:2] != (len(self.steps), len(self.images)):
+                raise ValueError(f"expected maps (T, S, G, h, w) of {len(self.steps)} steps and {len(self.images)} "
+                                 f"pictures, got {tuple(maps.shape)}")
 
-    def shares(self, step: int) -> Tensor:
+    def of_stage(self, stage: int = -1) -> Tensor:
+        """The maps of a stage, (T, S, G, h, w): 0 is the first one, -1 the last. Raises ValueError."""
+        if not -len(self.maps) <= stage < len(self.maps):
+            raise ValueError(f"there is no stage {stage}; the snapshots have {len(self.maps)}: choose from 0 to "
+                             f"{len(self.maps) - 1}, or -1 for the last")
+        return self.maps[stage]
+
+    def shares(self, step: int, stage: int = -1) -> Tensor:
         """Share of each patch in each group after so many steps: (S, G, h, w), from 0 to 1. Raises ValueError."""
         if step not in self.steps:
             raise ValueError(f"there is no snapshot of step {step}; there are {', '.join(map(str, self.steps))}")
-        return self.maps[self.steps.index(step)].float() / 255
+        return self.of_stage(stage)[self.steps.index(step)].float() / 255
 
-    def groups(self, step: int) -> Tensor:
+    def groups(self, step: int, stage: int = -1) -> Tensor:
         """The group of each pixel after so many steps: (S, H, W)."""
-        return pixel_groups(self.shares(step), tuple(self.images.shape[-2:]))
+        return pixel_groups(self.shares(step, stage), tuple(self.images.shape[-2:]))
 
 
 def read_snapshots(path: str | Path) -> Snapshots:
-    """The snapshots of a run: its snapshots.safetensors. Raises ValueError for a missing or other file."""
+    """The snapshots of a run, all stages: its snapshots.safetensors. Raises ValueError for a missing or other file."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"there are no snapshots at {path}; a run keeps some if snapshot_every is above 0")
     try:
         frames = load_file(path)
-        names = sorted(name for name in frames if name.startswith("maps."))
-        return Snapshots(frames["images"], tuple(int(name.removeprefix("maps.")) for name in names),
-                         torch.stack([frames[name] for name in names]))
+        steps = sorted(name.removeprefix("maps.") for name in frames if name.startswith("maps."))
+        # "maps" is the last stage; those before it are "stage1", "stage2", ...
+        earlier = sorted({name.split(".")[0] for name in frames if name.startswith("stage")},
+                         key=lambda name: int(name.removeprefix("stage")))
+        return Snapshots(frames["images"], tuple(map(int, steps)),
+                         tuple(torch.stack([frames[f"{stage}.{step}"] for step in steps]) for stage in (*earlier, "maps")))
     except (SafetensorError, KeyError, RuntimeError) as error:
         raise ValueError(f"{path} holds no snapshots ({error}); expected a file that a run wrote") from None
 
 
-def read_curve(path: str | Path, key: str) -> tuple[list[int], list[float]]:
-    """Steps and values of one figure in the log of a run: its metrics.jsonl. Raises ValueError if it is not there."""
+def read_curve(path: str | Path, key: str, kind: str | None = None) -> tuple[list[int], list[float]]:
+    """Steps and values of one metric in the log of a run: its metrics.jsonl.
+
+    Args:
+        path: of the log.
+        key: the metric.
+        kind: of the lines: "train", "validation" or "snapshot", which have some metrics of one name that were measured
+            on different pictures. None: the kind that has the metric; of several, "validation", which has most pictures.
+
+    Raises ValueError if the metric is not there.
+    """
     lines = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
-    found = [(line["step"], line[key]) for line in lines if key in line]
-    if not found:
+    kinds = list(dict.fromkeys(line["kind"] for line in lines if key in line))
+    if not kinds:
         known = sorted({name for line in lines for name, value in line.items() if isinstance(value, float)})
         raise ValueError(f"{path} has no {key!r}; it has {', '.join(known)}")
-    steps, values = zip(*found)
+    if kind not in (None, *kinds):
+        raise ValueError(f"{path} has no {key!r} in lines of the kind {kind!r}; those of {', '.join(kinds)} have it")
+    chosen = kind or ("validation" if "validation" in kinds else kinds[0])
+    steps, values = zip(*((line["step"], line[key]) for line in lines if key in line and line["kind"] == chosen))
     return list(steps), list(values)
 
 
 def time_lapse_figure(snapshots: Snapshots, step: int, curves: Curves, ylabel: str = "",
-                      pictures: Sequence[int] | None = None, dpi: int = 96) -> Figure:
+                      pictures: Sequence[int] | None = None, dpi: int = 96, stage: int = -1) -> Figure:
     """Pictures, their groups after so many steps, and below them curves with a mark at the step.
 
     Args:
@@ -98,22 +123,24 @@ def time_lapse_figure(snapshots: Snapshots, step: int, curves: Curves, ylabel: s
         curves: see `read_curve`; all on one axis, `ylabel` says what they are.
         pictures: which of the S; the first four if not given.
         dpi: pixels an inch.
+        stage: whose groups; 0 is the first stage, -1 the last.
 
-    Raises ValueError for a step or a picture that there is not.
+    Raises ValueError for a step, a picture or a stage that there is not.
     """
-    return _Film(snapshots, curves, ylabel, pictures, dpi).at(step)
+    return _Film(snapshots, curves, ylabel, pictures, dpi, stage).at(step)
 
 
 class _Film:
     """A figure that is laid out once; `at` changes what differs from step to step. Anew it would take twice as long."""
 
     def __init__(self, snapshots: Snapshots, curves: Curves, ylabel: str, pictures: Sequence[int] | None,
-                 dpi: int) -> None:
+                 dpi: int, stage: int) -> None:
         count = len(snapshots.images)
         self.pictures = list(range(min(count, _MOST_PICTURES)) if pictures is None else pictures)
         if not self.pictures or not 0 <= min(self.pictures) <= max(self.pictures) < count:
             raise ValueError(f"pictures are {self.pictures}; choose some from 0 to {count - 1}")
-        self.snapshots = snapshots
+        self.snapshots, self.stage = snapshots, stage
+        num_stages, num_groups = len(snapshots.maps), snapshots.of_stage(stage).shape[2]
         width = _LEFT + len(self.pictures) * (_SIDE + _GAP) + _KEY
         height = _TOP + 2 * (_SIDE + _GAP) + 0.2 + _CURVE + _FOOT
         self.figure = Figure(figsize=(width, height), dpi=dpi, facecolor="white")
@@ -129,8 +156,8 @@ class _Film:
             self.below.append(place(x, _TOP + _SIDE + _GAP, _SIDE, _SIDE))
             if column == 0:
                 above.set_ylabel("picture")
-                self.below[0].set_ylabel("groups")
-        draw_key(place(width - _KEY + 0.08, _TOP + 0.18, 0.8, 2 * _SIDE - 0.18), snapshots.maps.shape[2])
+                self.below[0].set_ylabel("groups" if num_stages == 1 else f"groups, stage {stage % num_stages + 1}")
+        draw_key(place(width - _KEY + 0.08, _TOP + 0.18, 0.8, 2 * _SIDE - 0.18), num_groups)
         self.curve = place(_LEFT, height - _FOOT - _CURVE, width - _LEFT - _KEY - _GAP, _CURVE)
         show_curves(self.curve, curves, ylabel, xlabel="training step")
         self.curve.set_xlim(snapshots.steps[0], max(snapshots.steps[-1], snapshots.steps[0] + 1))
@@ -140,7 +167,7 @@ class _Film:
         self.title = self.figure.text(_LEFT / width, 1 - 0.62 * _TOP / height, "", size=11, weight="bold")
 
     def at(self, step: int) -> Figure:
-        groups = self.snapshots.groups(step)
+        groups = self.snapshots.groups(step, self.stage)
         for ax, picture in zip(self.below, self.pictures):
             for old in (*ax.images, *ax.collections):
                 old.remove()
@@ -175,19 +202,19 @@ def draw_key(ax: Axes, num_groups: int) -> Axes:
 
 def save_time_lapse(path: str | Path, snapshots: Snapshots, curves: Curves, ylabel: str = "",
                     pictures: Sequence[int] | None = None, steps: Sequence[int] | None = None,
-                    milliseconds: int = 250, dpi: int = 80) -> None:
+                    milliseconds: int = 250, dpi: int = 80, stage: int = -1) -> None:
     """Writes the figures of all steps (or of those given) as one picture that moves, over and over: .gif or .png.
 
     Browsers and notebooks play both. Some 30 kB a step for a PNG with four pictures of the scenes, 20 for a GIF,
     which not everything that shows notebooks takes.
-    Raises ValueError for another ending.
+    The other arguments are those of `time_lapse_figure`. Raises ValueError for another ending.
     """
     path = Path(path)
     kind = _KINDS.get(path.suffix.lower())
     if kind is None:
         raise ValueError(f"{path} ends in no kind of picture that moves; take one of {', '.join(_KINDS)}")
     steps = snapshots.steps if steps is None else steps
-    film = _Film(snapshots, curves, ylabel, pictures, dpi)
+    film = _Film(snapshots, curves, ylabel, pictures, dpi, stage)
     frames = [_pixels(film.at(step)) for step in steps]
     # One palette for all, or colours would flicker; of all, because groups come and go.
     palette = Image.fromarray(np.concatenate([np.asarray(frame)[::2, ::2] for frame in frames])).quantize(256)
@@ -205,10 +232,10 @@ class TimeLapse(Panel):
     """
 
     def __init__(self, snapshots: Snapshots | str | Path, curves: Curves, ylabel: str = "",
-                 pictures: Sequence[int] | None = None, step: int | None = None) -> None:
+                 pictures: Sequence[int] | None = None, step: int | None = None, stage: int = -1) -> None:
         self.snapshots = snapshots if isinstance(snapshots, Snapshots) else read_snapshots(snapshots)
-        self.curves, self.ylabel, self.pictures = curves, ylabel, pictures
-        self._film = _Film(self.snapshots, curves, ylabel, pictures, dpi=96)
+        self.curves, self.ylabel, self.pictures, self.stage = curves, ylabel, pictures, stage
+        self._film = _Film(self.snapshots, curves, ylabel, pictures, 96, stage)
         steps = self.snapshots.steps
         if step is not None:
             self.snapshots.shares(step)                                    # says which there are
@@ -234,7 +261,8 @@ class TimeLapse(Panel):
 
     def save_animation(self, path: str | Path, steps: Sequence[int] | None = None, milliseconds: int = 250) -> None:
         """Writes all steps, or those given, as a picture that moves, .gif or .png; see `save_time_lapse`."""
-        save_time_lapse(path, self.snapshots, self.curves, self.ylabel, self.pictures, steps, milliseconds)
+        save_time_lapse(path, self.snapshots, self.curves, self.ylabel, self.pictures, steps, milliseconds,
+                        stage=self.stage)
 
 
 def _pixels(figure: Figure) -> Image.Image:
