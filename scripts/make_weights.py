@@ -44,6 +44,8 @@ def choose_protocol(model: GroupViT, protocol: Protocol) -> tuple[Protocol, dict
     scenes = scene_tensors("validation", NUM_VALIDATION)
     record = {}
     for name, values in CHOICES.items():
+        if name == "refine" and not any(model.config.image.num_group_tokens):
+            continue                                      # there are no groups whose edges could be moved
         tried = {value: evaluate_on_scenes(model, *scenes, replace(protocol, **{name: value}))["miou"]
                  for value in values}
         protocol = replace(protocol, **{name: max(tried, key=tried.get)})
@@ -74,26 +76,46 @@ def write_record(path: Path, record: dict) -> None:
     write_atomically(path, lambda part: part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8"))
 
 
-def ship(name: str, run: Path, out: Path) -> dict:
-    """Writes the best checkpoint of a run on scenes to `out` with its figures."""
-    model = load_checkpoint(run / "best.safetensors")
-    protocol = replace(recipe(name).protocol, templates=model.protocol.templates)
-    model.protocol, tried = choose_protocol(model, protocol)
-    model, origin = store(name, run, out, model)
-    record = origin | {
+def measure(name: str, model: GroupViT, origin: dict, tried: dict) -> dict:
+    """The record of stored weights: where they come from, and their metrics on test scenes."""
+    return origin | {
         "command": f"python scripts/make_weights.py {name}",
         "num_scenes": RECIPES[name].num_scenes,
         "scenes": asdict(SceneConfig(image_size=model.config.image.image_size)),
         "validation_miou": tried,
         "test": evaluate_on_scenes(model, *scene_tensors("test", NUM_TEST)),
         "unseen": evaluate_on_scenes(model, *scene_tensors("unseen", NUM_TEST)),
-        # What our own choices on the way to masks are worth: the same without them.
+        # What our own choices on the way to masks are worth: the same without refinement, and without any of them.
+        "test_unrefined": evaluate_on_scenes(
+            model, *scene_tensors("test", NUM_TEST), replace(model.protocol, refine=0)),
         "test_read_out_as_released": evaluate_on_scenes(
             model, *scene_tensors("test", NUM_TEST), Protocol(templates=model.protocol.templates)),
     }
+
+
+def ship(name: str, run: Path, out: Path) -> dict:
+    """Writes the best checkpoint of a run on scenes to `out` with its metrics."""
+    model = load_checkpoint(run / "best.safetensors")
+    model.protocol, tried = choose_protocol(
+        model, replace(recipe(name).protocol, templates=model.protocol.templates))
+    model, origin = store(name, run, out, model)
+    record = measure(name, model, origin, tried)
     write_record(out / f"{name}.json", record)
     if (run / "snapshots.safetensors").exists():
         shutil.copy(run / "snapshots.safetensors", out / f"{name}.snapshots.safetensors")
+    return record
+
+
+def choose_again(name: str, out: Path) -> dict:
+    """Chooses the protocol of stored weights anew, and measures them: nothing is trained."""
+    path = out / f"{name}.safetensors"
+    model, stored = load_checkpoint(path), json.loads((out / f"{name}.json").read_text(encoding="utf-8"))
+    model.protocol, tried = choose_protocol(
+        model, replace(recipe(name).protocol, templates=model.protocol.templates))
+    save_checkpoint(path, model, model.about, dtype=torch.float16)
+    record = measure(name, model, stored | {
+        "date": datetime.date.today().isoformat(), "protocol": asdict(model.protocol)}, tried)
+    write_record(out / f"{name}.json", record)
     return record
 
 
@@ -102,15 +124,20 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help=f"of {', '.join(SCENES)}; all if none is given")
     parser.add_argument("--runs", type=Path, default=Path("outputs/weights"))
     parser.add_argument("--out", type=Path, default=Path("data/weights"))
+    parser.add_argument("--choose-again", action="store_true",
+                        help="train nothing: choose the inference options of the stored weights again, and measure")
     parser.add_argument("--device", default=None, help="cuda or cpu; found out if not given")
     parser.add_argument("--threads", type=int, default=None, help="of the CPU; all if not given")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     for name in arguments.names or SCENES:
-        chosen = recipe(name)
-        train_on_scenes(chosen, arguments.runs / name, device=arguments.device, progress=sys.stderr.isatty())
-        test = ship(name, arguments.runs / name, arguments.out)["test"]
+        if arguments.choose_again:
+            record = choose_again(name, arguments.out)
+        else:
+            train_on_scenes(recipe(name), arguments.runs / name, device=arguments.device, progress=sys.stderr.isatty())
+            record = ship(name, arguments.runs / name, arguments.out)
+        test = record["test"]
         print(f"{name}: mIoU {test['miou']:.3f}, objects {test['miou_objects']:.3f}")
 
 
