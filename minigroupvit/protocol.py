@@ -32,7 +32,7 @@ class Protocol:
     short_side: int | None = None    # pixels of the shorter side in the model; None: as in the model's training
     long_side: int | None = None     # the longer side is at most this, however short the other gets; None: 8 times
     #                                  the shorter
-    antialias: bool = True           # smooth before shrinking a picture; released: plain bilinear
+    antialias: bool = True           # smooth while shrinking a picture, bicubic in mode "direct"; released: bilinear
     mode: str = "direct"             # "direct": masks are cut at the picture's own size; at the size in the model,
     #                                  scores then resized: the "whole" picture (released demo) | "slide" a window
     window: int | None = None        # of "slide": its side in pixels; None: that of short_side
@@ -95,8 +95,9 @@ def protocol_for(model: GroupViT, protocol: Protocol | None = None, **choices: A
     `short_side`, that is the side of the model's training pictures, and `long_side` 8 times as much.
     """
     protocol = protocol or model.protocol or Protocol()
-    short = choices.get("short_side") or protocol.short_side or model.config.image.image_size
-    long = choices.get("long_side") or protocol.long_side or _LONGEST * short
+    short, long = (choices.get(name, getattr(protocol, name)) for name in ("short_side", "long_side"))
+    short = model.config.image.image_size if short is None else short
+    long = _LONGEST * short if long is None else long
     return replace(protocol, **choices | {"short_side": short, "long_side": long})
 
 

@@ -105,7 +105,7 @@ def _of(module, name: str, value) -> Callable[[GroupViT], AbstractContextManager
 
 # A step: how the protocol is changed, or what takes its place.
 LEFT_OUT: dict[str, tuple[dict, Callable[[GroupViT], AbstractContextManager]]] = {
-    "resize to the short side": ({"short_side": None, "long_side": None}, lambda model: nullcontext()),
+    "resize to the short side": ({"short_side": 18, "long_side": 30}, lambda model: nullcontext()),
     "limit of the long side": ({"long_side": None}, lambda model: nullcontext()),
     "no smoothing before shrinking": ({"antialias": True}, lambda model: nullcontext()),
     "bilinear resize": ({}, _of(sliding, "resize_picture", _nearest)),

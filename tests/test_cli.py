@@ -103,7 +103,7 @@ def test_module_and_mistakes_of_grammar(tmp_path):
     ("segment PICTURE --classes sun --weights CUT", "is not a minigroupvit checkpoint, or it is cut off"),
     ("segment nothing.png --classes sun --weights WEIGHTS", "there is no picture at nothing.png"),
     ("segment CUT --classes sun --weights WEIGHTS", "is no picture that can be read"),
-    ("segment . --classes sun --out o.png", "is a folder, so --out must be one"),
+    ("segment . --classes sun --out o.png", "is a folder, so --out must be a folder"),
     ("segment PICTURE --classes sun --weights WEIGHTS --out PICTURE/overlay.png", "scene.png"),
     ("evaluate --weights WEIGHTS --num-images 0", "num_scenes must be 1 or more"),
     ("train --recipe cake", "unknown recipe 'cake'; the recipes are scenes"),
@@ -235,7 +235,8 @@ def test_evaluate_takes_choices_of_the_protocol(weights, monkeypatch, capsys):
                         lambda model, images, masks, protocol: asked.append(protocol) or {})
     assert run("evaluate --num-images 2 --json - --top-classes all --overlap 4 --weights", weights) == 0
     assert run("evaluate --num-images 2 --json - --weights", weights) == 0
-    assert asked == [Protocol(top_classes=None, overlap=4), Protocol(top_classes=2)]
+    sizes = {"short_side": 16, "long_side": 128}
+    assert asked == [Protocol(top_classes=None, overlap=4, **sizes), Protocol(top_classes=2, **sizes)]
 
 
 # --- train ---------------------------------------------------------------------------------------

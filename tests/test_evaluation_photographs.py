@@ -20,6 +20,7 @@ from minigroupvit.evaluation.cuts import judge_cut, rings
 from minigroupvit.evaluation.mask_sets import open_masks
 from minigroupvit.evaluation.photographs import background_share, evaluate_masks, judge_masks
 from minigroupvit.evaluation.report import examples_page
+from minigroupvit.protocol import PROTOCOLS, Protocol, protocol_for
 
 WORDS = ["sun", "heart", "brick", "cloud"]
 PLAIN = {"depths": (2,), "num_group_tokens": (0,), "num_output_groups": (0,)}
@@ -115,10 +116,9 @@ def test_everything_at_once(folder, weights, tmp_path, capsys):
     assert evaluate(f"--data folder --root {folder} --weights {weights} --json {out} --examples {page} "
                     f"--background-threshold 0.3 {SMALL}") == 0
     printed, figures = capsys.readouterr(), json.loads(out.read_text())
-    assert figures["num_images"] == 6 and figures["protocol"]["mode"] == "slide"
+    assert figures["num_images"] == 6 and figures["protocol"]["mode"] == "direct"
     assert figures["protocol"]["background_threshold"] == 0.3
-    expected = evaluate_masks(load(str(weights)), open_masks("folder", folder), replace(
-        open_masks("folder", folder).protocol, short_side=16, background_threshold=0.3))
+    expected = evaluate_masks(load(str(weights)), open_masks("folder", folder), Protocol(background_threshold=0.3))
     assert figures["miou"] == pytest.approx(expected["miou"]) and figures["pictures"] == pytest.approx(
         expected["pictures"])
     lines = [line.split() for line in printed.out.splitlines()]
@@ -138,11 +138,11 @@ def test_choices_reach_the_evaluation(folder, weights, monkeypatch, capsys):
                     "--flip --only-occurring --num-images 2 --batch-size 3 --top-classes all --window 99") == 0
     (_, masks, protocol, metrics, batch_size, num_workers), named = asked[0]
     assert len(masks) == 2 and metrics == ["oracle"] and batch_size == 3 and num_workers == 0
-    released = open_masks("folder", folder).protocol
-    assert protocol == replace(released, mode="whole", flip=True, top_classes=None, window=99)
+    model, chosen = load(str(weights)), {"mode": "whole", "flip": True, "top_classes": None, "window": 99}
+    assert protocol == protocol_for(model, background_threshold=0.95, **chosen)
     assert named["class_embeddings"].shape == (len(masks.class_names), 12) and named["progress"] is False
-    assert evaluate(f"--data folder --root {folder} --weights {weights} --json - --protocol weights") == 0
-    assert asked[1][0][2].mode == "direct" and asked[1][0][3] is None
+    assert evaluate(f"--data folder --root {folder} --weights {weights} --json - --protocol released --stride 7") == 0
+    assert asked[1][0][2] == replace(PROTOCOLS["voc2012"], stride=7) and asked[1][0][3] is None
     capsys.readouterr()
 
 
@@ -160,7 +160,7 @@ def test_choices_reach_the_evaluation(folder, weights, monkeypatch, capsys):
 ])
 def test_a_mistake_is_one_line(words, message, folder, weights, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
-    assert evaluate(words.replace("FOLDER", str(folder)), "--weights", weights, SMALL) == 2
+    assert evaluate(words.replace("FOLDER", str(folder)), "--weights", weights) == 2
     said = capsys.readouterr().err
     assert message.replace("FOLDER", str(folder)) in said
     assert said.startswith("minigroupvit: ") and said.count("\n") == 1

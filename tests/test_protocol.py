@@ -58,6 +58,7 @@ def test_a_model_looks_at_the_size_of_its_training_unless_told_otherwise(make_mo
     asked = Protocol(short_side=448, long_side=2048, mode="slide")
     assert protocol_for(model, asked) == asked
     assert protocol_for(model, mode="slide").window_side == 16
+    assert protocol_for(model, asked, long_side=None) == replace(asked, long_side=3584)
     model.protocol = Protocol(short_side=24, top_classes=3)
     assert protocol_for(model) == Protocol(short_side=24, long_side=192, top_classes=3)
 
@@ -76,7 +77,8 @@ def test_python_the_command_and_evaluate_do_the_same(folder, make_model, tmp_pat
         assert picture.size == Image.open(path).size and np.array_equal(written, found.labels[0] + 1)
         for same in (segment(model, picture, NAMES), segment(model, picture, NAMES, Protocol(short_side=16))):
             assert torch.equal(same.labels, found.labels) and torch.equal(same.groups[-1], found.groups[-1])
-        assert not torch.equal(segment(model, picture, NAMES, short_side=min(picture.size)).labels, found.labels)
+        as_it_is = segment(model, picture, NAMES, short_side=min(picture.size))
+        assert as_it_is.maps[0].shape != found.maps[0].shape
         right.append((found.labels[0] == masks[n].mask).float().mean().item())
     capsys.readouterr()
     figures = []
@@ -93,17 +95,18 @@ def test_python_the_command_and_evaluate_do_the_same(folder, make_model, tmp_pat
     assert found == pytest.approx(right) and python["pictures"].keys() == {"0", "1", "2"}
 
 
-def test_enlarged_scenes_are_named_as_well_as_scenes():
-    """Of 64 and of 160 pixels, with the shipped model and nothing said."""
-    model = minigroupvit.load("scenes")
-    scenes = [make_scene(n, "validation") for n in range(12)]
-    names = list(SceneConfig().class_names)
-    right = {}
-    for side in (64, 160):
-        found = [segment(model, Image.fromarray(scene.image).resize((side, side)), names).labels[0] for scene in scenes]
+def test_enlarged_scenes_are_named_nearly_as_well_as_scenes():
+    """With a shipped model and nothing said; looked at as they are, or blurred, they would be named far worse."""
+    model, names = minigroupvit.load("scenes_groupvit"), list(SceneConfig().class_names)
+    scenes = [make_scene(n, "validation") for n in range(16)]
+
+    def right(side: int, **choices: object) -> float:
+        found = [segment(model, Image.fromarray(scene.image).resize((side, side)), names, **choices).labels[0].numpy()
+                 for scene in scenes]
         truth = [np.array(Image.fromarray(scene.mask).resize((side, side), Image.Resampling.NEAREST)) for scene in scenes]
-        right[side] = np.mean([(labels.numpy() == mask).mean() for labels, mask in zip(found, truth)])
-    assert right[64] > 0.5 and right[160] > right[64] - 0.05
+        return np.mean([labels == mask for labels, mask in zip(found, truth)])
+
+    assert right(64) > 0.7 and right(160) > right(64) - 0.1 > right(160, short_side=160)
 
 
 def test_training_stores_the_size_with_the_weights(captioned, tmp_path):
@@ -161,9 +164,9 @@ def test_each_field_has_an_option():
     parser = argparse.ArgumentParser()
     add_protocol(parser)
     assert protocol_choices(parser.parse_args([])) == {}
-    other = Protocol(templates=("a {}.", "one {}, alone"), top_classes=None, background_threshold=0.3, assignment="hard",
-                     upsample="groups", pixels="shared", balance=0.2, overlap=2, short_side=99, long_side=400,
-                     antialias=False, mode="slide", window=64, stride=32, flip=True)
+    other = Protocol(templates=("a {}.", "one {}, alone"), top_classes=None, background_threshold=0.3,
+                     assignment="hard", upsample="groups", pixels="shared", balance=0.2, overlap=2, short_side=99,
+                     long_side=400, antialias=False, mode="slide", window=64, stride=32, flip=True)
     words = """--templates 'a {}., "one {}, alone"' --top-classes all --background-threshold 0.3 --assignment hard
         --upsample groups --pixels shared --balance 0.2 --overlap 2 --short-side 99 --long-side 400 --no-antialias
         --mode slide --window 64 --stride 32 --flip"""
@@ -209,8 +212,9 @@ def test_masks_are_made_at_a_bounded_size():
     assert mask_size(1, 3, 10**9) == (1, 1)
 
 
-@pytest.mark.parametrize("choices", [{}, {"flip": True, "pixels": "shared", "balance": 0.1, "background_threshold": 0.5},
-                                     {"mode": "whole"}, {"mode": "slide", "window": 16, "stride": 8}])
+@pytest.mark.parametrize("choices", [
+    {}, {"flip": True, "pixels": "shared", "balance": 0.1, "background_threshold": 0.5}, {"mode": "whole"},
+    {"mode": "slide", "window": 16, "stride": 8}])
 def test_no_tensor_has_all_scores_of_a_large_picture(choices, make_model, monkeypatch):
     model, words = make_model(), [f"word {n}" for n in range(50)]
     picture = torch.rand(1, 3, 300, 400)
