@@ -6,9 +6,12 @@ import argparse
 import csv
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..files import read_text
+
+if TYPE_CHECKING:
+    from ..model import GroupViT
 
 
 def fail(message: str, code: int) -> int:
@@ -64,10 +67,32 @@ def count_or_all(text: str) -> int | str:
     return text if text == "all" else int(text)
 
 
+WEIGHTS = ("shipped weights by name, a .safetensors file, a checkpoint of the authors, a folder of save_pretrained or "
+           "of transformers, or the id of such a folder on the hub")
+
+
+def add_weight_choices(parser: argparse.ArgumentParser) -> None:
+    """What weights of others may need to be told, wherever a model is loaded."""
+    parser.add_argument("--num-heads", type=int, metavar="N",
+                        help="attention heads of the image encoder, which checkpoints of the authors do not say; default: "
+                        "as stored, or one for 64 channels")
+    parser.add_argument("--text-num-heads", type=int, metavar="N", help="the same of the text encoder")
+    parser.add_argument("--tokenizer", metavar="FILE",
+                        help="tokenizer.json of these weights, where none lies beside them and it is not CLIP's")
+
+
+def load_weights(arguments: argparse.Namespace, name: str, device: Any = "cpu") -> GroupViT:
+    """The model of that name, with what was given of `add_weight_choices`."""
+    from ..checkpoint import load
+
+    return load(name, device, num_heads=arguments.num_heads, text_num_heads=arguments.text_num_heads,
+                tokenizer=arguments.tokenizer)
+
+
 def add_protocol(parser: argparse.ArgumentParser) -> None:
     """Weights and the choices of the protocol, which `evaluate` and `segment` share."""
-    parser.add_argument("--weights", default="scenes", metavar="NAME",
-                        help="shipped weights by name, or a .safetensors file; default: %(default)s")
+    parser.add_argument("--weights", default="scenes", metavar="NAME", help=f"{WEIGHTS}; default: %(default)s")
+    add_weight_choices(parser)
     parser.add_argument("--top-classes", type=count_or_all, metavar="N",
                         help="words kept per picture, or all; default: as stored with the weights")
     parser.add_argument("--overlap", type=int, metavar="N",

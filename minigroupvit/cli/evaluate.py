@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .common import add_protocol, make_parent, pick_device, protocol_choices, split_names
+from .common import add_protocol, load_weights, make_parent, pick_device, protocol_choices, split_names
 
 ABOUT = "measure a model on held-out scenes, or on photographs with masks"
 EXAMPLES = """
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from ..checkpoint import load, write_atomically
+    from ..checkpoint import write_atomically
 
     if arguments.data == "scenes" and arguments.root:
         raise ValueError(f"--root {arguments.root} belongs to photographs; say which, such as --data folder")
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--data {arguments.data} needs --root, the folder where its files are (see evaluate --help)")
     if arguments.batch_size < 1 or arguments.num_examples < 1:
         raise ValueError("--batch-size and --num-examples are at least 1")
-    model = load(arguments.weights, pick_device(arguments.device))
+    model = load_weights(arguments, arguments.weights, pick_device(arguments.device))
     measure = {"scenes": _on_scenes, "imagefolder": _on_image_folder}.get(arguments.data, _on_masks)
     figures = {"weights": arguments.weights} | measure(model, arguments)
     text = json.dumps(figures, indent=2, allow_nan=False) + "\n"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import add_protocol, fail, make_parent, pick_device, protocol_choices, split_names
+from .common import add_protocol, fail, load_weights, make_parent, pick_device, protocol_choices, split_names
 
 if TYPE_CHECKING:
     from ..model import GroupViT
@@ -47,7 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from ..checkpoint import load
     from ..images import load_image
     from ..own_pictures import list_pictures, protocol_for, segment_pictures
     from ..protocol import Protocol
@@ -60,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not is_folder:
         load_image(source)  # tells what is wrong with it before a model is loaded
     names = split_names(arguments.classes)
-    model = load(arguments.weights, pick_device(arguments.device))
+    model = load_weights(arguments, arguments.weights, pick_device(arguments.device))
     protocol = protocol_for(model, replace(model.protocol or Protocol(), **protocol_choices(arguments)))
     if not to_folder:
         _write_overlay(model, source, names, protocol, make_parent(out))

@@ -31,7 +31,10 @@ Ctrl-C saves and stops; the same command goes on from there. --data takes a fold
 folder of pictures with a metadata.jsonl, the id of a data set on the hub, or tar shards of the
 webdataset kind (a folder, a pattern with a range in braces, addresses). Where the data have a split
 "validation", or with --hold-out, retrieval is measured on up to 1,000 of its pictures, and the best
-checkpoint kept. What is not given is as in the recipe."""
+checkpoint kept. What is not given is as in the recipe.
+
+Models of --preset groupvit_2stage, groupvit_1stage and clip_vit, and of --recipe photographs_paper, open in
+transformers (see export --help); the other recipes have parts that it lacks. --recipe list says which."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,8 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..training.run import train_on_dataset, train_on_scenes
 
     if arguments.recipe == "list":
-        for name, found in RECIPES.items():
-            print(f"{name:20} {found.about}")
+        _list_recipes(RECIPES)
         return 0
     wanted = change_recipe(recipe(arguments.recipe), arguments)
     shared = {"progress": not arguments.quiet, "device": pick_device(arguments.device)}
@@ -107,6 +109,16 @@ def run(arguments: argparse.Namespace) -> int:
     except TrainingStopped as error:
         return fail(str(error), 1)
     return _after_training(arguments.out, wanted, model)
+
+
+def _list_recipes(recipes: dict[str, Recipe]) -> None:
+    """Two lines for each: what it is, and whether `export` can write it for transformers."""
+    from ..released.write import unlike_transformers
+
+    for name, found in recipes.items():
+        problems = unlike_transformers(found.trained)
+        print(f"{name:20} {found.about}\n{'':20} "
+              + (f"no place in transformers for {'; '.join(problems)}" if problems else "opens in transformers (export)"))
 
 
 def open_data(arguments: argparse.Namespace, recipe: Recipe) -> tuple[Captioned, CaptionedImages | None]:
