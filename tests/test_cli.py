@@ -25,6 +25,7 @@ from minigroupvit.checkpoint import load, read_checkpoint, save_checkpoint
 from minigroupvit.config import PRESETS
 from minigroupvit.data.augment import PAPER
 from minigroupvit.data.scenes import make_scene
+from minigroupvit.data.sources import open_captioned
 from minigroupvit.images import load_image
 from minigroupvit.own_pictures import class_shares
 from minigroupvit.released.write import unlike_transformers
@@ -396,6 +397,50 @@ def test_train_takes_shards_and_goes_on(tmp_path, capsys):
     assert run(command, tmp_path / "run") == 0
     assert run(f"{command} {tmp_path / 'other'} --hold-out 4") == 2
     assert "not of a stream" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", ["", "--cache disk --workers 0", "--stream --workers 0 --buffer 4"])
+def test_the_same_out_with_other_data_is_refused(photos, tmp_path, capsys, options):
+    out = tmp_path / "run"
+    assert run(f"train {TINY_RUN} {options} --caption-columns says --data", photos / "train", "--out", out) == 0
+    again = f"train {TINY_RUN} {options} --caption-columns says --data"
+    shutil.copytree(photos / "train", tmp_path / "moved")
+    assert run(again, tmp_path / "moved", "--out", out) == 0              # the data may lie elsewhere
+    told = tmp_path / "moved" / "metadata.jsonl"
+    lines = told.read_text().splitlines()
+    told.write_text("\n".join([lines[1], lines[0], *lines[2:]]))         # the same words, another order
+    capsys.readouterr()
+    assert run(again, tmp_path / "moved", "--out", out) == 2
+    said = capsys.readouterr().err
+    assert "other settings or data: data: " in said and "Give another folder (--out)" in said
+    assert said.count(" in the run, ") == 1
+
+
+def test_shards_that_changed_are_other_data(tmp_path):
+    def write(number: int, captions: list[str]) -> None:
+        with tarfile.open(tmp_path / f"{number}.tar", "w") as archive:
+            for key, caption in enumerate(captions):
+                picture = io.BytesIO()
+                Image.new("RGB", (8, 8), (key, 9, 12)).save(picture, "PNG")
+                for kind, content in (("png", picture.getvalue()), ("txt", caption.encode())):
+                    member = tarfile.TarInfo(f"{key:04d}.{kind}")
+                    member.size = len(content)
+                    archive.addfile(member, io.BytesIO(content))
+
+    def fingerprint() -> dict:
+        return open_captioned(tmp_path, 8, num_workers=0).fingerprint()
+
+    for number in range(2):
+        write(number, [f"a lamp {key}" for key in range(4)])
+    first = fingerprint()
+    assert first == fingerprint() and first["shards"] == 2
+    write(0, [f"a lump {key}" for key in range(4)])                       # as long as before
+    other = fingerprint()
+    assert other["captions"] != first["captions"] and other["files"] == first["files"]
+    write(1, ["a chair"] * 90)
+    assert fingerprint()["files"] != first["files"]
+    write(2, ["a chair"])
+    assert fingerprint()["shards"] == 3
 
 
 def changed(command: str):

@@ -11,12 +11,14 @@ are too large for the memory (on_disk.py), and `CaptionedStream` for those that 
 
 from __future__ import annotations
 
+import hashlib
 import random
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -82,6 +84,13 @@ class Captioned:
     def tag(self, include_verbs: bool = False, progress: bool = False) -> None:
         """Finds the nouns of every caption ahead of training, where all captions are at hand."""
 
+    def fingerprint(self) -> dict[str, Any]:
+        """What tells these data from others, for JSON: numbers and short hashes. Empty: nothing is known of them.
+
+        A run stores it and goes on with the same data only (training/record.py).
+        """
+        return {}
+
     def _draw_texts(self, captions: Sequence[Sequence[str]], rng: random.Random, num_prompts: int,
                     templates: Sequence[str], flip: bool) -> Texts:
         """One caption of each picture, and prompts made of its nouns."""
@@ -106,6 +115,14 @@ class Captioned:
         return Batch(normalize(images.float() / 255), texts.captions, texts.prompts, texts.nouns)
 
 
+def short_hash(texts: Iterable[str]) -> str:
+    """16 hexadecimal digits that differ for other texts, or another order."""
+    whole = hashlib.sha256()
+    for text in texts:
+        whole.update(f"{len(text)} {text}".encode("utf-8", "surrogatepass"))
+    return whole.hexdigest()[:16]
+
+
 def epoch_indices(count: int, step: int, batch_size: int, seed: int) -> np.ndarray:
     """Which of `count` pictures step `step` sees: each once an epoch, in an order of that epoch."""
     steps_per_epoch = count // batch_size
@@ -122,10 +139,12 @@ class CaptionedImages(Captioned):
 
     Args:
         flip, skipped: see `Captioned`.
+        origin: what tells the pictures from others, for `fingerprint`; None: their pixels. For pictures that are
+            computed, whose last bit may differ from machine to machine.
     """
 
     def __init__(self, images: Tensor, captions: Sequence[Sequence[str]], flip: bool = True,
-                 skipped: Skipped | None = None) -> None:
+                 skipped: Skipped | None = None, origin: str | None = None) -> None:
         super().__init__(flip, skipped)
         if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
             raise ValueError(f"expected uint8 pictures (N, 3, H, W), got {images.dtype} {tuple(images.shape)}")
@@ -138,6 +157,7 @@ class CaptionedImages(Captioned):
                 raise ValueError(f"picture {i} has no usable caption: {list(texts)!r}; leave it out")
         self.images = images
         self.captions = [list(texts) for texts in captions]
+        self.origin = origin
 
     @classmethod
     def from_dataset(cls, dataset: Dataset | IterableDataset, image_size: int, image: str | None = None,
@@ -180,6 +200,11 @@ class CaptionedImages(Captioned):
     @property
     def all_captions(self) -> list[str]:
         return [caption for texts in self.captions for caption in texts]
+
+    def fingerprint(self) -> dict[str, Any]:
+        """How many pictures, and hashes of their captions and pixels."""
+        pixels = self.origin or f"{zlib.crc32(self.images.contiguous().numpy()):08x}"
+        return {"pictures": len(self), "captions": short_hash(self.all_captions), "files": pixels}
 
     def first_pictures(self, count: int) -> Tensor:
         """(count, 3, H, W) uint8, to look at while a run goes on."""

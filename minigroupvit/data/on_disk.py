@@ -23,13 +23,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from .augment import Augmentation, crop_boxes, random_numbers
-from .captioned import Batch, Captioned, epoch_indices, own_part, undecoded
+from .captioned import Batch, Captioned, epoch_indices, own_part, short_hash, undecoded
 from .rows import one_row_per_picture
-from .samples import Sample, Skipped, Unusable, fit, read_captions, read_picture
+from .samples import Sample, Skipped, Unusable, fit, read_captions, read_picture, stored_as
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+_HASHED = 1000  # pictures that tell a data set from another
 _TRIES = 100   # unreadable pictures in a row at most
 
 
@@ -138,6 +139,12 @@ class CaptionedFiles(Captioned):
     @property
     def all_captions(self) -> list[str]:
         return [caption for texts in self.captions for caption in texts]
+
+    def fingerprint(self) -> dict[str, Any]:
+        """How many pictures, and hashes of their captions and of at most 1,000 stored pictures, evenly spread."""
+        spread = range(0, len(self), -(-len(self) // _HASHED))
+        stored = (stored_as(self.rows[position][self.columns.image]) for position in spread)
+        return {"pictures": len(self), "captions": short_hash(self.all_captions), "files": short_hash(stored)}
 
     def first_pictures(self, count: int) -> Tensor:
         """(count, 3, S, S) uint8, to look at while a run goes on."""

@@ -11,6 +11,7 @@ import html
 import io
 import os
 import struct
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -148,6 +149,20 @@ def read_picture(value: Any) -> Image.Image:
     except ValueError as error:
         missing = "there is no picture" in str(error)
         raise Unusable("a missing file" if missing else "a picture that cannot be read", str(error)) from None
+
+
+def stored_as(value: Any) -> str:
+    """What tells the stored picture of a column from others: its bytes, or the name and size of its file.
+
+    Not the folder: data may move while a run waits.
+    """
+    if isinstance(value, Mapping):
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, bytes):
+        return f"{len(value)} {zlib.crc32(value):08x}"
+    if isinstance(value, (str, os.PathLike)):
+        return f"{os.path.basename(value)} {os.path.getsize(value) if os.path.exists(value) else 'missing'}"
+    return type(value).__name__
 
 
 def fit(picture: Image.Image | Tensor, size: int, box: Box | None = None) -> Tensor:

@@ -29,9 +29,11 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..losses import rank_and_size
 from .augment import Augmentation, crop_boxes, random_numbers
-from .captioned import Batch, Captioned, own_part
+from .captioned import Batch, Captioned, own_part, short_hash
 from .on_disk import as_it_is, ignore_interrupt, worker_count
-from .samples import Sample, Skipped, Unusable, fit, read_captions, read_picture, read_samples
+from .samples import (
+    Sample, Skipped, Unusable, caption_texts, fit, read_captions, read_picture, read_samples, stored_as,
+)
 from .shards import BrokenShard, Shards
 from .stream_places import Diary, Place
 
@@ -168,6 +170,12 @@ class CaptionedStream(Captioned):
             except Unusable:
                 continue
         return found
+
+    def fingerprint(self) -> dict[str, Any]:
+        """How many shards, hashes of their names and sizes, and of the captions of the first 100 samples."""
+        captions = (text for row in islice(self._all_rows(), 100) for text in caption_texts(row, self.shards.columns))
+        return {"shards": len(self.shards), "captions": short_hash(captions),
+                "files": short_hash(stored_as(name) for name in self.shards.names)}
 
     def first_pictures(self, count: int) -> Tensor:
         """(count, 3, S, S) uint8, to look at while a run goes on."""

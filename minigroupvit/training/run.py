@@ -95,7 +95,7 @@ def train_on_scenes(recipe: Recipe, out: str | Path, num_proc: int | None = None
     training = scene_arrays("train", recipe.num_scenes, scenes, num_proc=num_proc)
     images, masks = scene_tensors("validation", NUM_VALIDATION, scenes)
     data = CaptionedImages(torch.from_numpy(training.images).permute(0, 3, 1, 2).contiguous(),
-                           [[caption] for caption in training.captions])
+                           [[caption] for caption in training.captions], origin="scenes")
 
     def validate(model: GroupViT) -> dict[str, Any]:
         return evaluate_on_scenes(model, images, masks)
