@@ -30,6 +30,7 @@ from minigroupvit.images import load_image
 from minigroupvit.own_pictures import class_shares
 from minigroupvit.released.write import unlike_transformers
 from minigroupvit.segmentation import Protocol, segment
+from minigroupvit.training.loop import training_loss
 from minigroupvit.training.recipes import RECIPES
 from minigroupvit.training.record import Recorder
 
@@ -397,6 +398,22 @@ def test_train_takes_shards_and_goes_on(tmp_path, capsys):
     assert run(command, tmp_path / "run") == 0
     assert run(f"{command} {tmp_path / 'other'} --hold-out 4") == 2
     assert "not of a stream" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", ["", "--cache disk --workers 0", "--stream --workers 0 --buffer 4", "--hold-out 4"])
+def test_captions_in_another_script_and_a_column_of_nouns(photos, tmp_path, capsys, monkeypatch, options):
+    told = photos / "train" / "metadata.jsonl"
+    told.write_text("\n".join(json.dumps({"file_name": f"{i}.png", "caption": f"चाय का प्याला {i}", "names": "चाय, प्याला"})
+                              for i in range(16)))
+    command = f"train {TINY_RUN} {options} --data {photos / 'train'} --out"
+    assert run(command, tmp_path / "plain") == 0
+    assert capsys.readouterr().err.count("the captions are mostly not in Latin script") == 1
+    seen = []
+    monkeypatch.setattr("minigroupvit.training.loop.training_loss",
+                        lambda model, batch, config: seen.append(batch) or training_loss(model, batch, config))
+    assert run(command, tmp_path / "named", "--nouns-column", "names") == 0
+    assert "Latin" not in capsys.readouterr().err
+    assert {tuple(nouns) for batch in seen for nouns in batch.nouns} == {("चाय", "प्याला")}
 
 
 @pytest.mark.parametrize("options", ["", "--cache disk --workers 0", "--stream --workers 0 --buffer 4"])

@@ -52,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--image-column", metavar="NAME", help="default: image; of shards: jpg, jpeg, png, webp")
     data.add_argument("--caption-columns", metavar="A,B",
                       help="default: caption, captions, text, or caption_0, caption_1, ...; of shards: txt")
+    data.add_argument("--nouns-column", metavar="NAME",
+                      help="nouns of each picture, lists or texts with commas; default: found in the captions, if they are "
+                      "English")
     data.add_argument("--cache", choices=("memory", "disk"), default="memory",
                       help="pictures decoded once, or anew for every batch; default: %(default)s")
     data.add_argument("--stream", action="store_true", help="read the data as they come; shards always are")
@@ -129,7 +132,7 @@ def open_data(arguments: argparse.Namespace, recipe: Recipe) -> tuple[Captioned,
     name, size = arguments.data, recipe.model.image.image_size
     choices = {"image": arguments.image_column, "cache": "stream" if arguments.stream else arguments.cache,
                "captions": arguments.caption_columns and split_names(arguments.caption_columns),
-               "num_workers": arguments.workers, "max_skipped": arguments.max_skipped}
+               "nouns": arguments.nouns_column, "num_workers": arguments.workers, "max_skipped": arguments.max_skipped}
     if arguments.hold_out is not None:
         for option in ("validation_data", "validation_split"):
             if getattr(arguments, option):
