@@ -60,8 +60,8 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         check_whole(path)
         if isinstance(error, KeyError):
-            raise ValueError(f"{path} is not a minigroupvit checkpoint, but a safetensors file of something else; expected "
-                             "one that save_checkpoint wrote") from None
+            raise ValueError(f"{path} is not a minigroupvit checkpoint, but a safetensors file of something else; "
+                             "expected one that save_checkpoint wrote") from None
         raise ValueError(
             f"{path} is not a minigroupvit checkpoint, or it is cut off ({error}); "
             "expected a .safetensors file that save_checkpoint wrote") from None

@@ -76,8 +76,8 @@ class GroupViT(nn.Module, HubModel):
                 f"for {config.text.vocab_size}; set text.vocab_size to the tokenizer's")
         if self.tokenizer.context_length != config.text.context_length:
             raise ValueError(
-                f"the tokenizer makes texts of up to {self.tokenizer.context_length} tokens, the text encoder reads up to "
-                f"{config.text.context_length}; make the tokenizer with context_length={config.text.context_length}")
+                f"the tokenizer makes texts of up to {self.tokenizer.context_length} tokens, the text encoder reads up "
+                f"to {config.text.context_length}; make the tokenizer with context_length={config.text.context_length}")
         if self.tokenizer.end_id != self.tokenizer.vocab_size - 1:
             raise ValueError(
                 f"the tokenizer ends texts with token {self.tokenizer.end_id}; the text encoder reads a text at its "

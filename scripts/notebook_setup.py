@@ -46,7 +46,7 @@ NEEDS = {"10": ("transformers", "transformers>=5.2")}
 INSTALL = """\
 if importlib.util.find_spec("{module}") is None:     # this notebook alone needs it, the package does not
     if subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "{package}"]).returncode:
-        raise RuntimeError("could not install {package}: check the network, or install it by hand, then run this cell again")
+        raise RuntimeError("could not install {package}: check the network, or install it by hand; then run this again")
     importlib.invalidate_caches()
 """
 

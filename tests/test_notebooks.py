@@ -141,7 +141,7 @@ def test_an_old_setup_cell_is_renewed_and_the_rest_stays(tmp_path):
     assert [other[0].id, other[1].source, other[2].id] == ["badge", "# Other", "setup"]
 
 
-def run_setup(monkeypatch, name: str, missing: set[str], fails: str = "nothing", folder: Path | None = None) -> list[str]:
+def run_setup(monkeypatch, name: str, missing: set[str], fails: str = "nothing") -> list[str]:
     """What the setup cell of a notebook asks pip for, where these modules are not installed."""
     asked, find_spec = [], importlib.util.find_spec
 
@@ -152,7 +152,7 @@ def run_setup(monkeypatch, name: str, missing: set[str], fails: str = "nothing",
     monkeypatch.setattr(importlib.util, "find_spec", lambda module: None if module in missing else find_spec(module))
     monkeypatch.setattr(subprocess, "run", run_pip)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.chdir(folder or ROOT / "notebooks")
+    monkeypatch.chdir(ROOT / "notebooks")
     exec(notebook_setup.setup(name).split("%matplotlib")[0], {})
     return asked
 
@@ -169,7 +169,7 @@ def test_the_setup_cell_installs_what_is_missing(monkeypatch, name, missing, ask
 
 @pytest.mark.parametrize(("fails", "words"), [
     ("minigroupvit", "could not install minigroupvit @ git.* check the network, or clone the repository"),
-    ("transformers", "could not install transformers>=5.2: check the network, or install it by hand, then run this cell")])
+    ("transformers", "could not install transformers>=5.2: check the network, or install it by hand; then run this again")])
 def test_an_install_that_fails_says_what_to_do(monkeypatch, fails, words):
     with pytest.raises(RuntimeError, match=words):
         run_setup(monkeypatch, "10_released_weights.ipynb", {"minigroupvit", "transformers"}, fails)

@@ -74,8 +74,8 @@ WEIGHTS = ("shipped weights by name, a .safetensors file, a checkpoint of the au
 def add_weight_choices(parser: argparse.ArgumentParser) -> None:
     """What weights of others may need to be told, wherever a model is loaded."""
     parser.add_argument("--num-heads", type=int, metavar="N",
-                        help="attention heads of the image encoder, which checkpoints of the authors do not say; default: "
-                        "as stored, or one for 64 channels")
+                        help="attention heads of the image encoder, which checkpoints of the authors do not say; "
+                        "default: as stored, or one for 64 channels")
     parser.add_argument("--text-num-heads", type=int, metavar="N", help="the same of the text encoder")
     parser.add_argument("--tokenizer", metavar="FILE",
                         help="tokenizer.json of these weights, where none lies beside them and it is not CLIP's")

@@ -45,9 +45,11 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.to == "transformers" and out.is_file():
         raise ValueError(f"{out} is a file; --to transformers writes a folder, give another name")
     if arguments.to == "original" and (out.is_dir() or out.suffix == ".safetensors"):
-        raise ValueError(f"--to original writes a file of torch.save, {out} cannot be one; give a name such as groupvit.pth")
+        raise ValueError(f"--to original writes a file of torch.save, {out} cannot be one; give a name such as "
+                         "groupvit.pth")
     if arguments.to == "transformers" and is_ours(out / WEIGHTS_FILE):
-        raise ValueError(f"{out / WEIGHTS_FILE} is a checkpoint of this package, which would be replaced; give another folder")
+        raise ValueError(f"{out / WEIGHTS_FILE} is a checkpoint of this package, which would be replaced; give another "
+                         "folder")
     model = load_weights(arguments, arguments.checkpoint)
     (export_transformers if arguments.to == "transformers" else export_released)(model, out)
     print(f"written: {out}")

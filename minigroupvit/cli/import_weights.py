@@ -37,5 +37,5 @@ def run(arguments: argparse.Namespace) -> None:
     model = load_weights(arguments, arguments.source)
     save_checkpoint(out, model, about=model.about)
     image, text = model.config.image, model.config.text
-    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters, {image.num_heads} and {text.num_heads} "
-          f"heads, {text.vocab_size:,} tokens, pictures of {image.image_size} pixels\nwritten: {out}")
+    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters, {image.num_heads} and "
+          f"{text.num_heads} heads, {text.vocab_size:,} tokens, pictures of {image.image_size} pixels\nwritten: {out}")

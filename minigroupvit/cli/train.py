@@ -53,8 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--caption-columns", metavar="A,B",
                       help="default: caption, captions, text, or caption_0, caption_1, ...; of shards: txt")
     data.add_argument("--nouns-column", metavar="NAME",
-                      help="nouns of each picture, lists or texts with commas; default: found in the captions, if they are "
-                      "English")
+                      help="nouns of each picture, lists or texts with commas; default: found in the captions, if "
+                      "they are English")
     data.add_argument("--cache", choices=("memory", "disk"), default="memory",
                       help="pictures decoded once, or anew for every batch; default: %(default)s")
     data.add_argument("--stream", action="store_true", help="read the data as they come; shards always are")
@@ -119,9 +119,9 @@ def _list_recipes(recipes: dict[str, Recipe]) -> None:
     from ..released.write import unlike_transformers
 
     for name, found in recipes.items():
-        problems = unlike_transformers(found.trained)
-        print(f"{name:20} {found.about}\n{'':20} "
-              + (f"no place in transformers for {'; '.join(problems)}" if problems else "opens in transformers (export)"))
+        problems = "; ".join(unlike_transformers(found.trained))
+        opens = f"no place in transformers for {problems}" if problems else "opens in transformers (export)"
+        print(f"{name:20} {found.about}\n{'':20} {opens}")
 
 
 def open_data(arguments: argparse.Namespace, recipe: Recipe) -> tuple[Captioned, CaptionedImages | None]:

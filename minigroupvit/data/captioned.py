@@ -108,7 +108,8 @@ class Captioned:
         if num_prompts and self._first_texts and self.find_nouns is None and None in own_nouns:
             warn_other_script(chosen)
         self._first_texts = False
-        found = [(self._nouns_in(c) if own is None else own) if num_prompts else () for c, own in zip(chosen, own_nouns)]
+        found = [(self._nouns_in(c) if own is None else own) if num_prompts else ()
+                 for c, own in zip(chosen, own_nouns)]
         prompts = [prompts_from_nouns(c, n, num_prompts, templates, rng) if num_prompts else []
                    for c, n in zip(chosen, found)]
         return Texts(chosen, prompts, found, flipped)
@@ -120,8 +121,8 @@ class Captioned:
             return nouns(caption)
         found = self.find_nouns(caption)
         if isinstance(found, str) or not all(isinstance(noun, str) and noun.strip() for noun in found):
-            raise ValueError(f"the function that finds nouns gave {found!r:.60} for the caption {caption!r:.60}; expected a "
-                             "list of words")
+            raise ValueError(f"the function that finds nouns gave {found!r:.60} for the caption {caption!r:.60}; "
+                             "expected a list of words")
         return tuple(found)
 
     def _finish(self, images: Tensor, texts: Texts, numbers: Tensor, augmentation: Augmentation,
@@ -240,7 +241,8 @@ class CaptionedImages(Captioned):
 
     def tag(self, include_verbs: bool = False, progress: bool = False) -> None:
         """Finds the nouns of every caption, once, ahead of training."""
-        texts = list(dict.fromkeys(text for own, found in zip(self.captions, self.nouns) if found is None for text in own))
+        untold = [own for own, found in zip(self.captions, self.nouns) if found is None]
+        texts = list(dict.fromkeys(text for own in untold for text in own))
         if self.flip:
             texts = list(dict.fromkeys(texts + [flip_caption(t) for t in texts]))
         if self.find_nouns is None:

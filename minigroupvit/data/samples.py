@@ -79,8 +79,8 @@ def find_columns(names: Sequence[str], image: str | None = None, captions: Seque
     for wanted in (image, *(captions or ()), *filter(None, [nouns])):
         if wanted not in names:
             raise ValueError(f"no column {wanted!r}; the data set has {there}; name the one of pictures "
-                             "(--image-column), those of captions (--caption-columns) and, if you like, the one of nouns "
-                             "(--nouns-column)")
+                             "(--image-column), those of captions (--caption-columns) and, if you like, the one of "
+                             "nouns (--nouns-column)")
     if not captions and not (captions := caption_columns(names)):
         raise ValueError(f"no column of captions among {there}; name it with captions=[...] (--caption-columns)")
     return Columns(image, tuple(captions), nouns)
@@ -137,7 +137,8 @@ def read_nouns(row: Mapping[str, Any], columns: Columns) -> list[str] | None:
     value = row.get(columns.nouns)
     if isinstance(value, bytes):
         value = value.decode("utf-8", errors="replace")
-    words = re.split("[,\uff0c\u3001]", value) if isinstance(value, str) else value    # also Chinese and Japanese commas
+    # Chinese and Japanese commas as well.
+    words = re.split("[,\uff0c\u3001]", value) if isinstance(value, str) else value
     words = words if isinstance(words, (list, tuple, np.ndarray)) else []
     return list(dict.fromkeys(word.strip() for word in words if says_something(word)))
 

@@ -118,7 +118,8 @@ def open_held_out(name: str | Path, image_size: int, count: int, split: str | No
                          "for validation")
     # Pictures are held out, not rows: no caption of one may be left in the training.
     column, _ = column_or_function(nouns)
-    dataset, found = one_row_per_picture(*undecoded(open_dataset(name, split), *_columns(name, image, captions), column))
+    columns = (*_columns(name, image, captions), column)
+    dataset, found = one_row_per_picture(*undecoded(open_dataset(name, split), *columns))
     columns = (found.image, found.captions)
     rest, held = hold_out(dataset, count)
     validation = CaptionedImages.from_dataset(held, image_size, *columns, max_skipped=max_skipped)

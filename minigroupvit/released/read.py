@@ -85,8 +85,8 @@ def read_transformers(folder: Path) -> Released:
 def check_whole(path: Path) -> None:
     """Raises ValueError, which says to give the folder, for one file of a GroupViT in transformers' form."""
     if path.is_file() and _is_transformers(path):
-        raise ValueError(f"{path} is one file of a GroupViT of transformers, which is a folder with a config.json; give "
-                         f"the folder: {path.parent}")
+        raise ValueError(f"{path} is one file of a GroupViT of transformers, which is a folder with a config.json; "
+                         f"give the folder: {path.parent}")
 
 
 def _is_transformers(path: Path) -> bool:
