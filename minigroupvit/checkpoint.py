@@ -8,6 +8,7 @@ beside its place and then moved there, so it is there whole or not at all.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .config import GroupViTConfig
-from .formats import describe, load_tensors, protocol_from_dict, write_atomically
+from .formats import check_tokenizer, describe, load_tensors, protocol_from_dict, with_choices, write_atomically
 from .hub import WEIGHTS, download, is_hub_id
 from .model import GroupViT
 from .released import load_released
+from .released.read import check_whole
+from .released.tokenizer_files import read_tokenizer
 from .tokenizer import tokenizer_from_state
+from .tokenizer_interface import Tokenizer
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -54,18 +58,29 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]
             header = json.loads((file.metadata() or {})["minigroupvit"])
             return header, {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        check_whole(path)
+        if isinstance(error, KeyError):
+            raise ValueError(f"{path} is not a minigroupvit checkpoint, but a safetensors file of something else; "
+                             "expected one that save_checkpoint wrote") from None
         raise ValueError(
             f"{path} is not a minigroupvit checkpoint, or it is cut off ({error}); "
             "expected a .safetensors file that save_checkpoint wrote") from None
 
 
-def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> GroupViT:
-    """The model of a checkpoint, in evaluation mode and single precision."""
+def load_checkpoint(path: str | Path, device: str | torch.device = "cpu",
+                    tokenizer: Tokenizer | str | Path | None = None, **choices: Any) -> GroupViT:
+    """The model of a checkpoint, in evaluation mode and single precision. `tokenizer`, `choices`: see `load`."""
     header, tensors = read_checkpoint(path)
-    model = GroupViT(GroupViTConfig.from_dict(header["config"]), tokenizer_from_state(header["tokenizer"]))
+    weights = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+    config, weights = with_choices(GroupViTConfig.from_dict(header["config"]), weights, **choices)
+    stored = tokenizer_from_state(header["tokenizer"])
+    if isinstance(tokenizer, (str, Path)):
+        tokenizer = read_tokenizer(tokenizer, config.text.context_length)
+    tokenizer = tokenizer or stored
+    check_tokenizer(tokenizer, stored.end_id, path)
+    model = GroupViT(replace(config, tokenizer=tokenizer.name), tokenizer)
     model.protocol = protocol_from_dict(header["protocol"])
-    load_tensors(model, {name.removeprefix("model."): value for name, value in tensors.items()
-                         if name.startswith("model.")}, path)
+    load_tensors(model, weights, path)
     model.about = header["about"]
     return model.to(device).eval()
 
@@ -81,42 +96,57 @@ def shipped_weights() -> list[str]:
     return sorted(path.stem for path in weights_folder().glob("*.safetensors") if "." not in path.stem)
 
 
-def load(name: str | Path = "scenes", device: str | torch.device = "cpu") -> GroupViT:
+def load(name: str | Path = "scenes", device: str | torch.device = "cpu", *, num_heads: int | None = None,
+         text_num_heads: int | None = None, image_size: int | None = None, drop_path: float | None = None,
+         tokenizer: Tokenizer | str | Path | None = None) -> GroupViT:
     """A model, from wherever it lies. `name` is the first of these that fits:
 
     - the name of shipped weights (`shipped_weights()`);
     - the path of a .safetensors file that `save_checkpoint` wrote;
-    - another file: a checkpoint of the authors (`load_released` has more choices);
+    - another file: a checkpoint of the authors;
     - a folder that `GroupViT.save_pretrained` wrote, or one of transformers' GroupViT;
     - the id of either kind of folder on the Hugging Face hub.
 
-    Raises ValueError if it is none of these, or cannot be read.
+    What is given takes the place of what is stored there:
+
+    Args:
+        num_heads, text_num_heads: attention heads of the two encoders. Checkpoints of the authors do not say them:
+            64 channels a head unless given.
+        image_size: pixels a side to train on from here; the positions are resized as a picture would be.
+        drop_path: of the last block, for training on.
+        tokenizer: of the texts that the weights were trained with, or the path of its tokenizer.json
+            (`released.tokenizer_files.read_tokenizer`). Needed where nothing beside the weights says it and it is
+            not CLIP's.
+
+    Raises ValueError if it is none of these, cannot be read, or if the tokenizer is not that of the weights.
     """
     path = Path(name)
+    choices = {"num_heads": num_heads, "text_num_heads": text_num_heads, "image_size": image_size,
+               "drop_path": drop_path, "tokenizer": tokenizer}
     if str(name) in shipped_weights():
-        return load_checkpoint(weights_folder() / f"{name}.safetensors", device)
+        return load_checkpoint(weights_folder() / f"{name}.safetensors", device, **choices)
     if path.suffix == ".safetensors":
-        return load_checkpoint(path, device)
+        return load_checkpoint(path, device, **choices)
     if path.is_file():
-        return load_released(path, device=device)
+        return load_released(path, device=device, **choices)
     if path.is_dir():
-        return load_folder(path, device)
+        return load_folder(path, device, **choices)
     if is_hub_id(name):
-        return load_folder(download(str(name)), device)
+        return load_folder(download(str(name)), device, **choices)
     raise ValueError(
         f"no shipped weights {str(name)!r}; there are {', '.join(shipped_weights())}, or give the path of a "
         ".safetensors checkpoint, a checkpoint of the authors, a folder of save_pretrained or of transformers, "
         "or a hub id such as nvidia/groupvit-gcc-yfcc")
 
 
-def load_folder(folder: Path, device: str | torch.device = "cpu") -> GroupViT:
-    """The model of a folder: of `GroupViT.save_pretrained`, or of transformers."""
-    if _is_ours(folder / WEIGHTS):
-        return load_checkpoint(folder / WEIGHTS, device)
-    return load_released(folder, device=device)
+def load_folder(folder: Path, device: str | torch.device = "cpu", **choices: Any) -> GroupViT:
+    """The model of a folder: of `GroupViT.save_pretrained`, or of transformers. `choices`: see `load`."""
+    if is_ours(folder / WEIGHTS):
+        return load_checkpoint(folder / WEIGHTS, device, **choices)
+    return load_released(folder, device=device, **choices)
 
 
-def _is_ours(path: Path) -> bool:
+def is_ours(path: Path) -> bool:
     """Whether `save_checkpoint` wrote this file."""
     try:
         with safe_open(path, framework="pt") as file:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,14 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from .config import GroupViTConfig
+from .image_encoder import resize_positions
 from .model import GroupViT
 from .protocol import Protocol
+from .tokenizer_interface import Tokenizer
+
+
+POSITIONS = "image_encoder.patch_embed.positions"
 
 
 def describe(model: GroupViT, about: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -34,6 +40,29 @@ def describe(model: GroupViT, about: dict[str, Any] | None = None) -> dict[str, 
 def protocol_from_dict(values: dict[str, Any] | None) -> Protocol | None:
     """The protocol of a description; None if it has none."""
     return Protocol(**values | {"templates": tuple(values["templates"])}) if values else None
+
+
+def with_choices(config: GroupViTConfig, tensors: dict[str, Tensor], num_heads: int | None = None,
+                 text_num_heads: int | None = None, image_size: int | None = None,
+                 drop_path: float | None = None) -> tuple[GroupViTConfig, dict[str, Tensor]]:
+    """A stored configuration and its weights, with what was given on loading in the place of what is stored.
+
+    The arguments are those of `load`. Raises ValueError for values that the configuration cannot have.
+    """
+    given = {"num_heads": num_heads, "image_size": image_size, "drop_path": drop_path}
+    image = replace(config.image, **{name: value for name, value in given.items() if value is not None})
+    text = replace(config.text, num_heads=text_num_heads or config.text.num_heads)
+    if image.grid_size != config.image.grid_size and POSITIONS in tensors:
+        old, new = (config.image.grid_size,) * 2, (image.grid_size,) * 2
+        tensors = tensors | {POSITIONS: resize_positions(tensors[POSITIONS].float(), old, new)}
+    return replace(config, image=image, text=text), tensors
+
+
+def check_tokenizer(tokenizer: Tokenizer, end_id: int, source: object) -> None:
+    """Raises ValueError unless texts of this tokenizer end with the token at which the weights read a text."""
+    if tokenizer.end_id != end_id:
+        raise ValueError(f"texts of {source} end with token {end_id}, those of the tokenizer with {tokenizer.end_id}; "
+                         "give the tokenizer of these weights: load(path, tokenizer=...) (--tokenizer)")
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

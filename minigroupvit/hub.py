@@ -38,7 +38,8 @@ class HubModel(ModelHubMixin, library_name="minigroupvit", tags=["groupvit"], pi
                model_card_template=CARD):
     """`save_pretrained(folder)`, `from_pretrained(folder or hub id)`, `push_to_hub(id)` for `GroupViT`.
 
-    `from_pretrained` takes huggingface_hub's arguments (`revision`, `token`, `cache_dir` ...) and `device`.
+    `from_pretrained` takes huggingface_hub's arguments (`revision`, `token`, `cache_dir` ...) and those of `load`:
+    `device`, `num_heads`, `text_num_heads`, `image_size`, `drop_path`, `tokenizer`.
     It opens transformers' folders as well, with what shapes cannot tell read from their config.json.
     """
 
@@ -51,12 +52,17 @@ class HubModel(ModelHubMixin, library_name="minigroupvit", tags=["groupvit"], pi
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, device: str | torch.device = "cpu",
-                         config: Any = None, tokenizer: Any = None, **options: Any) -> HubModel:
-        # `config` and `tokenizer` are what the mixin found in config.json under names that __init__ has: not needed.
+                         num_heads: int | None = None, text_num_heads: int | None = None,
+                         image_size: int | None = None, drop_path: float | None = None, tokenizer: Any = None,
+                         config: Any = None, **options: Any) -> HubModel:
         from .checkpoint import load_folder
 
         folder = Path(model_id)
-        return load_folder(folder if folder.is_dir() else download(model_id, **options), device)
+        # `config`, and a `tokenizer` that is only a name, are what the mixin found in config.json under names that
+        # __init__ has: not needed.
+        return load_folder(folder if folder.is_dir() else download(model_id, **options), device, num_heads=num_heads,
+                           text_num_heads=text_num_heads, image_size=image_size, drop_path=drop_path,
+                           tokenizer=None if tokenizer in ("captions", "clip") else tokenizer)
 
 
 def is_hub_id(name: str | Path) -> bool:

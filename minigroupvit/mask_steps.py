@@ -28,6 +28,7 @@ from .image_encoder import ImageOutput
 from .model import GroupViT
 from .prompts import class_prompts
 from .tokenizer import warn_unknown
+from .tokenizer_interface import Tokenizer
 
 
 def _full(x: Tensor) -> Tensor:
@@ -111,20 +112,39 @@ def refine_maps(maps: Tensor, images: Tensor, iterations: int, reach: int, contr
 
 @torch.no_grad()
 def embed_classes(model: GroupViT, class_names: Sequence[str],
-                  templates: Sequence[str] = ("a photo of a {}.",)) -> Tensor:
+                  templates: Sequence[str] = ("a photo of a {}.",), distinct: bool = True) -> Tensor:
     """One unit vector per class, (C, E): mean over its templates, then length 1.
 
     The mean is taken of the projections before they get length 1, as released (CLIP's own
     recipe normalises first; the difference is some 2e-3).
-    Raises ValueError for empty or repeated names.
+    Raises ValueError for empty or repeated names, and for two that become the same tokens, unless `distinct` is
+    False: of the fixed classes of the scenes a model may not know some, and is measured all the same.
     """
     prompts = class_prompts(class_names, templates)
     warn_unknown(model.tokenizer, class_names)
-    flat = [text for texts in prompts for text in texts]
+    ids = model.tokenizer([text for texts in prompts for text in texts])   # (C·T, L)
+    if distinct:
+        _check_distinct(class_names, ids.unflatten(0, (len(prompts), -1)), model.tokenizer)
     with evaluating(model):
-        features = model.text_encoder(model.tokenizer(flat).to(model.device))  # (C·T, D)
+        features = model.text_encoder(ids.to(model.device))                # (C·T, D)
         projected = model.text_head(features).unflatten(0, (len(prompts), -1))  # (C, T, E)
     return F.normalize(_full(projected).mean(dim=1), dim=-1)
+
+
+def _check_distinct(class_names: Sequence[str], ids: Tensor, tokenizer: Tokenizer) -> None:
+    """Raises ValueError, naming them, for two classes whose texts (C, T, L) become the same tokens."""
+    first: dict[tuple[int, ...], str] = {}
+    for name, row in zip(class_names, ids.flatten(1).tolist()):
+        other = first.setdefault(tuple(row), name)
+        if other is name:
+            continue
+        if tokenizer.tokens(other) != tokenizer.tokens(name):
+            reason = f"it reads {tokenizer.context_length} tokens of a text, and those are alike; shorten the names"
+        elif tokenizer.unknown_words(other) and tokenizer.unknown_words(name):
+            reason = "no caption of its training had either; leave one out, or take words that it knows"
+        else:
+            reason = "case, accents and punctuation are not read; leave one out"
+        raise ValueError(f"class names {other!r} and {name!r} are one and the same to this model: {reason}")
 
 
 def score_groups(segments: Tensor, image: Tensor, classes: Tensor, scale: Tensor | float,

@@ -74,6 +74,14 @@ class GroupViT(nn.Module, HubModel):
             raise ValueError(
                 f"the tokenizer has {self.tokenizer.vocab_size} tokens, the text encoder was configured "
                 f"for {config.text.vocab_size}; set text.vocab_size to the tokenizer's")
+        if self.tokenizer.context_length != config.text.context_length:
+            raise ValueError(
+                f"the tokenizer makes texts of up to {self.tokenizer.context_length} tokens, the text encoder reads up "
+                f"to {config.text.context_length}; make the tokenizer with context_length={config.text.context_length}")
+        if self.tokenizer.end_id != self.tokenizer.vocab_size - 1:
+            raise ValueError(
+                f"the tokenizer ends texts with token {self.tokenizer.end_id}; the text encoder reads a text at its "
+                f"largest id, so the end token must be the last of the {self.tokenizer.vocab_size}")
         self.config = config
         self.protocol = None  # how its masks are made unless told otherwise: a segmentation.Protocol
         self.image_encoder = ImageEncoder(config.image)

@@ -10,16 +10,21 @@ What differs from the released code:
   `include_verbs=True` does that.
 - TextBlob's PatternTagger instead of NLTK's, because its lexicon comes with the package and nothing
   must be downloaded. It mostly looks words up one by one, so it knows little of context: "left" is
-  always a verb, "key" always an adjective, "gold" and "violet" always nouns. 13,000 captions of
-  Flickr8k a second on one core, 18,000 short ones.
+  always a verb, "key" always an adjective, "right", "gold" and "violet" always nouns, and so is the
+  "photo" of "a photo of a cat" (notebook 01 counts such mistakes). 13,000 captions of Flickr8k a
+  second on one core, 18,000 short ones.
 - Captions are lower-cased before they are tagged. As they stand, "Blue sky" and "A Red Heart" would
   have their colours taken for names (NNP) and so for nouns.
+- The tagger is for English. Nouns of other languages come from a column or a function of one's own
+  (`open_captioned(..., nouns=...)`); captions that are not in Latin script bring a warning.
 - A noun counts once a caption. The released code may draw the second "dog" of a caption as another.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
+import warnings
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
@@ -105,6 +110,16 @@ def _tagger() -> Any:
     from textblob.en.taggers import PatternTagger
 
     return PatternTagger()
+
+
+def warn_other_script(captions: Iterable[str]) -> None:
+    """One UserWarning where most letters of the captions are not Latin: their nouns would not be found."""
+    letters = [letter for caption in captions for letter in caption if letter.isalpha()]
+    if sum(unicodedata.name(letter, "").startswith("LATIN") for letter in letters) < len(letters) / 2:
+        warnings.warn(
+            "the captions are mostly not in Latin script, and nouns for the multi-label loss are found in English "
+            "captions only; name a column that has the nouns (--nouns-column), give a function of your own "
+            "(train_on_dataset(..., nouns=find)), or train without them (--num-prompts 0)", UserWarning, stacklevel=2)
 
 
 def tag_captions(

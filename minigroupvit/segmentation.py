@@ -59,7 +59,8 @@ class Segmentation:
     scores: Tensor              # (B, C, H, W) score of each class at each pixel; of a large picture at the size at
     #                             which its masks are made (`sliding.mask_size`)
     groups: list[Tensor]        # per stage (B, H, W): each pixel's group; none where windows slide or patches speak
-    group_scores: Tensor        # (B, G, C) score of each class for each final group; (B, V·G, C) of many windows
+    group_scores: Tensor        # (B, G, C) score of each class for each final group; (B, V·G, C) of V windows, of which
+    #                             flip makes twice as many: the groups of the mirrored picture follow as their own
     maps: list[Tensor]          # per stage (B, G, h, w): share of each patch (refined: pixel) in each group; as `groups`
     image_embeddings: Tensor    # (B, E) unit vectors; the mean of many windows
     class_names: list[str]

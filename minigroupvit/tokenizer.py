@@ -37,8 +37,9 @@ PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[START]", "[END]"
 # A word is letters and digits of any script with the marks that belong to them (Hindi writes vowels so). Scripts
 # that do not put spaces between words are read character by character.
 _UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
-_WORD = regex.compile(rf"{_UNSPACED}\p{{M}}*|(?:(?!{_UNSPACED})[\p{{L}}\p{{N}}]\p{{M}}*)+")
-_ACCENTS = regex.compile(r"[\u0300-\u036f]")   # of Latin, Greek and Cyrillic letters
+WORD = rf"{_UNSPACED}\p{{M}}*|(?:(?!{_UNSPACED})[\p{{L}}\p{{N}}]\p{{M}}*)+"
+ACCENTS = "[\u0300-\u036f]"   # of Latin, Greek and Cyrillic letters
+_WORD, _ACCENTS = regex.compile(WORD), regex.compile(ACCENTS)
 _MAX_WORDS_IN_WARNING = 100
 
 

@@ -35,10 +35,26 @@ if getattr(importlib.util.find_spec("minigroupvit"), "origin", None) is None:
     if subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package]).returncode:
         raise RuntimeError(f"could not install {package}: check the network, or clone the repository beside this notebook")
     importlib.invalidate_caches()
-%matplotlib inline
+MORE%matplotlib inline
 from minigroupvit.visual.notebook import begin
 
 place = begin()""".replace("REPOSITORY", REPOSITORY).replace("BRANCH", BRANCH)
+
+
+# What a notebook needs beside the package, by the beginning of its name: what is imported, and what pip installs.
+NEEDS = {"10": ("transformers", "transformers>=5.2")}
+INSTALL = """\
+if importlib.util.find_spec("{module}") is None:     # this notebook alone needs it, the package does not
+    if subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "{package}"]).returncode:
+        raise RuntimeError("could not install {package}: check the network, or install it by hand; then run this again")
+    importlib.invalidate_caches()
+"""
+
+
+def setup(name: str) -> str:
+    """The setup cell of the notebook of this file name."""
+    module, package = NEEDS.get(name[:2], (None, None))
+    return SETUP.replace("MORE", INSTALL.format(module=module, package=package) if module else "")
 
 
 def badge(name: str) -> str:
@@ -52,7 +68,7 @@ def set_up(notebook: nbformat.NotebookNode, name: str) -> bool:
     """Puts both cells in place; whether that changed anything."""
     changed = False
     for place, cell in ((0, nbformat.v4.new_markdown_cell(badge(name), id="badge")),
-                        (2, nbformat.v4.new_code_cell(SETUP, id="setup", metadata={"tags": ["setup"]}))):
+                        (2, nbformat.v4.new_code_cell(setup(name), id="setup", metadata={"tags": ["setup"]}))):
         there = next((c for c in notebook.cells if c.id == cell.id), None)
         if there is None:
             notebook.cells.insert(place, cell)

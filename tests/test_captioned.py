@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+import warnings
 from dataclasses import replace
 from functools import partial
 
@@ -273,3 +275,71 @@ def test_too_many_pictures_that_cannot_be_read_stop_the_run() -> None:
 def test_workers_below_zero() -> None:
     with pytest.raises(ValueError, match="num_workers is -1"):
         CaptionedFiles(rows(2), 4, num_workers=-1)
+
+
+# Nouns of one's own
+
+GREEK = ["ένα καράβι στη θάλασσα", "δύο γάτες", "μια λάμπα", "το βουνό"]
+THINGS = [["καράβι", "θάλασσα"], ["γάτες"], ["λάμπα"], ["βουνό"]]
+
+
+def greek_rows() -> dict:
+    return {"image": [Image.new("RGB", (9, 9), (50 * i, 0, 0)) for i in range(4)], "caption": GREEK}
+
+
+@pytest.mark.parametrize("kind", [CaptionedImages.from_dataset, CaptionedFiles])
+@pytest.mark.parametrize("column", [THINGS, [", ".join(found) for found in THINGS], ["、".join(f) for f in THINGS]])
+def test_nouns_come_from_a_column_of_their_own(kind, column) -> None:
+    rows = datasets.Dataset.from_dict(greek_rows() | {"things": column}).cast_column("image", datasets.Image())
+    options = {"num_workers": 0} if kind is CaptionedFiles else {}
+    data = kind(rows, 8, nouns="things", **options)
+    data.tag()
+    batch = next(data.batches(0, 1, 4, 0, 2, ("{}",)))
+    assert dict(zip(batch.captions, map(list, batch.nouns))) == dict(zip(GREEK, THINGS))
+    assert all(set(prompts) <= {caption, *found} for caption, prompts, found in
+               zip(batch.captions, batch.prompts, batch.nouns))
+    assert data.fingerprint()["captions"] != kind(rows, 8, **options).fingerprint()["captions"]
+    with pytest.raises(ValueError, match=r"no column 'objects'.* \(--nouns-column\)"):
+        kind(rows, 8, nouns="objects", **options)
+
+
+def test_rows_of_one_picture_share_their_nouns() -> None:
+    picture = io.BytesIO()
+    Image.new("RGB", (9, 9), (1, 2, 3)).save(picture, "PNG")
+    rows = datasets.Dataset.from_dict({"image": [{"bytes": picture.getvalue(), "path": None}] * 2, "caption": GREEK[:2],
+                                       "things": ["καράβι,γάτες", "γάτες"]}).cast_column("image", datasets.Image())
+    data = CaptionedImages.from_dataset(rows, 8, nouns="things")
+    assert (data.captions, data.nouns) == ([GREEK[:2]], [["καράβι", "γάτες"]])
+
+
+def test_nouns_come_from_a_function_of_ones_own() -> None:
+    asked = []
+
+    def last_word(caption: str) -> list[str]:
+        asked.append(caption)
+        return [caption.split()[-1]]
+
+    rows = datasets.Dataset.from_dict(greek_rows()).cast_column("image", datasets.Image())
+    for data in (CaptionedImages.from_dataset(rows, 8, nouns=last_word), CaptionedFiles(rows, 8, num_workers=0,
+                                                                                        nouns=last_word)):
+        data.tag()
+        batch = next(data.batches(0, 1, 4, 0, 1, ("a {}",)))
+        assert [prompts[0] for prompts in batch.prompts] == [f"a {c.split()[-1]}" for c in batch.captions]
+    assert set(asked) == set(GREEK)
+    wrong = CaptionedImages.from_dataset(rows, 8, nouns=lambda caption: caption)
+    with pytest.raises(ValueError, match="the function that finds nouns gave .* expected a list of words"):
+        next(wrong.batches(0, 1, 4, 0, 1, ("a {}",)))
+
+
+@pytest.mark.parametrize(("captions", "warned"), [
+    (GREEK, True), (["雪の中の犬", "猫が二匹", "a dog", "青い空"], True), (["een hond op het strand"] * 4, False),
+    (["a dog", "two cats on a собака", "a lamp 12", "the café"], False)])
+def test_captions_that_are_not_in_latin_script_bring_one_warning(captions: list[str], warned: bool) -> None:
+    data = CaptionedImages(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), [[c] for c in captions])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        list(data.batches(0, 3, 4, 0, 2, ("a {}",)))
+        list(CaptionedImages(data.images, data.captions).batches(0, 2, 4, 0, 0, ()))      # no nouns are asked for
+    assert len(caught) == warned
+    assert not warned or re.search("not in Latin script.*English.*--nouns-column.*nouns=.*--num-prompts 0",
+                                   str(caught[0].message))

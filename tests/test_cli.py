@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -17,15 +18,19 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import AutoTokenizer, GroupViTModel
 
 from minigroupvit import cli
 from minigroupvit.checkpoint import load, read_checkpoint, save_checkpoint
 from minigroupvit.config import PRESETS
 from minigroupvit.data.augment import PAPER
 from minigroupvit.data.scenes import make_scene
+from minigroupvit.data.sources import open_captioned
 from minigroupvit.images import load_image
 from minigroupvit.own_pictures import class_shares
+from minigroupvit.released.write import unlike_transformers
 from minigroupvit.segmentation import Protocol, segment
+from minigroupvit.training.loop import training_loss
 from minigroupvit.training.recipes import RECIPES
 from minigroupvit.training.record import Recorder
 
@@ -57,7 +62,7 @@ def run(command: str, *more: object) -> int:
 # --- help and mistakes ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["", "demo", "train", "evaluate", "segment"])
+@pytest.mark.parametrize("command", ["", "demo", "train", "evaluate", "segment", "export", "import"])
 def test_help_has_examples(command, capsys):
     with pytest.raises(SystemExit) as end:
         run(f"{command} --help")
@@ -239,6 +244,61 @@ def test_evaluate_takes_choices_of_the_protocol(weights, monkeypatch, capsys):
     assert asked == [Protocol(top_classes=None, overlap=4, **sizes), Protocol(top_classes=2, **sizes)]
 
 
+# --- export and import ---------------------------------------------------------------------------
+
+
+def test_out_to_transformers_and_in_again(weights, picture, tmp_path, capsys):
+    out = tmp_path / "theirs"
+    assert run("export", weights, "--to", "transformers", out) == 0 and f"written: {out}" in capsys.readouterr().out
+    GroupViTModel.from_pretrained(out).save_pretrained(tmp_path / "again")
+    AutoTokenizer.from_pretrained(out).save_pretrained(tmp_path / "again")
+    assert run("import", tmp_path / "again", tmp_path / "back.safetensors") == 0
+    assert "2 and 2 heads" in capsys.readouterr().out
+    first, back = load(weights), load(tmp_path / "back.safetensors")
+    assert back.config == first.config and back.tokenizer.state() == first.tokenizer.state()
+    for path in (out, tmp_path / "back.safetensors"):
+        assert run("segment", picture, "--classes", "sun, brick", "--weights", path, "--out", tmp_path / "o.png") == 0
+
+
+def test_a_bare_checkpoint_of_the_authors_needs_heads_and_vocabulary_everywhere(weights, picture, tmp_path, capsys):
+    assert run("export", weights, "--to", "original", tmp_path / "full.pth") == 0
+    assert run("export", weights, "--to", "transformers", tmp_path / "theirs") == 0
+    torch.save({"model": torch.load(tmp_path / "full.pth")["model"]}, tmp_path / "bare.pth")
+    commands = [f"segment {picture} --classes 'sun, heart' --out {tmp_path / 'o.png'} --weights BARE",
+                "evaluate --num-images 2 --json - --weights BARE", f"import BARE {tmp_path / 'one.safetensors'}",
+                f"export BARE --to original {tmp_path / 'again.pth'}"]
+    for command in commands:
+        command = command.replace("BARE", str(tmp_path / "bare.pth"))
+        assert run(command) == 2
+        assert "give num_heads (--num-heads)" in capsys.readouterr().err
+        command += " --num-heads 2 --text-num-heads 2"
+        assert run(command) == 2
+        assert "(--tokenizer)" in capsys.readouterr().err
+        assert run(command, "--tokenizer", tmp_path / "theirs" / "tokenizer.json") == 0
+    state = load(weights).state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in load(tmp_path / "one.safetensors").state_dict().items())
+    assert load(tmp_path / "again.pth").config == load(weights).config
+
+
+def test_an_export_replaces_no_model(weights, tmp_path, capsys):
+    load(weights).save_pretrained(tmp_path / "folder")
+    before = {path: path.read_bytes() for path in [weights, *(tmp_path / "folder").iterdir()]}
+    for command, words in [
+            (f"export {weights} --to original {weights}", "is the checkpoint itself"),
+            (f"export {weights} --to original {tmp_path / 'x.safetensors'}", "writes a file of torch.save"),
+            (f"export {weights} --to original {tmp_path / 'folder'}", "writes a file of torch.save"),
+            (f"export {weights} --to transformers {weights}", "is the checkpoint itself"),
+            (f"export {weights} --to transformers {tmp_path / 'folder' / 'config.json'}", "writes a folder"),
+            (f"export {weights} --to transformers {tmp_path / 'folder'}", "checkpoint of this package, which would be"),
+            (f"import {weights} {weights}", "is the model itself"),
+            (f"import {weights} {tmp_path / 'model.bin'}", "give a file that ends in .safetensors"),
+            (f"export scenes --to transformers {tmp_path / 'scenes'}", "no place for this model's image.stem")]:
+        assert run(command) == 2, command
+        assert words in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in before}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "tiny.safetensors"]
+
+
 # --- train ---------------------------------------------------------------------------------------
 
 
@@ -341,6 +401,66 @@ def test_train_takes_shards_and_goes_on(tmp_path, capsys):
     assert "not of a stream" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("options", ["", "--cache disk --workers 0", "--stream --workers 0 --buffer 4", "--hold-out 4"])
+def test_captions_in_another_script_and_a_column_of_nouns(photos, tmp_path, capsys, monkeypatch, options):
+    told = photos / "train" / "metadata.jsonl"
+    told.write_text("\n".join(json.dumps({"file_name": f"{i}.png", "caption": f"चाय का प्याला {i}", "names": "चाय, प्याला"})
+                              for i in range(16)))
+    command = f"train {TINY_RUN} {options} --data {photos / 'train'} --out"
+    assert run(command, tmp_path / "plain") == 0
+    assert capsys.readouterr().err.count("the captions are mostly not in Latin script") == 1
+    seen = []
+    monkeypatch.setattr("minigroupvit.training.loop.training_loss",
+                        lambda model, batch, config: seen.append(batch) or training_loss(model, batch, config))
+    assert run(command, tmp_path / "named", "--nouns-column", "names") == 0
+    assert "Latin" not in capsys.readouterr().err
+    assert {tuple(nouns) for batch in seen for nouns in batch.nouns} == {("चाय", "प्याला")}
+
+
+@pytest.mark.parametrize("options", ["", "--cache disk --workers 0", "--stream --workers 0 --buffer 4"])
+def test_the_same_out_with_other_data_is_refused(photos, tmp_path, capsys, options):
+    out = tmp_path / "run"
+    assert run(f"train {TINY_RUN} {options} --caption-columns says --data", photos / "train", "--out", out) == 0
+    again = f"train {TINY_RUN} {options} --caption-columns says --data"
+    shutil.copytree(photos / "train", tmp_path / "moved")
+    assert run(again, tmp_path / "moved", "--out", out) == 0              # the data may lie elsewhere
+    told = tmp_path / "moved" / "metadata.jsonl"
+    lines = told.read_text().splitlines()
+    told.write_text("\n".join([lines[1], lines[0], *lines[2:]]))         # the same words, another order
+    capsys.readouterr()
+    assert run(again, tmp_path / "moved", "--out", out) == 2
+    said = capsys.readouterr().err
+    assert "other settings or data: data: " in said and "Give another folder (--out)" in said
+    assert said.count(" in the run, ") == 1
+
+
+def test_shards_that_changed_are_other_data(tmp_path):
+    def write(number: int, captions: list[str]) -> None:
+        with tarfile.open(tmp_path / f"{number}.tar", "w") as archive:
+            for key, caption in enumerate(captions):
+                picture = io.BytesIO()
+                Image.new("RGB", (8, 8), (key, 9, 12)).save(picture, "PNG")
+                for kind, content in (("png", picture.getvalue()), ("txt", caption.encode())):
+                    member = tarfile.TarInfo(f"{key:04d}.{kind}")
+                    member.size = len(content)
+                    archive.addfile(member, io.BytesIO(content))
+
+    def fingerprint() -> dict:
+        return open_captioned(tmp_path, 8, num_workers=0).fingerprint()
+
+    for number in range(2):
+        write(number, [f"a lamp {key}" for key in range(4)])
+    first = fingerprint()
+    assert first == fingerprint() and first["shards"] == 2
+    write(0, [f"a lump {key}" for key in range(4)])                       # as long as before
+    other = fingerprint()
+    assert other["captions"] != first["captions"] and other["files"] == first["files"]
+    write(1, ["a chair"] * 90)
+    assert fingerprint()["files"] != first["files"]
+    write(2, ["a chair"])
+    assert fingerprint()["shards"] == 3
+
+
 def changed(command: str):
     return cli.train.change_recipe(RECIPES["scenes"], cli.make_parser().parse_args(shlex.split(f"train {command}")))
 
@@ -363,7 +483,19 @@ def test_options_take_the_place_of_the_recipes_values():
 
 def test_the_recipes_are_listed(capsys):
     assert run("train --recipe list") == 0
-    assert all(name in capsys.readouterr().out for name in ("scenes",))
+    said = capsys.readouterr().out
+    assert [line.split()[0] for line in said.splitlines()[::2]] == list(RECIPES)
+    assert re.search(r"photographs_paper .*\n +opens in transformers", said)
+    assert re.search(r"photographs .*\n +no place in transformers for image.stem 'convolution'.*; head 'linear'", said)
+    assert re.search(r"scenes_groupvit .*\n +no place in transformers for .*image.temperature 0.02", said)
+
+
+def test_the_help_names_the_models_that_open_in_transformers():
+    fits = [name for name, recipe in RECIPES.items() if not unlike_transformers(recipe.trained)]
+    fits += [name for name in PRESETS if not unlike_transformers(changed(f"--preset {name}").trained)]
+    assert sorted(fits) == ["clip_vit", "groupvit_1stage", "groupvit_2stage", "photographs_paper"]
+    for command in ("train", "export"):
+        assert all(name in cli.COMMANDS[command].EXAMPLES for name in fits)
 
 
 def test_demo_gets_its_folder(monkeypatch, tmp_path):

@@ -14,14 +14,16 @@ import pytest
 import torch
 from huggingface_hub import HfApi
 from huggingface_hub.utils import LocalEntryNotFoundError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import minigroupvit
 from minigroupvit import GroupViT, hub
 from minigroupvit.checkpoint import load
+from minigroupvit.clip_tokenizer import ClipTokenizer
 from minigroupvit.hub import is_hub_id
 from minigroupvit.protocol import Protocol
 from minigroupvit.released import export_released, export_transformers
+from minigroupvit.tokenizer import CaptionTokenizer
 
 
 @pytest.fixture
@@ -172,3 +174,80 @@ def test_load_says_what_there_is(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("hello")
     with pytest.raises(ValueError, match="text.txt is no file of torch.save"):
         load(tmp_path / "text.txt")
+
+
+# ---------------------------------------------------------------- what is given on loading
+
+
+@pytest.fixture
+def places(make_model, tmp_path: Path) -> dict[str, Path]:
+    """One model (drop-path 0.1, 2 heads, 16 pixels) in every format that there is."""
+    model = make_model()
+    minigroupvit.save_checkpoint(tmp_path / "ours.safetensors", model)
+    model.save_pretrained(tmp_path / "pretrained")
+    export_transformers(model, tmp_path / "transformers")
+    export_released(model, tmp_path / "authors.pth")
+    return {path.name: path for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("place", ["ours.safetensors", "pretrained", "transformers", "authors.pth"])
+def test_what_is_given_takes_the_place_of_what_is_stored(places: dict[str, Path], place: str) -> None:
+    given = dict(num_heads=4, text_num_heads=8, image_size=24, drop_path=0.35)
+    ways = [load(places[place], **given)]
+    if places[place].is_dir():
+        ways.append(GroupViT.from_pretrained(places[place], **given))
+    for model in ways:
+        image, text = model.config.image, model.config.text
+        assert (image.num_heads, text.num_heads, image.image_size, image.drop_path) == (4, 8, 24, 0.35)
+        assert model.image_encoder.patch_embed.positions.shape == (1, 36, 16)
+        assert model.image_encoder.stages[0].layers[0].attn.num_heads == 4
+        model.train()
+        pictures = torch.randn(2, 3, 24, 24)
+        first, second = (model.encode_image(pictures)[0] for _ in range(2))
+        assert not torch.equal(first, second)                   # drop-path is at work
+    plain = load(places[place])
+    assert plain.config.image.num_heads == 2 and plain.config.image.drop_path == 0.1
+
+
+@pytest.mark.parametrize("place", ["ours.safetensors", "pretrained", "transformers", "authors.pth"])
+def test_a_tokenizer_that_is_not_that_of_the_weights(places: dict[str, Path], place: str, tokenizer) -> None:
+    words = [f"word{n}" for n in range(tokenizer.vocab_size - 4)]
+    same_end = CaptionTokenizer.train(words, context_length=16)
+    assert load(places[place], tokenizer=same_end).tokenizer is same_end
+    for other, message in [
+            (CaptionTokenizer.train(words, context_length=9), "texts of up to 9 tokens, the text encoder reads up to 16"),
+            (CaptionTokenizer.train(words[1:], context_length=16),
+             rf"end with token {tokenizer.end_id}, those of the tokenizer with {tokenizer.end_id - 1}; give the tokenizer"),
+            (ClipTokenizer(16), rf"end with token {tokenizer.end_id}, those of the tokenizer with 49407")]:
+        with pytest.raises(ValueError, match=message):
+            load(places[place], tokenizer=other)
+
+
+def test_a_new_model_needs_a_tokenizer_of_its_context_length(tiny_config, captions: list[str]) -> None:
+    with pytest.raises(ValueError, match="of up to 20 tokens, the text encoder reads up to 16; .* context_length=16"):
+        GroupViT(tiny_config, CaptionTokenizer.train(captions, context_length=20))
+
+    class EndsEarly(CaptionTokenizer):
+        def __init__(self, *arguments) -> None:
+            super().__init__(*arguments)
+            self.end_id = 5
+
+    with pytest.raises(ValueError, match="ends texts with token 5; .* must be the last of the"):
+        GroupViT(tiny_config, EndsEarly.train(captions, context_length=16))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "pytorch_model.bin", "part-00002.safetensors"])
+def test_one_file_of_a_folder_of_transformers_says_to_give_the_folder(places: dict[str, Path], name: str) -> None:
+    folder = places["transformers"]
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    shutil.copy(folder / "model.safetensors", folder / "part-00002.safetensors")
+    for opens in (load, minigroupvit.load_released):
+        with pytest.raises(ValueError, match=f"{name} is one file of a GroupViT of transformers.*give the folder: "
+                                             f"{folder}$"):
+            opens(folder / name)
+
+
+def test_safetensors_of_something_else_are_not_called_cut_off(tmp_path: Path) -> None:
+    save_file({"classifier.weight": torch.ones(2, 3)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="not a minigroupvit checkpoint, but a safetensors file of something else"):
+        load(tmp_path / "other.safetensors")

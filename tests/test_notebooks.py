@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import http.server
+import importlib.util
 import re
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -137,6 +139,49 @@ def test_an_old_setup_cell_is_renewed_and_the_rest_stays(tmp_path):
     assert new.cells[0].source.endswith("/notebooks/a.ipynb)") and notebook_setup.REPOSITORY in new.cells[1].source
     other = nbformat.read(tmp_path / "b.ipynb", 4).cells
     assert [other[0].id, other[1].source, other[2].id] == ["badge", "# Other", "setup"]
+
+
+def run_setup(monkeypatch, name: str, missing: set[str], fails: str = "nothing") -> list[str]:
+    """What the setup cell of a notebook asks pip for, where these modules are not installed."""
+    asked, find_spec = [], importlib.util.find_spec
+
+    def run_pip(command: list[str]) -> subprocess.CompletedProcess:
+        asked.append(command[-1])
+        return subprocess.CompletedProcess(command, int(command[-1].startswith(fails)))
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda module: None if module in missing else find_spec(module))
+    monkeypatch.setattr(subprocess, "run", run_pip)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(ROOT / "notebooks")
+    exec(notebook_setup.setup(name).split("%matplotlib")[0], {})
+    return asked
+
+
+@pytest.mark.parametrize(("name", "missing", "asked"), [
+    ("03_grouping_block.ipynb", set(), []), ("03_grouping_block.ipynb", {"transformers"}, []),
+    ("03_grouping_block.ipynb", {"minigroupvit"}, ["minigroupvit @ git+"]), ("10_released_weights.ipynb", set(), []),
+    ("10_released_weights.ipynb", {"transformers"}, ["transformers>=5.2"]),
+    ("10_released_weights.ipynb", {"minigroupvit", "transformers"}, ["minigroupvit @ git+", "transformers>=5.2"])])
+def test_the_setup_cell_installs_what_is_missing(monkeypatch, name, missing, asked):
+    found = run_setup(monkeypatch, name, missing)
+    assert len(found) == len(asked) and all(a.startswith(b) for a, b in zip(found, asked))
+
+
+@pytest.mark.parametrize(("fails", "words"), [
+    ("minigroupvit", "could not install minigroupvit @ git.* check the network, or clone the repository"),
+    ("transformers", "could not install transformers>=5.2: check the network, or install it by hand; then run this again")])
+def test_an_install_that_fails_says_what_to_do(monkeypatch, fails, words):
+    with pytest.raises(RuntimeError, match=words):
+        run_setup(monkeypatch, "10_released_weights.ipynb", {"minigroupvit", "transformers"}, fails)
+
+
+def test_what_a_notebook_needs_is_what_the_tests_are_run_with():
+    asked = (ROOT / "requirements.txt").read_text().splitlines()
+    for prefix, (module, package) in notebook_setup.NEEDS.items():
+        (path,) = [path for path in PATHS if path.name.startswith(prefix)]
+        assert package in asked and f"from {module} import" in path.read_text(encoding="utf-8")
+    imports = {path.name[:2] for path in PATHS if "from transformers" in path.read_text(encoding="utf-8")}
+    assert imports == set(notebook_setup.NEEDS)
 
 
 def test_the_numbers_are_counted_as_a_reader_would():

@@ -206,7 +206,7 @@ def test_an_unknown_split_of_a_known_set_asks_nobody(hub):
 def test_a_known_set_of_shards_is_a_stream(monkeypatch):
     asked = []
     monkeypatch.setattr("minigroupvit.data.sources.open_tar_shards",
-                        lambda name, image, captions, skipped: asked.append((name, image, captions)) or [])
+                        lambda name, image, captions, *rest: asked.append((name, image, captions)) or [])
     assert isinstance(open_captioned("pixparse/cc3m-wds", 8), CaptionedStream)
     assert asked == [(HUB_PRESETS["pixparse/cc3m-wds"].shards["train"], "jpg", ("txt",))]
 

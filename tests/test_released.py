@@ -21,7 +21,7 @@ from minigroupvit.images import normalize, to_batch
 from minigroupvit.model import GroupViT
 from minigroupvit.protocol import Protocol
 from minigroupvit.released import export_released, export_transformers, load_released
-from minigroupvit.released.tokenizer_files import write_tokenizer
+from minigroupvit.released.tokenizer_files import read_tokenizer, write_tokenizer
 from minigroupvit.tokenizer import CaptionTokenizer
 
 TOLERANCE = dict(rtol=0, atol=1e-9)
@@ -376,6 +376,30 @@ def test_a_choice_that_both_formats_lack_is_named(make_model, tmp_path: Path, im
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("choices", "message"), [
+    ({"merged_values": "before"}, "image.merged_values 'before' (only 'after')"),
+    ({"merge_weights": "patches"}, "image.merge_weights 'patches' (only 'tokens')"),
+])
+def test_choices_that_make_no_weights_are_not_lost_in_silence(make_model, tmp_path: Path, choices: dict,
+                                                              message: str) -> None:
+    for export in (export_released, export_transformers):
+        with pytest.raises(ValueError) as error:
+            export(make_model(**choices), tmp_path / "out")
+        assert message in str(error.value)
+
+
+def test_another_head_of_the_texts_has_no_place(tokenizer, tiny_config, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"text_head 'normed' \(only 'mlp'\)"):
+        export_transformers(GroupViT(replace(tiny_config, text_head="normed"), tokenizer), tmp_path / "out")
+
+
+def test_how_a_model_is_trained_on_comes_back(make_model, tmp_path: Path) -> None:
+    model = make_model(straight_through=False, later_tokens_std=0.02, gumbel_noise=0.3, drop_path=0.4)
+    export_released(model, tmp_path / "model.pth")
+    export_transformers(model, tmp_path / "folder")
+    assert load_released(tmp_path / "model.pth").config == load_released(tmp_path / "folder").config == model.config
+
+
 def test_a_choice_that_transformers_lacks_is_named(make_model, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"image.assignment 'soft' \(only 'hard'\)"):
         export_transformers(make_model(assignment="soft"), tmp_path / "out")
@@ -418,6 +442,68 @@ def test_their_tokenizer_gives_our_ids(tmp_path: Path, tokenizer) -> None:
     batch = theirs(TEXTS, padding=True, return_tensors="pt")["input_ids"]
     assert batch.shape == tokenizer(TEXTS).shape
     assert (theirs.bos_token_id, theirs.eos_token_id) == (tokenizer.start_id, tokenizer.end_id)
+
+
+def test_their_tokenizer_gives_our_ids_in_any_script(tmp_path: Path) -> None:
+    texts = ["两只狗在雪地里", "लाल छाता और नीली नाव", "แมวสีดำ บนหลังคา", "Ёлка и ёжик", "Größe: ein Häuschen", "빨간 우산",
+             "سفينة في البحر", "ﬁve ５ naïve CAFÉS", "a 犬 и кошка"]
+    tokenizer = CaptionTokenizer.train(texts, context_length=20)
+    write_tokenizer(tokenizer, tmp_path)
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    for text in texts:
+        assert theirs(text, truncation=True)["input_ids"] == tokenizer([text])[0].tolist(), text
+
+
+@pytest.mark.parametrize("tokenizer", [TOKENIZER, ClipTokenizer(12)], ids=["captions", "clip"])
+def test_a_folder_that_transformers_saved_again_has_its_vocabulary(tmp_path: Path, tokenizer) -> None:
+    model = our_model(tokenizer=tokenizer)
+    export_transformers(model, tmp_path / "first")
+    GroupViTModel.from_pretrained(tmp_path / "first").save_pretrained(tmp_path / "again")
+    AutoTokenizer.from_pretrained(tmp_path / "first").save_pretrained(tmp_path / "again")
+    there = {path.name for path in (tmp_path / "again").iterdir()}
+    assert "tokenizer.json" in there and not there & {"minigroupvit.json", "vocab.json", "merges.txt"}
+    again = minigroupvit.load(tmp_path / "again")
+    assert again.tokenizer.state() == tokenizer.state()
+    assert same_weights(model, again, but=("multi_label_logit_scale",))
+    # Without the words seen in training: all that are whole.
+    (tmp_path / "again" / "tokenizer_config.json").unlink()
+    words = minigroupvit.load(tmp_path / "again").tokenizer.known_words
+    assert set(words) == set(tokenizer.known_words) | ({"photo", "of"} if tokenizer is TOKENIZER else set())
+
+
+def test_a_vocabulary_in_a_file_of_its_own(tmp_path: Path) -> None:
+    pieces = CaptionTokenizer.train([f"a {a}{b} boat" for a in ("hand", "foot", "wind") for b in ("ball", "rail", "mill")],
+                                    vocab_size=60, context_length=9)
+    write_tokenizer(pieces, tmp_path)
+    for path in (tmp_path, tmp_path / "tokenizer.json"):
+        assert read_tokenizer(path, 9).state() == pieces.state()
+    export_released(our_model(), tmp_path / "model.pth")
+    torch.save({"model": torch.load(tmp_path / "model.pth")["model"]}, tmp_path / "bare.pth")
+    write_tokenizer(TOKENIZER, tmp_path)
+    again = minigroupvit.load(tmp_path / "bare.pth", tokenizer=tmp_path / "tokenizer.json", **HEADS)
+    assert again.tokenizer.state() == TOKENIZER.state()
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    ({"model": {"type": "WordPiece", "vocab": {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3}}},
+     "4 entries of the kind WordPiece, which is neither CLIP's nor one of captions"),
+    ({"model": {"type": "BPE", "vocab": {"a": 0, "b": 1}}}, "2 entries of the kind BPE"),
+    ({"model": {"type": "Unigram", "vocab": [["a", -1.0]]}}, "no vocabulary with the ids 0, 1, 2"),
+    ({"model": {"type": "BPE", "vocab": {"a": 0, "b": 7}}}, "no vocabulary with the ids 0, 1, 2"),
+    ({}, "no vocabulary"),
+])
+def test_vocabularies_of_other_kinds_are_refused(tmp_path: Path, content: dict, message: str) -> None:
+    export_transformers(our_model(), tmp_path)
+    (tmp_path / "minigroupvit.json").unlink()
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=message):
+        minigroupvit.load(tmp_path)
+    assert minigroupvit.load(tmp_path, tokenizer=TOKENIZER).tokenizer is TOKENIZER
+
+
+def test_no_vocabulary_there(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no tokenizer at .*words.json; give a tokenizer.json"):
+        read_tokenizer(tmp_path / "words.json", 12)
 
 
 def test_their_processor_normalises_as_we_do(tmp_path: Path) -> None:

@@ -317,3 +317,35 @@ def test_choices_that_there_are_not(model: GroupViT, choice: dict) -> None:
     assert name in {field.name for field in fields(Protocol)}
     with pytest.raises(ValueError, match=f"{name}.*{value}"):
         segment(model, torch.rand(1, 3, 16, 16), WORDS, **choice)
+
+
+# Class names that become one
+
+@pytest.mark.parametrize(("names", "message"), [
+    (["sun", "zebra", "heart", "okapi"], "class names 'zebra' and 'okapi' are one .* no caption of its training had either"),
+    (["brick", "brïck!"], "class names 'brick' and 'brïck!' are one .* case, accents and punctuation"),
+    (["red " * 20 + "sun", "red " * 20 + "cloud"], "are one and the same to this model: it reads 16 tokens of a text"),
+])
+@pytest.mark.filterwarnings("ignore:never seen in training")
+def test_two_names_that_become_one_vector_are_named(make_model, names: list[str], message: str) -> None:
+    for templates in (("a photo of a {}.",), ("{}", "the {}")):
+        with pytest.raises(ValueError, match=message):
+            embed_classes(make_model().eval(), names, templates)
+    with pytest.raises(ValueError, match=message):
+        segment(make_model(), torch.zeros(3, 16, 16), names)
+
+
+def test_names_that_differ_in_one_template_are_two(make_model) -> None:
+    long = "red " * 13
+    embeddings = embed_classes(make_model().eval(), [long + "sun", long + "cloud"], ("a photo of a {}.", "{}"))
+    assert not torch.equal(embeddings[0], embeddings[1])
+
+
+def test_the_mirrored_picture_has_groups_of_its_own(make_model) -> None:
+    model, picture = make_model(), torch.rand(3, 16, 16)
+    plain = segment(model, picture, WORDS)
+    both = segment(model, picture, WORDS, flip=True)
+    count = plain.group_scores.shape[1]
+    assert both.group_scores.shape[1] == 2 * count and both.maps[-1].shape == plain.maps[-1].shape
+    torch.testing.assert_close(both.group_scores[:, :count], plain.group_scores)
+    torch.testing.assert_close(both.group_scores[:, count:], segment(model, picture.flip(-1), WORDS).group_scores)

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from minigroupvit.checkpoint import load_checkpoint, read_checkpoint
+from minigroupvit.data.augment import Augmentation
 from minigroupvit.data.captioned import Batch, CaptionedImages, pack_texts
 from minigroupvit.evaluation.groups import emergence
 from minigroupvit.losses import assignment_information, meaning_similarity_loss, multi_label_loss
@@ -29,7 +30,7 @@ from minigroupvit.training.loop import (
     TrainConfig, TrainingStopped, at_step, stop_on_interrupt, train, training_loss, uses_bf16,
 )
 from minigroupvit.training.optimizer import decays, learning_rate, make_optimizer
-from minigroupvit.training.record import Recorder
+from minigroupvit.training.record import Recorder, differences
 from minigroupvit.training.run import grow
 
 # Twelve steps that touch everything that could differ after a break: noise, drop-path, BatchNorm,
@@ -318,6 +319,60 @@ def test_a_folder_with_other_settings_is_refused(run, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds a run with other settings"):
         run(tmp_path, replace(SHORT, steps=4), temperature=0.5)     # the weights would fit
     assert everything(tmp_path)["metrics"] == before["metrics"]
+
+
+def other_data(data: CaptionedImages, **changes) -> CaptionedImages:
+    return CaptionedImages(**{"images": data.images, "captions": data.captions, "flip": data.flip} | changes)
+
+
+def test_a_run_knows_its_data_and_names_what_differs(run, tmp_path: Path, captioned: CaptionedImages) -> None:
+    run(tmp_path, replace(SHORT, steps=4))
+    images, captions = captioned.images.clone(), [list(texts) for texts in captioned.captions]
+    images[40, 1, 3, 3] += 1
+    captions[9][1] += " again"
+    before = everything(tmp_path)
+    for changed, words in [
+            (other_data(captioned, images=captioned.images[:48], captions=captioned.captions[:48]),
+             r"data: 64 pictures, captions \w+, files \w+ in the run, 48 pictures, captions \w+, files \w+ now"),
+            (other_data(captioned, images=images), r"data: 64 pictures, captions (\w+), .* now"),
+            (other_data(captioned, captions=captions), r"data: 64 pictures, captions (?P<then>\w+), .* captions (?!(?P=then))")]:
+        with pytest.raises(ValueError, match=words) as error:
+            run(tmp_path, replace(SHORT, steps=4), changed)
+        assert "Give another folder (--out)" in str(error.value) and "batch_size" not in str(error.value)
+    assert everything(tmp_path)["metrics"] == before["metrics"]
+    run(tmp_path, replace(SHORT, steps=4), other_data(captioned))       # the same data, read again
+
+
+def test_settings_that_differ_are_named_one_by_one(run, tmp_path: Path, captioned: CaptionedImages) -> None:
+    run(tmp_path, replace(SHORT, steps=4))
+    with pytest.raises(ValueError) as error:
+        run(tmp_path, replace(SHORT, steps=4, batch_size=8, augmentation=Augmentation(erasing=0.2), final_temperature=0.5),
+            other_data(captioned, images=captioned.images[:60], captions=captioned.captions[:60]), drop_path=0.05)
+    message = str(error.value)
+    for words in ("data: 64 pictures", "batch_size: 16 in the run, 8 now", "augmentation.erasing: 0.0 in the run, 0.2 now",
+                  "final_temperature: None in the run, 0.5 now", "image.drop_path: 0.2 in the run, 0.05 now"):
+        assert words in message
+    assert message.count(" now") == 5
+
+
+def test_another_vocabulary_is_named_in_short() -> None:
+    then = {"vocabulary": {"name": "captions", "vocabulary": [f"w{i}" for i in range(3000)], "known_words": ["a"]}}
+    now = {"vocabulary": {"name": "captions", "vocabulary": [f"w{i}" for i in range(2999)], "known_words": ["b"]}}
+    assert differences(then, now) == ["vocabulary.vocabulary: 3,000 entries in the run, 2,999 entries now",
+                                      "vocabulary.known_words: ['a'] in the run, ['b'] now"]
+
+
+def test_a_run_of_a_version_that_did_not_know_its_data_goes_on(run, unbroken, tmp_path: Path,
+                                                               captioned: CaptionedImages) -> None:
+    run(tmp_path, data=Watched(captioned, lambda s, batch: interrupt(s) if s == 6 else None))
+    for name in ("last", "best"):
+        header, tensors = read_checkpoint(tmp_path / f"{name}.safetensors")
+        del header["about"]["data"]
+        save_file(tensors, tmp_path / f"{name}.safetensors", metadata={"minigroupvit": json.dumps(header)})
+    run(tmp_path)
+    assert read_checkpoint(tmp_path / "last.safetensors")[0]["about"]["data"] == captioned.fingerprint()
+    found, expected = (read_checkpoint(folder / "last.safetensors")[1] for folder in (tmp_path, unbroken()))
+    assert all(torch.equal(value, expected[name]) for name, value in found.items())
 
 
 # What cannot go on

@@ -8,12 +8,15 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..files import read_text
 from ..protocol import Protocol
 
 _HOW = "What is not given is as stored with the weights; `evaluate` says where it is as released."
+
+if TYPE_CHECKING:
+    from ..model import GroupViT
 
 
 def fail(message: str, code: int) -> int:
@@ -72,10 +75,32 @@ def _or(word: str, number: Callable[[str], float]) -> Callable[[str], float | st
     return parse
 
 
+WEIGHTS = ("shipped weights by name, a .safetensors file, a checkpoint of the authors, a folder of save_pretrained or "
+           "of transformers, or the id of such a folder on the hub")
+
+
+def add_weight_choices(parser: argparse.ArgumentParser) -> None:
+    """What weights of others may need to be told, wherever a model is loaded."""
+    parser.add_argument("--num-heads", type=int, metavar="N",
+                        help="attention heads of the image encoder, which checkpoints of the authors do not say; "
+                        "default: as stored, or one for 64 channels")
+    parser.add_argument("--text-num-heads", type=int, metavar="N", help="the same of the text encoder")
+    parser.add_argument("--tokenizer", metavar="FILE",
+                        help="tokenizer.json of these weights, where none lies beside them and it is not CLIP's")
+
+
+def load_weights(arguments: argparse.Namespace, name: str, device: Any = "cpu") -> GroupViT:
+    """The model of that name, with what was given of `add_weight_choices`."""
+    from ..checkpoint import load
+
+    return load(name, device, num_heads=arguments.num_heads, text_num_heads=arguments.text_num_heads,
+                tokenizer=arguments.tokenizer)
+
+
 def add_protocol(parser: argparse.ArgumentParser) -> None:
     """Weights, device and an option for each field of the protocol, which `evaluate` and `segment` share."""
-    parser.add_argument("--weights", default="scenes", metavar="NAME",
-                        help="shipped weights by name, or a .safetensors file; default: %(default)s")
+    parser.add_argument("--weights", default="scenes", metavar="NAME", help=f"{WEIGHTS}; default: %(default)s")
+    add_weight_choices(parser)
     parser.add_argument("--device", help="cpu, cuda, mps; default: a GPU if there is one")
     group = parser.add_argument_group("how the model looks at pictures", _HOW)
     group.add_argument("--short-side", type=int, metavar="PIXELS",
@@ -90,6 +115,8 @@ def add_protocol(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--stride", type=int, metavar="PIXELS", help="of slide; default: half a window")
     group.add_argument("--flip", action=argparse.BooleanOptionalAction, default=None,
                        help="look at the mirrored picture too; released: no")
+    group.add_argument("--refine", type=int, metavar="N",
+                       help="iterations in which the edges of masks move to edges of the picture; released: 0")
     group.add_argument("--overlap", type=int, metavar="N",
                        help="patches per patch side: finer masks, slower; released: 1")
     group.add_argument("--assignment", choices=("soft", "hard"), help="of patches to groups; released: soft")

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .common import add_protocol, make_parent, pick_device, protocol_choices, split_names
+from .common import add_protocol, load_weights, make_parent, pick_device, protocol_choices, split_names
 
 ABOUT = "measure a model on held-out scenes, or on photographs with masks"
 EXAMPLES = """
@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from ..checkpoint import load, write_atomically
+    from ..checkpoint import write_atomically
 
     if arguments.data == "scenes" and arguments.root:
         raise ValueError(f"--root {arguments.root} belongs to photographs; say which, such as --data folder")
@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> None:
         given = ", ".join(f"--{name.replace('_', '-')}" for name in choices if name != "templates")
         raise ValueError(f"{given} would change nothing: imagefolder makes no masks, and looks at the middle of each "
                          "picture at the size of the training pictures; leave it out")
-    model = load(arguments.weights, pick_device(arguments.device))
+    model = load_weights(arguments, arguments.weights, pick_device(arguments.device))
     measure = {"scenes": _on_scenes, "imagefolder": _on_image_folder}.get(arguments.data, _on_masks)
     figures = {"weights": arguments.weights} | measure(model, arguments, choices)
     text = json.dumps(figures, indent=2, allow_nan=False) + "\n"

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import add_protocol, fail, make_parent, pick_device, protocol_choices, split_names
+from .common import add_protocol, fail, load_weights, make_parent, pick_device, protocol_choices, split_names
 
 if TYPE_CHECKING:
     from ..model import GroupViT
@@ -48,7 +48,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from ..checkpoint import load
     from ..images import load_image
     from ..own_pictures import list_pictures, segment_pictures
     from ..protocol import protocol_for
@@ -62,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not several:
         load_image(sources[0])  # tells what is wrong with it before a model is loaded
     names = split_names(arguments.classes)
-    model = load(arguments.weights, pick_device(arguments.device))
+    model = load_weights(arguments, arguments.weights, pick_device(arguments.device))
     protocol = protocol_for(model, **protocol_choices(arguments))
     if not to_folder:
         _write_overlay(model, sources[0], names, protocol, make_parent(out))

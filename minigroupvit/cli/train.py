@@ -31,7 +31,10 @@ Ctrl-C saves and stops; the same command goes on from there. --data takes a fold
 folder of pictures with a metadata.jsonl, the id of a data set on the hub, or tar shards of the
 webdataset kind (a folder, a pattern with a range in braces, addresses). Where the data have a split
 "validation", or with --hold-out, retrieval is measured on up to 1,000 of its pictures, and the best
-checkpoint kept. What is not given is as in the recipe."""
+checkpoint kept. What is not given is as in the recipe.
+
+Models of --preset groupvit_2stage, groupvit_1stage and clip_vit, and of --recipe photographs_paper, open in
+transformers (see export --help); the other recipes have parts that it lacks. --recipe list says which."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--image-column", metavar="NAME", help="default: image; of shards: jpg, jpeg, png, webp")
     data.add_argument("--caption-columns", metavar="A,B",
                       help="default: caption, captions, text, or caption_0, caption_1, ...; of shards: txt")
+    data.add_argument("--nouns-column", metavar="NAME",
+                      help="nouns of each picture, lists or texts with commas; default: found in the captions, if "
+                      "they are English")
     data.add_argument("--cache", choices=("memory", "disk"), default="memory",
                       help="pictures decoded once, or anew for every batch; default: %(default)s")
     data.add_argument("--stream", action="store_true", help="read the data as they come; shards always are")
@@ -93,8 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..training.run import train_on_dataset, train_on_scenes
 
     if arguments.recipe == "list":
-        for name, found in RECIPES.items():
-            print(f"{name:20} {found.about}")
+        _list_recipes(RECIPES)
         return 0
     wanted = change_recipe(recipe(arguments.recipe), arguments)
     shared = {"progress": not arguments.quiet, "device": pick_device(arguments.device)}
@@ -109,6 +114,16 @@ def run(arguments: argparse.Namespace) -> int:
     return _after_training(arguments.out, wanted, model)
 
 
+def _list_recipes(recipes: dict[str, Recipe]) -> None:
+    """Two lines for each: what it is, and whether `export` can write it for transformers."""
+    from ..released.write import unlike_transformers
+
+    for name, found in recipes.items():
+        problems = "; ".join(unlike_transformers(found.trained))
+        opens = f"no place in transformers for {problems}" if problems else "opens in transformers (export)"
+        print(f"{name:20} {found.about}\n{'':20} {opens}")
+
+
 def open_data(arguments: argparse.Namespace, recipe: Recipe) -> tuple[Captioned, CaptionedImages | None]:
     """What to train on, and the pictures to measure retrieval on, if there are any."""
     from ..data.open_dataset import splits
@@ -117,7 +132,7 @@ def open_data(arguments: argparse.Namespace, recipe: Recipe) -> tuple[Captioned,
     name, size = arguments.data, recipe.model.image.image_size
     choices = {"image": arguments.image_column, "cache": "stream" if arguments.stream else arguments.cache,
                "captions": arguments.caption_columns and split_names(arguments.caption_columns),
-               "num_workers": arguments.workers, "max_skipped": arguments.max_skipped}
+               "nouns": arguments.nouns_column, "num_workers": arguments.workers, "max_skipped": arguments.max_skipped}
     if arguments.hold_out is not None:
         for option in ("validation_data", "validation_split"):
             if getattr(arguments, option):

@@ -11,12 +11,14 @@ are too large for the memory (on_disk.py), and `CaptionedStream` for those that 
 
 from __future__ import annotations
 
+import hashlib
 import random
-from collections.abc import Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,7 +26,7 @@ from torch import Tensor
 
 from ..images import normalize
 from ..losses import rank_and_size
-from ..prompts import nouns, prompts_from_nouns, tag_captions
+from ..prompts import nouns, prompts_from_nouns, tag_captions, warn_other_script
 from ..tokenizer import Tokenizer
 from .augment import Augmentation, augment, crop_boxes, random_numbers
 from .captions import flip_caption
@@ -33,6 +35,9 @@ from .samples import Columns, Sample, Skipped, find_columns, fit, read_samples, 
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
+
+
+FindNouns = Callable[[str], Sequence[str]]    # a caption to its nouns
 
 
 @dataclass
@@ -72,28 +77,53 @@ class Captioned:
     Args:
         flip: whether the pictures may be mirrored, with left and right swapped in their captions.
         skipped: counts rows that are of no use.
+        find_nouns: a caption to its nouns; None: `prompts.nouns`, for English captions.
     """
 
-    def __init__(self, flip: bool = True, skipped: Skipped | None = None) -> None:
+    def __init__(self, flip: bool = True, skipped: Skipped | None = None, find_nouns: FindNouns | None = None) -> None:
         self.flip = flip
+        self.find_nouns = find_nouns
+        self._first_texts = True
         self.skipped = Skipped() if skipped is None else skipped
         self._nouns: dict[str, tuple[str, ...]] = {}
 
     def tag(self, include_verbs: bool = False, progress: bool = False) -> None:
         """Finds the nouns of every caption ahead of training, where all captions are at hand."""
 
+    def fingerprint(self) -> dict[str, Any]:
+        """What tells these data from others, for JSON: numbers and short hashes. Empty: nothing is known of them.
+
+        A run stores it and goes on with the same data only (training/record.py).
+        """
+        return {}
+
     def _draw_texts(self, captions: Sequence[Sequence[str]], rng: random.Random, num_prompts: int,
-                    templates: Sequence[str], flip: bool) -> Texts:
-        """One caption of each picture, and prompts made of its nouns."""
+                    templates: Sequence[str], flip: bool, own_nouns: Sequence[list[str] | None]) -> Texts:
+        """One caption of each picture, and prompts made of its nouns: the picture's own, or those in the caption."""
         chosen = [rng.choice(texts) for texts in captions]
         flipped = None
         if flip and self.flip:
             flipped = [rng.random() < 0.5 for _ in chosen]
             chosen = [flip_caption(c) if f else c for c, f in zip(chosen, flipped)]
-        found = [self._nouns.get(c) or nouns(c) if num_prompts else () for c in chosen]
+        if num_prompts and self._first_texts and self.find_nouns is None and None in own_nouns:
+            warn_other_script(chosen)
+        self._first_texts = False
+        found = [(self._nouns_in(c) if own is None else own) if num_prompts else ()
+                 for c, own in zip(chosen, own_nouns)]
         prompts = [prompts_from_nouns(c, n, num_prompts, templates, rng) if num_prompts else []
                    for c, n in zip(chosen, found)]
         return Texts(chosen, prompts, found, flipped)
+
+    def _nouns_in(self, caption: str) -> Sequence[str]:
+        if caption in self._nouns:
+            return self._nouns[caption]
+        if self.find_nouns is None:
+            return nouns(caption)
+        found = self.find_nouns(caption)
+        if isinstance(found, str) or not all(isinstance(noun, str) and noun.strip() for noun in found):
+            raise ValueError(f"the function that finds nouns gave {found!r:.60} for the caption {caption!r:.60}; "
+                             "expected a list of words")
+        return tuple(found)
 
     def _finish(self, images: Tensor, texts: Texts, numbers: Tensor, augmentation: Augmentation,
                 device: torch.device | str) -> Batch:
@@ -104,6 +134,14 @@ class Captioned:
             images = torch.where(flipped[:, None, None, None], images.flip(-1), images)
         images = augment(images, numbers, augmentation)
         return Batch(normalize(images.float() / 255), texts.captions, texts.prompts, texts.nouns)
+
+
+def short_hash(texts: Iterable[str]) -> str:
+    """16 hexadecimal digits that differ for other texts, or another order."""
+    whole = hashlib.sha256()
+    for text in texts:
+        whole.update(f"{len(text)} {text}".encode("utf-8", "surrogatepass"))
+    return whole.hexdigest()[:16]
 
 
 def epoch_indices(count: int, step: int, batch_size: int, seed: int) -> np.ndarray:
@@ -121,12 +159,16 @@ class CaptionedImages(Captioned):
     """Pictures (N, 3, H, W) uint8 of one size in memory, each with one caption or several.
 
     Args:
-        flip, skipped: see `Captioned`.
+        flip, skipped, find_nouns: see `Captioned`.
+        nouns: of each picture, from a source of their own; None: they are in the captions.
+        origin: what tells the pictures from others, for `fingerprint`; None: their pixels. For pictures that are
+            computed, whose last bit may differ from machine to machine.
     """
 
     def __init__(self, images: Tensor, captions: Sequence[Sequence[str]], flip: bool = True,
-                 skipped: Skipped | None = None) -> None:
-        super().__init__(flip, skipped)
+                 skipped: Skipped | None = None, origin: str | None = None,
+                 nouns: Sequence[list[str] | None] | None = None, find_nouns: FindNouns | None = None) -> None:
+        super().__init__(flip, skipped, find_nouns)
         if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
             raise ValueError(f"expected uint8 pictures (N, 3, H, W), got {images.dtype} {tuple(images.shape)}")
         if len(images) != len(captions) or not len(images):
@@ -138,48 +180,60 @@ class CaptionedImages(Captioned):
                 raise ValueError(f"picture {i} has no usable caption: {list(texts)!r}; leave it out")
         self.images = images
         self.captions = [list(texts) for texts in captions]
+        self.nouns = [None] * len(images) if nouns is None else list(nouns)
+        if len(self.nouns) != len(images):
+            raise ValueError(f"expected a list of nouns for each of {len(images)} pictures, got {len(self.nouns)}")
+        self.origin = origin
 
     @classmethod
     def from_dataset(cls, dataset: Dataset | IterableDataset, image_size: int, image: str | None = None,
                      captions: Sequence[str] | None = None, flip: bool = True,
-                     max_skipped: float = 0.05) -> CaptionedImages:
+                     max_skipped: float = 0.05, nouns: str | FindNouns | None = None) -> CaptionedImages:
         """Reads a `datasets.Dataset` of pictures and captions, resized to squares of `image_size`.
 
         Args:
             image, captions: names of the columns; see `find_columns`.
             max_skipped: share of the rows that may be of no use; they are left out and counted.
+            nouns: the column that has them, or a function of a caption; see `open_captioned`.
 
         Raises:
             ValueError: no such column; too many rows without a readable picture or a caption.
         """
         import datasets
 
-        dataset, columns = undecoded(dataset, image, captions)
+        column, find_nouns = column_or_function(nouns)
+        dataset, columns = undecoded(dataset, image, captions, column)
         if isinstance(dataset, datasets.Dataset):
             dataset, columns = one_row_per_picture(dataset, columns)
         skipped = Skipped(max_skipped)
-        return cls.from_samples(read_samples(dataset, columns, image_size, skipped), None, flip, skipped)
+        return cls.from_samples(read_samples(dataset, columns, image_size, skipped), None, flip, skipped, find_nouns)
 
     @classmethod
     def from_samples(cls, samples: Iterable[Sample], limit: int | None = None, flip: bool = True,
-                     skipped: Skipped | None = None) -> CaptionedImages:
+                     skipped: Skipped | None = None, find_nouns: FindNouns | None = None) -> CaptionedImages:
         """Takes the first samples (None: all) of another source into memory. Raises ValueError if there is none."""
         taken = list(islice(samples, limit))
         if skipped is not None:
             skipped.check(skipped.seen)
         if not taken:
             raise ValueError("the data set is empty" + (f"; {skipped.report()}" if skipped else ""))
-        return cls(torch.stack([s.image for s in taken]), [s.captions for s in taken], flip, skipped)
+        return cls(torch.stack([s.image for s in taken]), [s.captions for s in taken], flip, skipped,
+                   nouns=[s.nouns for s in taken], find_nouns=find_nouns)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> Sample:
-        return Sample(self.images[index], self.captions[index])
+        return Sample(self.images[index], self.captions[index], self.nouns[index])
 
     @property
     def all_captions(self) -> list[str]:
         return [caption for texts in self.captions for caption in texts]
+
+    def fingerprint(self) -> dict[str, Any]:
+        """How many pictures, and hashes of their captions and pixels."""
+        pixels = self.origin or f"{zlib.crc32(self.images.contiguous().numpy()):08x}"
+        return {"pictures": len(self), "captions": short_hash(told(self.captions, self.nouns)), "files": pixels}
 
     def first_pictures(self, count: int) -> Tensor:
         """(count, 3, H, W) uint8, to look at while a run goes on."""
@@ -187,10 +241,14 @@ class CaptionedImages(Captioned):
 
     def tag(self, include_verbs: bool = False, progress: bool = False) -> None:
         """Finds the nouns of every caption, once, ahead of training."""
-        texts = list(dict.fromkeys(self.all_captions))
+        untold = [own for own, found in zip(self.captions, self.nouns) if found is None]
+        texts = list(dict.fromkeys(text for own in untold for text in own))
         if self.flip:
             texts = list(dict.fromkeys(texts + [flip_caption(t) for t in texts]))
-        self._nouns = dict(zip(texts, tag_captions(texts, include_verbs, progress)))
+        if self.find_nouns is None:
+            self._nouns = dict(zip(texts, tag_captions(texts, include_verbs, progress)))
+        else:
+            self._nouns = {text: self._nouns_in(text) for text in texts}
 
     def indices(self, step: int, batch_size: int, seed: int) -> np.ndarray:
         """Which pictures step `step` sees: each once an epoch, in an order of that epoch."""
@@ -201,7 +259,7 @@ class CaptionedImages(Captioned):
         """The batch of a step, or this process's part; the same for the same arguments, always."""
         indices, part = self.indices(step, batch_size, seed), own_part(batch_size)
         texts = self._draw_texts([self.captions[i] for i in indices], random.Random(f"{seed} {step}"), num_prompts,
-                                 templates, augmentation.flip).part(part)
+                                 templates, augmentation.flip, [self.nouns[i] for i in indices]).part(part)
         numbers = random_numbers(batch_size, seed, step)[part]
         images = self.images[torch.from_numpy(indices[part])]
         if augmentation.crop < 1:
@@ -218,8 +276,19 @@ class CaptionedImages(Captioned):
             yield self.batch(step, batch_size, seed, num_prompts, templates, augmentation, device)
 
 
+def told(captions: Sequence[list[str]], nouns: Sequence[list[str] | None]) -> Iterator[str]:
+    """All that is said of the pictures, for a hash."""
+    for texts, found in zip(captions, nouns):
+        yield from (*texts, *(found or ()))
+
+
+def column_or_function(nouns: str | FindNouns | None) -> tuple[str | None, FindNouns | None]:
+    """Where nouns come from: a column, a function of a caption, or neither."""
+    return (nouns, None) if isinstance(nouns, str) else (None, nouns)
+
+
 def undecoded(dataset: Dataset | IterableDataset, image: str | None, captions: Sequence[str] | None,
-              ) -> tuple[Dataset | IterableDataset, Columns]:
+              nouns: str | None = None) -> tuple[Dataset | IterableDataset, Columns]:
     """The data set with nothing but these columns, pictures as they are stored, and its `Columns`.
 
     Decoding is ours to do: a broken picture must not end the reading.
@@ -227,8 +296,8 @@ def undecoded(dataset: Dataset | IterableDataset, image: str | None, captions: S
     from datasets import Image
 
     features = dataset.features
-    columns = find_columns(list(dataset.column_names or ()), image, captions)
-    dataset = dataset.select_columns(list(dict.fromkeys((columns.image, *columns.captions))))
+    columns = find_columns(list(dataset.column_names or ()), image, captions, nouns)
+    dataset = dataset.select_columns(columns.all)
     if features is not None and isinstance(features[columns.image], Image):
         dataset = dataset.cast_column(columns.image, Image(decode=False))
     return dataset, columns

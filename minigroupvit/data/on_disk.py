@@ -23,13 +23,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from .augment import Augmentation, crop_boxes, random_numbers
-from .captioned import Batch, Captioned, epoch_indices, own_part, undecoded
+from .captioned import (
+    Batch, Captioned, FindNouns, column_or_function, epoch_indices, own_part, short_hash, told, undecoded,
+)
 from .rows import one_row_per_picture
-from .samples import Sample, Skipped, Unusable, fit, read_captions, read_picture
+from .samples import Sample, Skipped, Unusable, fit, read_captions, read_nouns, read_picture, stored_as
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+_HASHED = 1000  # pictures that tell a data set from another
 _TRIES = 100   # unreadable pictures in a row at most
 
 
@@ -98,6 +101,7 @@ class CaptionedFiles(Captioned):
         flip: see `Captioned`.
         num_workers: see `worker_count`.
         max_skipped: share of the rows that may be of no use.
+        nouns: the column that has them, or a function of a caption; see `open_captioned`.
 
     Raises:
         ValueError: no such column; too many rows without a caption.
@@ -105,15 +109,18 @@ class CaptionedFiles(Captioned):
 
     def __init__(self, dataset: Dataset, image_size: int, image: str | None = None,
                  captions: Sequence[str] | None = None, flip: bool = True, num_workers: int | None = None,
-                 max_skipped: float = 0.05) -> None:
-        super().__init__(flip, Skipped(max_skipped))
+                 max_skipped: float = 0.05, nouns: str | FindNouns | None = None) -> None:
+        column, find_nouns = column_or_function(nouns)
+        super().__init__(flip, Skipped(max_skipped), find_nouns)
         self.image_size, self.num_workers = image_size, worker_count(num_workers)
-        dataset, self.columns = one_row_per_picture(*undecoded(dataset, image, captions))
+        dataset, self.columns = one_row_per_picture(*undecoded(dataset, image, captions, column))
         self.captions: list[list[str]] = []
+        self.nouns: list[list[str] | None] = []
         rows = []
-        for number, row in enumerate(dataset.select_columns(list(self.columns.captions))):
+        for number, row in enumerate(dataset.select_columns(self.columns.all[1:])):
             try:
                 self.captions.append(read_captions(row, self.columns))
+                self.nouns.append(read_nouns(row, self.columns))
                 rows.append(number)
             except Unusable as error:
                 self.skipped.add(error, f"row {number}")
@@ -129,15 +136,22 @@ class CaptionedFiles(Captioned):
 
     def __iter__(self) -> Iterator[Sample]:
         """Every sample once, in order."""
-        for row, captions in zip(self.rows, self.captions):
+        for row, captions, nouns in zip(self.rows, self.captions, self.nouns):
             try:
-                yield Sample(fit(read_picture(row[self.columns.image]), self.image_size), captions)
+                yield Sample(fit(read_picture(row[self.columns.image]), self.image_size), captions, nouns)
             except Unusable:
                 continue
 
     @property
     def all_captions(self) -> list[str]:
         return [caption for texts in self.captions for caption in texts]
+
+    def fingerprint(self) -> dict[str, Any]:
+        """How many pictures, and hashes of their captions and of at most 1,000 stored pictures, evenly spread."""
+        spread = range(0, len(self), -(-len(self) // _HASHED))
+        stored = (stored_as(self.rows[position][self.columns.image]) for position in spread)
+        return {"pictures": len(self), "captions": short_hash(told(self.captions, self.nouns)),
+                "files": short_hash(stored)}
 
     def first_pictures(self, count: int) -> Tensor:
         """(count, 3, S, S) uint8, to look at while a run goes on."""
@@ -164,7 +178,8 @@ class CaptionedFiles(Captioned):
             indices = epoch_indices(len(self), step, batch_size, seed)
             indices[part] = loaded.positions
             texts = self._draw_texts([self.captions[i] for i in indices], random.Random(f"{seed} {step}"),
-                                     num_prompts, templates, augmentation.flip).part(part)
+                                     num_prompts, templates, augmentation.flip,
+                                     [self.nouns[i] for i in indices]).part(part)
             numbers = random_numbers(batch_size, seed, step)[part]
             yield self._finish(loaded.images, texts, numbers, augmentation, device)
 

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .samples import Columns, caption_texts
+from .samples import Columns, caption_texts, read_nouns
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -27,7 +27,7 @@ def one_row_per_picture(dataset: Dataset, columns: Columns) -> tuple[Dataset, Co
         columns: its columns.
 
     Returns:
-        The data set, and its columns: the captions of a picture are then one list.
+        The data set, and its columns: the captions of a picture are then one list, and so are its nouns.
     """
     first: dict[Any, int] = {}       # picture -> the row that it is first in
     own = [first.setdefault(_identity(value, number), number) for number, value in enumerate(dataset[columns.image])]
@@ -35,11 +35,15 @@ def one_row_per_picture(dataset: Dataset, columns: Columns) -> tuple[Dataset, Co
     if len(rows) == len(dataset):
         return dataset, columns
     texts: dict[int, list[str]] = {row: [] for row in rows}
-    for row, values in zip(own, dataset.select_columns(list(columns.captions))):
+    nouns: dict[int, list[str]] = {row: [] for row in rows}
+    for row, values in zip(own, dataset.select_columns(columns.all[1:])):
         texts[row] += caption_texts(values, columns)
+        nouns[row] += read_nouns(values, columns) or []
     name = columns.captions[0]
     dataset = dataset.select_columns([columns.image]).select(rows).add_column(name, list(texts.values()))
-    return dataset, Columns(columns.image, (name,))
+    if columns.nouns:
+        dataset = dataset.add_column(columns.nouns, list(nouns.values()))
+    return dataset, Columns(columns.image, (name,), columns.nouns)
 
 
 def _identity(value: Any, number: int) -> Any:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import html
 import io
 import os
+import re
 import struct
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +36,7 @@ class Sample:
 
     image: Tensor           # (3, H, W) uint8
     captions: list[str]     # one or more, none of them empty
+    nouns: list[str] | None = None    # from a column of their own; None: they are in the captions
 
 
 class Unusable(Exception):
@@ -46,19 +49,26 @@ class Unusable(Exception):
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a data set hold the picture and the captions."""
+    """Which columns of a data set hold the picture, the captions, and the nouns of the picture."""
 
     image: str
     captions: tuple[str, ...]
+    nouns: str | None = None      # None: they are in the captions
+
+    @property
+    def all(self) -> list[str]:
+        return list(dict.fromkeys((self.image, *self.captions, *filter(None, [self.nouns]))))
 
 
-def find_columns(names: Sequence[str], image: str | None = None, captions: Sequence[str] | None = None) -> Columns:
+def find_columns(names: Sequence[str], image: str | None = None, captions: Sequence[str] | None = None,
+                 nouns: str | None = None) -> Columns:
     """The columns asked for, or those that are named as they mostly are.
 
     Args:
         names: the columns there are.
         image: None: "image", or "jpg", "jpeg", "png", "webp" as in shards.
         captions: None: see `caption_columns`.
+        nouns: None: there is no such column.
 
     Raises:
         ValueError: there is no such column; the message has those there are.
@@ -66,13 +76,14 @@ def find_columns(names: Sequence[str], image: str | None = None, captions: Seque
     there = ", ".join(names)
     if image is None:
         image = next((name for name in ("image", "jpg", "jpeg", "png", "webp") if name in names), "image")
-    for wanted in (image, *(captions or ())):
+    for wanted in (image, *(captions or ()), *filter(None, [nouns])):
         if wanted not in names:
             raise ValueError(f"no column {wanted!r}; the data set has {there}; name the one of pictures "
-                             "(--image-column) and those of captions (--caption-columns)")
+                             "(--image-column), those of captions (--caption-columns) and, if you like, the one of "
+                             "nouns (--nouns-column)")
     if not captions and not (captions := caption_columns(names)):
         raise ValueError(f"no column of captions among {there}; name it with captions=[...] (--caption-columns)")
-    return Columns(image, tuple(captions))
+    return Columns(image, tuple(captions), nouns)
 
 
 def caption_columns(names: Sequence[str]) -> list[str]:
@@ -119,6 +130,19 @@ def read_captions(row: Mapping[str, Any], columns: Columns) -> list[str]:
     raise Unusable("no caption")
 
 
+def read_nouns(row: Mapping[str, Any], columns: Columns) -> list[str] | None:
+    """The nouns in a row's column of them: a list, or a text with commas. None: there is no such column."""
+    if columns.nouns is None:
+        return None
+    value = row.get(columns.nouns)
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", errors="replace")
+    # Chinese and Japanese commas as well.
+    words = re.split("[,\uff0c\u3001]", value) if isinstance(value, str) else value
+    words = words if isinstance(words, (list, tuple, np.ndarray)) else []
+    return list(dict.fromkeys(word.strip() for word in words if says_something(word)))
+
+
 def read_picture(value: Any) -> Image.Image:
     """An upright RGB picture from what a column of pictures holds. Raises Unusable if there is none.
 
@@ -147,6 +171,20 @@ def read_picture(value: Any) -> Image.Image:
     except ValueError as error:
         missing = "there is no picture" in str(error)
         raise Unusable("a missing file" if missing else "a picture that cannot be read", str(error)) from None
+
+
+def stored_as(value: Any) -> str:
+    """What tells the stored picture of a column from others: its bytes, or the name and size of its file.
+
+    Not the folder: data may move while a run waits.
+    """
+    if isinstance(value, Mapping):
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, bytes):
+        return f"{len(value)} {zlib.crc32(value):08x}"
+    if isinstance(value, (str, os.PathLike)):
+        return f"{os.path.basename(value)} {os.path.getsize(value) if os.path.exists(value) else 'missing'}"
+    return type(value).__name__
 
 
 def fit(picture: Image.Image | Tensor, size: int, box: Box | None = None) -> Tensor:
@@ -205,6 +243,6 @@ def read_samples(rows: Iterator[Mapping[str, Any]], columns: Columns, size: int,
         skipped.seen += 1
         try:
             captions = read_captions(row, columns)
-            yield Sample(fit(read_picture(row[columns.image]), size), captions)
+            yield Sample(fit(read_picture(row[columns.image]), size), captions, read_nouns(row, columns))
         except Unusable as error:
             skipped.add(error, f"row {number}")

@@ -84,7 +84,7 @@ class TarShards:
     def read(self, number: int) -> Iterator[Mapping[str, Any]]:
         """The rows of a shard, with a value for each column and `__key__`. Raises BrokenShard."""
         for sample in _samples(self.names[number]):
-            row = {column: _member(sample, column) for column in self.columns.captions}
+            row = {column: _member(sample, column) for column in self.columns.all[1:]}
             pictures = [self.columns.image, *_PICTURES]       # pictures of several kinds may be in one shard
             row[self.columns.image] = next((sample[kind] for kind in pictures if kind in sample), None)
             yield row | {"__key__": f"{self.names[number]}, {sample['__key__']}"}
@@ -111,7 +111,7 @@ def _member(sample: Mapping[str, Any], column: str) -> Any:
 
 
 def open_tar_shards(name: str | Path, image: str | None = None, captions: Sequence[str] | None = None,
-                    skipped: Skipped | None = None) -> TarShards:
+                    skipped: Skipped | None = None, nouns: str | None = None) -> TarShards:
     """Opens tar shards by name (see `expand`) and looks at the first sample.
 
     Args:
@@ -119,6 +119,7 @@ def open_tar_shards(name: str | Path, image: str | None = None, captions: Sequen
         captions: kinds of the captions' members, or fields of a JSON member such as "json.caption";
             None: "txt", else "json.caption".
         skipped: counts files that are missing.
+        nouns: kind of the members with nouns, or a field such as "json.nouns"; None: they are in the captions.
 
     Raises:
         ValueError: no such shards; too many missing; the first cannot be read; no such member.
@@ -144,11 +145,12 @@ def open_tar_shards(name: str | Path, image: str | None = None, captions: Sequen
     members = sorted({kind for sample in first for kind in sample if not kind.startswith("__")})
     image = image or next((kind for kind in _PICTURES if kind in members), "jpg")
     captions = captions or (["txt"] if "txt" in members else [_json_column(first)])
-    for column in (image, *captions):
+    columns = Columns(image, tuple(captions), nouns)
+    for column in columns.all:
         if column.partition(".")[0] not in members:
             raise ValueError(f"no member .{column.partition('.')[0]} in {names[0]}; its samples have "
                              f"{', '.join(members)}")
-    return TarShards(names, Columns(image, tuple(captions)))
+    return TarShards(names, columns)
 
 
 def _json_column(samples: Sequence[Mapping[str, Any]]) -> str:
@@ -165,9 +167,10 @@ class HubShards:
     columns: Columns
 
     @classmethod
-    def of(cls, dataset: IterableDataset, image: str | None = None, captions: Sequence[str] | None = None) -> HubShards:
+    def of(cls, dataset: IterableDataset, image: str | None = None, captions: Sequence[str] | None = None,
+           nouns: str | None = None) -> HubShards:
         """Raises ValueError for columns that are not there."""
-        return cls(*undecoded(dataset, image, captions))
+        return cls(*undecoded(dataset, image, captions, nouns))
 
     def __len__(self) -> int:
         return self.dataset.num_shards

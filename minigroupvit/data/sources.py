@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .captioned import CaptionedImages, undecoded
+from .captioned import CaptionedImages, FindNouns, column_or_function, undecoded
 from .on_disk import CaptionedFiles
 from .open_dataset import known, open_dataset, split_or_default, splits
 from .rows import one_row_per_picture
@@ -31,8 +31,8 @@ NUM_VALIDATION = 1000   # pictures that retrieval is measured on: recall depends
 
 def open_captioned(name: str | Path, image_size: int, split: str | None = None, image: str | None = None,
                    captions: Sequence[str] | None = None, cache: str = "memory", flip: bool = True,
-                   num_workers: int | None = None, buffer: int = 2000,
-                   max_skipped: float = 0.05) -> CaptionedImages | CaptionedFiles | CaptionedStream:
+                   num_workers: int | None = None, buffer: int = 2000, max_skipped: float = 0.05,
+                   nouns: str | FindNouns | None = None) -> CaptionedImages | CaptionedFiles | CaptionedStream:
     """Captioned pictures from anywhere, ready for training.
 
     Args:
@@ -46,6 +46,8 @@ def open_captioned(name: str | Path, image_size: int, split: str | None = None, 
         num_workers: processes that decode pictures for "disk" and "stream"; None: one for each core, at most 8.
         buffer: samples that are shuffled together in a stream.
         max_skipped: share of rows that may have no readable picture or no caption.
+        nouns: where the nouns for the multi-label loss come from: a column with lists of them, or texts with commas; a
+            function of a caption, such as one of spaCy's; None: the captions, which are English.
 
     Raises:
         ValueError: what `open_dataset` and the source that is opened say.
@@ -54,18 +56,19 @@ def open_captioned(name: str | Path, image_size: int, split: str | None = None, 
         raise ValueError(f"cache is {cache!r}; choose one of {', '.join(CACHES)}")
     image, captions = _columns(name, image, captions)
     skipped = Skipped(max_skipped)
+    column, find_nouns = column_or_function(nouns)
     if is_streamed(name):
         preset = known(name)
         where = preset.shards[split_or_default(name, split)] if preset else name
-        return CaptionedStream(open_tar_shards(where, image, captions, skipped), image_size, flip, num_workers, buffer,
-                               skipped)
+        return CaptionedStream(open_tar_shards(where, image, captions, skipped, column), image_size, flip, num_workers,
+                               buffer, skipped, find_nouns)
     if cache == "stream":
-        shards = HubShards.of(open_dataset(name, split, streaming=True), image, captions)
-        return CaptionedStream(shards, image_size, flip, num_workers, buffer, skipped)
+        shards = HubShards.of(open_dataset(name, split, streaming=True), image, captions, column)
+        return CaptionedStream(shards, image_size, flip, num_workers, buffer, skipped, find_nouns)
     dataset = open_dataset(name, split)
     if cache == "disk":
-        return CaptionedFiles(dataset, image_size, image, captions, flip, num_workers, max_skipped)
-    return CaptionedImages.from_dataset(dataset, image_size, image, captions, flip, max_skipped)
+        return CaptionedFiles(dataset, image_size, image, captions, flip, num_workers, max_skipped, nouns)
+    return CaptionedImages.from_dataset(dataset, image_size, image, captions, flip, max_skipped, nouns)
 
 
 def is_streamed(name: str | Path) -> bool:
@@ -84,6 +87,7 @@ def open_validation(name: str | Path, image_size: int, split: str | None = None,
     """
     if split is None and "validation" in splits(name):
         split = "validation"
+    choices.pop("nouns", None)       # retrieval is measured by captions
     # From the disk or the stream, so that not more is read than is kept.
     cache = "stream" if choices.pop("cache", "memory") == "stream" else "disk"
     return CaptionedImages.from_samples(open_captioned(name, image_size, split, cache=cache, **choices), limit)
@@ -103,7 +107,8 @@ def hold_out(dataset: Dataset, count: int, seed: int = 0) -> tuple[Dataset, Data
 
 def open_held_out(name: str | Path, image_size: int, count: int, split: str | None = None, image: str | None = None,
                   captions: Sequence[str] | None = None, cache: str = "memory", num_workers: int | None = None,
-                  max_skipped: float = 0.05) -> tuple[CaptionedImages | CaptionedFiles, CaptionedImages]:
+                  max_skipped: float = 0.05, nouns: str | FindNouns | None = None
+                  ) -> tuple[CaptionedImages | CaptionedFiles, CaptionedImages]:
     """`open_captioned` without `count` pictures, and these in memory.
 
     Raises ValueError for streams, which cannot be parted, and as `hold_out` and `open_captioned` do.
@@ -112,13 +117,16 @@ def open_held_out(name: str | Path, image_size: int, count: int, split: str | No
         raise ValueError("pictures can be held out of a set in memory or on the disk, not of a stream; name other data "
                          "for validation")
     # Pictures are held out, not rows: no caption of one may be left in the training.
-    dataset, found = one_row_per_picture(*undecoded(open_dataset(name, split), *_columns(name, image, captions)))
+    column, _ = column_or_function(nouns)
+    columns = (*_columns(name, image, captions), column)
+    dataset, found = one_row_per_picture(*undecoded(open_dataset(name, split), *columns))
     columns = (found.image, found.captions)
     rest, held = hold_out(dataset, count)
     validation = CaptionedImages.from_dataset(held, image_size, *columns, max_skipped=max_skipped)
     if cache == "disk":
-        return CaptionedFiles(rest, image_size, *columns, num_workers=num_workers, max_skipped=max_skipped), validation
-    return CaptionedImages.from_dataset(rest, image_size, *columns, max_skipped=max_skipped), validation
+        return CaptionedFiles(rest, image_size, *columns, num_workers=num_workers, max_skipped=max_skipped,
+                              nouns=nouns), validation
+    return CaptionedImages.from_dataset(rest, image_size, *columns, max_skipped=max_skipped, nouns=nouns), validation
 
 
 def _columns(name: str | Path, image: str | None, captions: Sequence[str] | None) -> tuple:

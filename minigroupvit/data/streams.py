@@ -29,9 +29,12 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..losses import rank_and_size
 from .augment import Augmentation, crop_boxes, random_numbers
-from .captioned import Batch, Captioned, own_part
+from .captioned import Batch, Captioned, FindNouns, own_part, short_hash
 from .on_disk import as_it_is, ignore_interrupt, worker_count
-from .samples import Sample, Skipped, Unusable, fit, read_captions, read_picture, read_samples
+from .samples import (
+    Sample, Skipped, Unusable, caption_texts, fit, read_captions, read_nouns, read_picture, read_samples,
+    stored_as,
+)
 from .shards import BrokenShard, Shards
 from .stream_places import Diary, Place
 
@@ -44,6 +47,7 @@ class Loaded:
 
     images: Tensor                           # (B, 3, S, S) uint8; empty: a whole pass had nothing to give
     captions: list[list[str]]
+    nouns: list[list[str] | None]            # of the pictures, from a column of their own
     seen: int                                # rows looked at for it
     skipped: list[tuple[Unusable, str]]      # those of no use, and where they are
     worker: int
@@ -71,12 +75,13 @@ class Worker(IterableDataset):
         useful = place != Place(place.pass_number)               # whether this pass has given anything
         images: list[Tensor] = []
         captions: list[list[str]] = []
+        nouns: list[list[str] | None] = []
         skipped: list[tuple[Unusable, str]] = []
         seen = 0
         for place, row in self._rows(stream, place, skipped):
             if row is None:                                      # the end of a pass
                 if not useful:
-                    yield Loaded(torch.empty(0), [], seen, list(skipped), worker, place)
+                    yield Loaded(torch.empty(0), [], [], seen, list(skipped), worker, place)
                     return
                 useful = False
                 continue
@@ -93,10 +98,11 @@ class Worker(IterableDataset):
                 box = crop_boxes(numbers, [(picture.height, picture.width)], self.crop)[0]
             images.append(fit(picture, self.image_size, box))
             captions.append(texts)
+            nouns.append(read_nouns(row, self.shards.columns))
             useful = True
             if len(images) == self.batch_size:
-                yield Loaded(torch.stack(images), captions, seen, list(skipped), worker, place)
-                images, captions, seen = [], [], 0
+                yield Loaded(torch.stack(images), captions, nouns, seen, list(skipped), worker, place)
+                images, captions, nouns, seen = [], [], [], 0
                 skipped.clear()                                  # the same list: _rows adds to it
 
     def _rows(self, stream: int, place: Place, skipped: list) -> Iterator[tuple[Place, Mapping[str, Any] | None]]:
@@ -133,14 +139,14 @@ class CaptionedStream(Captioned):
     Args:
         shards: see `open_tar_shards`, `HubShards.of`.
         image_size: pixels a side of the batches' pictures.
-        flip, skipped: see `Captioned`.
+        flip, skipped, find_nouns: see `Captioned`.
         num_workers: processes that read and decode; see `worker_count`. Never more than there are shards.
         buffer: samples that a worker shuffles together; it holds their encoded bytes in memory.
     """
 
     def __init__(self, shards: Shards, image_size: int, flip: bool = True, num_workers: int | None = None,
-                 buffer: int = 2000, skipped: Skipped | None = None) -> None:
-        super().__init__(flip, skipped)
+                 buffer: int = 2000, skipped: Skipped | None = None, find_nouns: FindNouns | None = None) -> None:
+        super().__init__(flip, skipped, find_nouns)
         if buffer < 1:
             raise ValueError(f"buffer is {buffer}; it must be at least 1")
         self.shards, self.image_size, self.buffer = shards, image_size, buffer
@@ -168,6 +174,12 @@ class CaptionedStream(Captioned):
             except Unusable:
                 continue
         return found
+
+    def fingerprint(self) -> dict[str, Any]:
+        """How many shards, hashes of their names and sizes, and of the captions of the first 100 samples."""
+        captions = (text for row in islice(self._all_rows(), 100) for text in caption_texts(row, self.shards.columns))
+        return {"shards": len(self.shards), "captions": short_hash(captions),
+                "files": short_hash(stored_as(name) for name in self.shards.names)}
 
     def first_pictures(self, count: int) -> Tensor:
         """(count, 3, S, S) uint8, to look at while a run goes on."""
@@ -198,7 +210,7 @@ class CaptionedStream(Captioned):
             if diary:
                 diary.write(step + 1, loaded.worker, loaded.place)
             texts = self._draw_texts(loaded.captions, random.Random(f"{seed} {step} {rank}"), num_prompts, templates,
-                                     augmentation.flip)
+                                     augmentation.flip, loaded.nouns)
             numbers = random_numbers(batch_size, seed, step)[part]
             yield self._finish(loaded.images, texts, numbers, augmentation, device)
 

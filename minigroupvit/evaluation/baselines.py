@@ -44,7 +44,7 @@ def evaluate_pixelwise(model: GroupViT, images: Tensor, masks: Tensor, class_nam
     """What `metrics.evaluate` tells of a model, as far as it exists without groups. Same arguments."""
     protocol = protocol_for(model, protocol)
     figures = MaskFigures(class_names, num_objects)
-    classes = embed_classes(model, class_names, protocol.templates)
+    classes = embed_classes(model, class_names, protocol.templates, distinct=False)
     embeddings = []
     for start in range(0, len(images), batch_size):
         picture, truth = images[start:start + batch_size], masks[start:start + batch_size].long()

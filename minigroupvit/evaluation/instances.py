@@ -87,7 +87,7 @@ def evaluate_instances(model: GroupViT, num_images: int = 300, split: str = "tes
     names, num_objects = config.class_names, len(config.objects)
     scenes = [make_scene(i, split, config, seed) for i in range(num_images)]
     truth = [[FoundInstance(names.index(i.class_name), 1.0, i.mask) for i in scene.instances] for scene in scenes]
-    classes = embed_classes(model, names, protocol.templates)
+    classes = embed_classes(model, names, protocol.templates, distinct=False)
     found, best = [], []
     for start in range(0, num_images, batch_size):
         batch = scenes[start:start + batch_size]

@@ -165,7 +165,7 @@ def evaluate_interventions(model: GroupViT, num_objects: int = 300, config: Scen
         of each; `num_objects`, how many were counted; `right_before`, the share of those looked at named right.
     """
     protocol = protocol_for(model, protocol)
-    classes = embed_classes(model, config.class_names, protocol.templates)
+    classes = embed_classes(model, config.class_names, protocol.templates, distinct=False)
 
     def look(images: Sequence[Tensor], masks: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
         return _look(model, images, masks, config.class_names, classes, protocol)

@@ -144,7 +144,7 @@ def evaluate(model: GroupViT, images: Tensor, masks: Tensor, class_names: Sequen
         raise ValueError("mode 'slide' leaves no groups of a whole picture to measure; take 'direct' or 'whole' here, "
                          "or photographs.evaluate_masks")
     named, oracle = MaskFigures(class_names, num_objects), MaskFigures(class_names, num_objects)
-    classes = embed_classes(model, class_names, protocol.templates)
+    classes = embed_classes(model, class_names, protocol.templates, distinct=False)
     rand, use, embeddings, used = [], [], [], []
     for start in range(0, len(images), batch_size):
         picture, truth = images[start:start + batch_size], masks[start:start + batch_size].long()

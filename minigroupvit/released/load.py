@@ -7,27 +7,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..clip_tokenizer import ClipTokenizer
 from ..config import GroupViTConfig
-from ..formats import load_tensors, protocol_from_dict
+from ..formats import check_tokenizer, load_tensors, protocol_from_dict, with_choices
 from ..hub import download, is_hub_id
-from ..image_encoder import resize_positions
 from ..model import GroupViT
 from ..protocol import Protocol, released_sizes
 from ..tokenizer import tokenizer_from_state
 from ..tokenizer_interface import Tokenizer
 from .architecture import architecture
 from .names import place_there, to_ours
-from .read import DESCRIPTION, Released, read_authors, read_transformers
+from .read import DESCRIPTION, Released, check_whole, read_authors, read_transformers
+from .tokenizer_files import read_tokenizer
 
-POSITIONS = "image_encoder.patch_embed.positions"
+
+# Choices of the image encoder that make no weights; the rest of them no released format has.
+_BESIDE_SHAPES = ("assignment", "gumbel_noise", "straight_through", "later_tokens_std", "drop_path")
 
 
 def load_released(path: str | Path, num_heads: int | None = None, text_num_heads: int | None = None,
-                  image_size: int | None = None, tokenizer: Tokenizer | None = None,
-                  device: str | torch.device = "cpu") -> GroupViT:
+                  image_size: int | None = None, tokenizer: Tokenizer | str | Path | None = None,
+                  device: str | torch.device = "cpu", drop_path: float | None = None) -> GroupViT:
     """A model with released weights, in evaluation mode.
 
     The architecture is read from the shapes; models of one stage or several, of any size. Nothing that a file
@@ -40,7 +41,9 @@ def load_released(path: str | Path, num_heads: int | None = None, text_num_heads
             transformers' config.json says, or 64 channels a head as in the paper.
         image_size: pixels a side to train on from here; the positions are resized as a picture would be.
             None: the size that the weights were trained with. Evaluation takes other sizes anyway.
-        tokenizer: needed for a vocabulary that is not CLIP's, unless this package wrote the file.
+        tokenizer: needed for a vocabulary that is not CLIP's, unless it lies beside the weights: in what this package
+            writes, or as a tokenizer.json. A `Tokenizer`, or the path of a tokenizer.json (see `read_tokenizer`).
+        drop_path: of the last block, for training on; None: what the file says, or 0.1 as in the paper.
 
     Unless this package wrote the file, `segment` makes the shorter side of a picture twice the training
     size, as released (448 pixels, and the longer at most 2048, where 224 were trained with). What these formats
@@ -60,13 +63,14 @@ def load_released(path: str | Path, num_heads: int | None = None, text_num_heads
                           num_heads or released.num_heads or known.get("num_heads"),
                           text_num_heads or released.text_num_heads or known.get("text_num_heads"))
     config = replace(config, image=replace(config.image, **known.get("image", {})))
-    if image_size is not None and image_size != config.image.image_size:
-        config, tensors = _resized(config, tensors, image_size)
+    config, tensors = with_choices(config, tensors, image_size=image_size, drop_path=drop_path)
 
-    tokenizer = tokenizer or known.get("tokenizer") or _clip(config, path)
-    if released.end_id not in (None, 2, tokenizer.end_id):     # transformers' 2: the largest id of a text
-        raise ValueError(f"texts of {path} end with token {released.end_id}, those of the tokenizer with "
-                         f"{tokenizer.end_id}; give the tokenizer of these weights: load_released(path, tokenizer=...)")
+    tokenizer = tokenizer or known.get("tokenizer") or released.tokenizer_file or _clip(config, path)
+    if isinstance(tokenizer, (str, Path)):
+        tokenizer = read_tokenizer(tokenizer, config.text.context_length)
+    # transformers' 2 means the largest id of a text, as here.
+    end_id = config.text.vocab_size - 1 if released.end_id in (None, 2) else released.end_id
+    check_tokenizer(tokenizer, end_id, path)
     model = GroupViT(replace(config, tokenizer=tokenizer.name), tokenizer)
     model.protocol = known["protocol"] if known else Protocol(**released_sizes(config.image.image_size))
     model.about = known.get("about", {})
@@ -83,6 +87,7 @@ def _read(path: str | Path) -> Released:
                 "(nvidia/groupvit-gcc-yfcc)")
     if Path(path).is_dir():
         return read_transformers(Path(path))
+    check_whole(Path(path))
     if Path(path).suffix == ".safetensors":
         raise ValueError(f"{path} is a safetensors file; {expected}. For checkpoints of this package: load(path)")
     if Path(path).is_file():
@@ -100,24 +105,16 @@ def _known(description: dict[str, Any] | None) -> dict[str, Any]:
     return {
         "num_heads": image["num_heads"],
         "text_num_heads": text["num_heads"],
-        "image": {name: image[name] for name in ("assignment", "gumbel_noise", "drop_path")},
+        "image": {name: image[name] for name in _BESIDE_SHAPES if name in image},
         "tokenizer": tokenizer_from_state(description["tokenizer"]),
         "protocol": protocol_from_dict(description["protocol"]),
         "about": description["about"],
     }
 
 
-def _resized(config: GroupViTConfig, tensors: dict[str, Tensor],
-             image_size: int) -> tuple[GroupViTConfig, dict[str, Tensor]]:
-    old = config.image.grid_size
-    config = replace(config, image=replace(config.image, image_size=image_size))
-    new = config.image.grid_size
-    return config, tensors | {POSITIONS: resize_positions(tensors[POSITIONS].float(), (old, old), (new, new))}
-
-
 def _clip(config: GroupViTConfig, path: str | Path) -> ClipTokenizer:
     if config.text.vocab_size != ClipTokenizer.vocab_size:
         raise ValueError(
             f"the text encoder of {path} knows {config.text.vocab_size} tokens, CLIP's vocabulary has "
-            f"{ClipTokenizer.vocab_size}; give the tokenizer of these weights: load_released(path, tokenizer=...)")
+            f"{ClipTokenizer.vocab_size}; give the tokenizer of these weights: load(path, tokenizer=...) (--tokenizer)")
     return ClipTokenizer(config.text.context_length)

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from ..files import read_text
 from ..hub import WEIGHTS
+from .names import place_here
 from .pickles import StoredTensor, read_torch_file
 
+TOKENIZER = "tokenizer.json"      # the vocabulary, as the tokenizers library writes it
 DESCRIPTION = "minigroupvit"      # beside weights that we wrote: `formats.describe` of the model, as JSON
 
 # What this model has in one kind only; a config.json that says something else is of another model.
@@ -35,6 +37,7 @@ class Released:
     text_num_heads: int | None = None
     end_id: int | None = None                    # the token at which the text's feature is read
     description: dict[str, Any] | None = None    # of a model of ours
+    tokenizer_file: Path | None = None           # tokenizer.json of a folder
 
 
 def read_authors(path: Path) -> Released:
@@ -61,7 +64,7 @@ def read_transformers(folder: Path) -> Released:
         there = ", ".join(sorted(path.name for path in folder.iterdir())[:10]) or "nothing"
         raise ValueError(
             f"expected transformers' GroupViT in {folder}: config.json and {WEIGHTS}; there is {there}")
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     if config.get("model_type") != "groupvit":
         raise ValueError(f"{folder / 'config.json'} is of a model_type {config.get('model_type')!r}, not 'groupvit'")
     # Old files have the parts under a second name as well; what stands there counts (as in transformers).
@@ -72,10 +75,34 @@ def read_transformers(folder: Path) -> Released:
                 raise ValueError(f"{folder / 'config.json'} has {name}.{field} {parts[name][field]!r}; "
                                  f"a GroupViT here has {value!r} and nothing else")
     image, text = parts["vision_config"], parts["text_config"]
-    description = folder / f"{DESCRIPTION}.json"
+    description, tokenizer = folder / f"{DESCRIPTION}.json", folder / TOKENIZER
     return Released(     # the numbers are transformers' own where a file leaves them out
         "transformers", _weights(folder), image.get("num_attention_heads", 6), text.get("num_attention_heads", 4),
-        text.get("eos_token_id", 49407), _read_json(description) if description.is_file() else None)
+        text.get("eos_token_id", 49407), read_json(description) if description.is_file() else None,
+        tokenizer if tokenizer.is_file() else None)
+
+
+def check_whole(path: Path) -> None:
+    """Raises ValueError, which says to give the folder, for one file of a GroupViT in transformers' form."""
+    if path.is_file() and _is_transformers(path):
+        raise ValueError(f"{path} is one file of a GroupViT of transformers, which is a folder with a config.json; "
+                         f"give the folder: {path.parent}")
+
+
+def _is_transformers(path: Path) -> bool:
+    """Whether this is a file of weights, or the config.json, of a GroupViT in transformers' form."""
+    try:
+        if path.suffix == ".json":
+            return read_json(path).get("model_type") == "groupvit"
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                names = list(file.keys())
+        else:
+            content = read_torch_file(path)
+            names = list(content) if isinstance(content, dict) else []
+    except (ValueError, SafetensorError):
+        return False
+    return any(place_here(str(name), "transformers") for name in names if "." in str(name))
 
 
 def _weights(folder: Path) -> dict[str, Tensor]:
@@ -86,7 +113,7 @@ def _weights(folder: Path) -> dict[str, Tensor]:
         if (folder / WEIGHTS).is_file():
             return load_file(folder / WEIGHTS)
         if index.is_file():
-            files = sorted(set(_read_json(index)["weight_map"].values()))
+            files = sorted(set(read_json(index)["weight_map"].values()))
             return {name: value for file in files for name, value in load_file(folder / Path(file).name).items()}
     except (SafetensorError, OSError, KeyError) as error:
         raise ValueError(f"the weights in {folder} cannot be read, is a file cut off or missing? {error}") from error
@@ -110,7 +137,7 @@ def _load(stored: Any, path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     return _json(read_text(path), path)
 
 

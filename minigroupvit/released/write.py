@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..config import GroupViTConfig
 from ..formats import describe, write_atomically
 from ..hub import WEIGHTS
 from ..images import IMAGE_MEAN, IMAGE_STD
@@ -29,7 +30,7 @@ def export_released(model: GroupViT, path: str | Path) -> None:
     The authors' code has soft assignment as a setting of its own: set it there too. It knows no vocabulary but
     CLIP's. Raises ValueError for a choice that the format lacks.
     """
-    _check(model, "the authors' format", _unlike_the_paper(model))
+    _check(model, "the authors' format", unlike_authors(model.config))
     about = getattr(model, "about", {})
     content = {"model": to_theirs(_weights(model), "authors"), DESCRIPTION: json.dumps(describe(model, about))}
     write_atomically(Path(path), lambda part: torch.save(content, part))
@@ -40,16 +41,17 @@ def export_transformers(model: GroupViT, folder: str | Path) -> None:
 
     - model.safetensors: the weights. Not `multi_label_logit_scale`, which transformers lacks; `logit_scale` at
       most log 100, since transformers does not clamp it.
-    - config.json: the architecture.
+    - config.json: the architecture. Not the noise, drop-path and gradient of training on.
     - tokenizer.json, tokenizer_config.json, preprocessor_config.json: for `AutoTokenizer`, `AutoImageProcessor`
       and `AutoProcessor`, so that texts get the ids, and pictures the size and the statistics, that this model
       was trained with (transformers' own default is CLIP's).
-    - minigroupvit.json: configuration, tokenizer and protocol as our checkpoints have them, for the way back.
+    - minigroupvit.json: configuration, tokenizer and protocol as our checkpoints have them, for the way back. What
+      transformers saves again lacks this file: it comes back with its vocabulary and the paper's protocol.
 
     Raises ValueError for a choice that transformers lacks.
     """
     folder = Path(folder)
-    _check(model, "transformers' GroupViT", _unlike_transformers(model))
+    _check(model, "transformers' GroupViT", unlike_transformers(model.config))
     weights = _weights(model)
     weights["logit_scale"] = weights["logit_scale"].clamp(max=math.log(MAX_LOGIT_SCALE))
     # Copies: queries, keys and values are parts of one tensor here, and safetensors wants each on its own.
@@ -113,19 +115,24 @@ def _weights(model: GroupViT) -> dict[str, Tensor]:
     return {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
 
 
-def _unlike_the_paper(model: GroupViT) -> list[str]:
-    """Choices of the configuration that no released format can hold, in words."""
-    image = model.config.image
+def unlike_authors(config: GroupViTConfig) -> list[str]:
+    """Choices of the configuration that no released format can hold, in words; none: it can be exported."""
+    image = config.image
     choices = {"image.stem": (image.stem, "linear"), "image.positions": (image.positions, "learned"),
-               "head": (model.config.head, "mlp")}
+               "head": (config.head, "mlp")}
+    if config.text_head is not None:
+        choices["text_head"] = (config.text_head, "mlp")
     if any(image.num_group_tokens):
-        choices |= {"image.residual": (image.residual, "projected"), "image.temperature": (image.temperature, 1.0)}
+        choices |= {"image.residual": (image.residual, "projected"), "image.temperature": (image.temperature, 1.0),
+                    "image.merged_values": (image.merged_values, "after"),
+                    "image.merge_weights": (image.merge_weights, "tokens")}
     return [f"{name} {has!r} (only {only!r})" for name, (has, only) in choices.items() if has != only]
 
 
-def _unlike_transformers(model: GroupViT) -> list[str]:
-    image = model.config.image
-    problems = _unlike_the_paper(model)
+def unlike_transformers(config: GroupViTConfig) -> list[str]:
+    """Choices of the configuration that transformers cannot hold, in words; none: it can be exported."""
+    image = config.image
+    problems = unlike_authors(config)
     if image.assignment != "hard" and any(image.num_group_tokens):
         problems.append(f"image.assignment {image.assignment!r} (only 'hard')")
     for i, tokens in enumerate(image.num_group_tokens):

@@ -170,7 +170,8 @@ def train(model: GroupViT, data: Captioned, config: TrainConfig, recorder: Recor
     Every random number of step s comes from (seed, s): on a CPU a resumed run equals an
     unbroken one bit by bit (for streams see data/streams.py). In several processes (distributed.py)
     each takes its share of the batch. Ctrl-C and SIGTERM end the run after the step, saved.
-    Raises TrainingStopped when the loss is not finite.
+    Raises ValueError where the folder holds a run with other settings or data, TrainingStopped when the loss is not
+    finite.
     """
     of_segments = (config.segment_weight, config.patch_weight, config.meaning_similarity_weight,
                    config.patch_similarity_weight)
@@ -182,7 +183,7 @@ def train(model: GroupViT, data: Captioned, config: TrainConfig, recorder: Recor
     model = synchronize_batch_norm(model)
     optimizer = make_optimizer(model, config.lr, config.weight_decay, config.text_lr)
     first = model.config.image  # as it was before any sharpening
-    start = recorder.resume(model, optimizer)
+    start = recorder.resume(model, optimizer, data.fingerprint())
     sharpen(model, start, first, config)  # a finished run makes no step that would do it
     bf16 = uses_bf16(config.precision, device)
     data.tag(progress=recorder.progress) if config.num_prompts else None

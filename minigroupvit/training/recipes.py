@@ -25,6 +25,14 @@ class Recipe:
     num_scenes: int = 40_000                               # of the split train
     grown_from: str | None = None                          # weights that it starts from, where they fit: see `load`
 
+    @property
+    def trained(self) -> GroupViTConfig:
+        """The model as training leaves it: the assignment may have become sharper, or hard."""
+        image, training = self.model.image, self.training
+        return replace(self.model, image=replace(
+            image, temperature=training.final_temperature or image.temperature,
+            assignment="hard" if training.hard_from < 1 else image.assignment))
+
 
 def _scenes(**image: object) -> GroupViTConfig:
     """The small model with other choices in its image encoder."""
@@ -93,7 +101,7 @@ RECIPES: dict[str, Recipe] = {
     "photographs_projected": Recipe(
         "the same with the paper's residual", _photographs(image={"residual": "projected"}), _FEW_PHOTOGRAPHS, _DENSE),
     "photographs_paper": Recipe(
-        "photographs with captions: the paper's kinds of parts, few and small; opens in transformers",
+        "photographs with captions: the paper's kinds of parts, few and small",
         _photographs(head="mlp", head_width=384, image=dict(
             depths=(2,), stem="linear", positions="learned", assignment="hard", residual="projected", drop_path=0.1)),
         replace(_FEW_PHOTOGRAPHS, final_temperature=None, segment_weight=0.0), Protocol()),

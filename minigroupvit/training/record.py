@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,23 +77,31 @@ class Recorder:
         self.best_path = self.folder / "best.safetensors"
         self.snapshot_path = self.folder / "snapshots.safetensors"
         self.model_config: dict[str, Any] = {}
+        self.data: dict[str, Any] = {}
         self.best = -1.0
         self.seconds = 0.0           # of training, over all parts of the run
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def resume(self, model: GroupViT, optimizer: torch.optim.Optimizer) -> int:
-        """Loads the last checkpoint, if there is one, and returns the step to go on from."""
+    def resume(self, model: GroupViT, optimizer: torch.optim.Optimizer, data: dict[str, Any] | None = None) -> int:
+        """Loads the last checkpoint, if there is one, and returns the step to go on from.
+
+        `data`: their `Captioned.fingerprint`. Raises ValueError, which names each difference, where the folder holds a
+        run with other settings or data.
+        """
         start = 0
+        self.data = data or {}
         self.model_config = model.config.to_dict()   # at the start: training may sharpen the assignment
         if self.last_path.exists():
             header, tensors = read_checkpoint(self.last_path)
             about = header["about"]
-            # Through JSON, which turns tuples into lists. The weights of another model might fit as well.
-            ours = json.loads(json.dumps([asdict(self.config), self.model_config, model.tokenizer.state()]))
-            if [about["train_config"], about.get("model_config"), header["tokenizer"]] != ours:
+            then = {"data": about.get("data", {}), "vocabulary": header["tokenizer"], **about["train_config"],
+                    **(about.get("model_config") or {})}
+            now = {"data": self.data, "vocabulary": model.tokenizer.state(), **asdict(self.config), **self.model_config}
+            # Of data nothing is known in runs of older versions.
+            if found := differences(then, now if then["data"] else now | {"data": {}}):
                 raise ValueError(
-                    f"{self.folder} holds a run with other settings; go on with its own "
-                    f"({self.folder / 'config.json'}), or give another folder")
+                    f"{self.folder} holds a run with other settings or data: {'; '.join(found)}. Give another folder "
+                    f"(--out), or go on with the settings ({self.folder / 'config.json'}) and data of that run")
             load_tensors(model, {n.removeprefix("model."): t for n, t in tensors.items()
                                  if n.startswith("model.")}, self.last_path)
             _restore_optimizer(optimizer, model, tensors)
@@ -102,7 +110,7 @@ class Recorder:
                 self._drop_lines_after(start)
         elif self.writes:
             write_atomically(self.folder / "config.json", lambda p: p.write_text(json.dumps(
-                {"model": model.config.to_dict(), "training": asdict(self.config),
+                {"model": model.config.to_dict(), "training": asdict(self.config), "data": self.data,
                  "commit": current_commit()}, indent=2) + "\n"))
             (self.folder / "metrics.jsonl").write_text("")
         self._clock = time.perf_counter()
@@ -154,7 +162,7 @@ class Recorder:
         self._clock = now
         return {"step": done, "seed": self.config.seed, "commit": current_commit(),
                 "device": device_name(), "seconds": round(self.seconds, 1),
-                "best": self.best,
+                "best": self.best, "data": self.data,
                 "train_config": asdict(self.config), "model_config": self.model_config}
 
     def _validation(self, done: int, model: GroupViT) -> None:
@@ -204,6 +212,30 @@ class Recorder:
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         kept = [line for line in lines if json.loads(line)["step"] <= step]
         write_atomically(path, lambda p: p.write_text("".join(line + "\n" for line in kept), encoding="utf-8"))
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any], within: str = "") -> list[str]:
+    """What differs between a stored run and this one, in words: "batch_size: 256 in the run, 128 now"."""
+    found: list[str] = []
+    now = json.loads(json.dumps(now))        # as `then` has been: JSON turns tuples into lists
+    for name in dict.fromkeys((*then, *now)):
+        old, new, place = then.get(name), now.get(name), f"{within}.{name}" if within else name
+        if old == new:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict) and name != "data":
+            found += differences(old, new, place)
+        else:
+            found.append(f"{place}: {_shown(old)} in the run, {_shown(new)} now")
+    return found
+
+
+def _shown(value: Any) -> str:
+    """A setting, or what is known of the data, in a few words."""
+    if isinstance(value, dict):
+        return ", ".join(f"{v} {k}" if isinstance(v, int) else f"{k} {v}" for k, v in value.items()) or "not known"
+    if isinstance(value, list) and len(value) > 20:
+        return f"{len(value):,} entries"
+    return str(value)
 
 
 def device_name() -> str:

@@ -12,7 +12,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ..checkpoint import load, load_checkpoint
-from ..data.captioned import Captioned, CaptionedImages
+from ..data.captioned import Captioned, CaptionedImages, FindNouns
 from ..data.on_disk import CaptionedFiles
 from ..data.scene_config import SceneConfig
 from ..data.scene_sets import scene_arrays
@@ -97,7 +97,7 @@ def train_on_scenes(recipe: Recipe, out: str | Path, num_proc: int | None = None
     training = scene_arrays("train", recipe.num_scenes, scenes, num_proc=num_proc)
     images, masks = scene_tensors("validation", NUM_VALIDATION, scenes)
     data = CaptionedImages(torch.from_numpy(training.images).permute(0, 3, 1, 2).contiguous(),
-                           [[caption] for caption in training.captions])
+                           [[caption] for caption in training.captions], origin="scenes")
 
     def validate(model: GroupViT) -> dict[str, Any]:
         return evaluate_on_scenes(model, images, masks)
@@ -111,7 +111,8 @@ def train_on_scenes(recipe: Recipe, out: str | Path, num_proc: int | None = None
 def train_on_dataset(recipe: Recipe, dataset: Dataset | Captioned, out: str | Path, image_column: str | None = None,
                      caption_columns: Sequence[str] | None = None, progress: bool = True,
                      device: str | torch.device | None = None, validation: Dataset | CaptionedImages | None = None,
-                     cache: str = "memory", num_workers: int | None = None, max_skipped: float = 0.05) -> GroupViT:
+                     cache: str = "memory", num_workers: int | None = None, max_skipped: float = 0.05,
+                     nouns: str | FindNouns | None = None) -> GroupViT:
     """Trains on captioned pictures from anywhere; a picture with several captions shows one at random.
 
     Goes on with the run that `out` holds. At the end it says how many rows were left out, and why.
@@ -126,22 +127,24 @@ def train_on_dataset(recipe: Recipe, dataset: Dataset | Captioned, out: str | Pa
         cache: "memory": pictures are decoded once; "disk": whenever a batch needs them, by `num_workers`
             processes.
         max_skipped: share of the rows that may have no readable picture or no caption.
+        nouns: of a `datasets.Dataset`: the column that has them, or a function of a caption; see `open_captioned`.
 
     Returns the best model of the run by retrieval, or its last one.
     """
     size = recipe.model.image.image_size
 
-    def source(given: Dataset | Captioned, kind: str) -> Captioned:
+    def source(given: Dataset | Captioned, kind: str, nouns: str | FindNouns | None = None) -> Captioned:
         if isinstance(given, Captioned):
             return given
         if kind == "disk":
             return CaptionedFiles(given, size, image_column, caption_columns, num_workers=num_workers,
-                                  max_skipped=max_skipped)
-        return CaptionedImages.from_dataset(given, size, image_column, caption_columns, max_skipped=max_skipped)
+                                  max_skipped=max_skipped, nouns=nouns)
+        return CaptionedImages.from_dataset(given, size, image_column, caption_columns, max_skipped=max_skipped,
+                                            nouns=nouns)
 
     if cache not in ("memory", "disk"):
         raise ValueError(f"cache is {cache!r}; choose 'memory' or 'disk' (open_captioned opens streams)")
-    data = source(dataset, cache)
+    data = source(dataset, cache, nouns)
     if validation is None:
         return _run(recipe, data, out, None, data.first_pictures(NUM_SNAPSHOTS), progress, device)
     held = source(validation, "memory")

@@ -1,0 +1,55 @@
+"""`python -m minigroupvit export`: a model in the format of transformers, or of the authors' code."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .common import WEIGHTS, add_weight_choices, load_weights
+
+ABOUT = "write a model in the format of transformers, or of the authors' code"
+EXAMPLES = """
+examples:
+  python -m minigroupvit export photographs_paper --to transformers outputs/transformers
+  python -m minigroupvit export outputs/coco/best.safetensors --to original groupvit.pth
+  python -m minigroupvit export groupvit.pth --to transformers outputs/transformers
+
+What survives:
+  transformers   a folder for GroupViTModel, AutoTokenizer and AutoImageProcessor: the weights, the vocabulary, size
+                 and statistics of the pictures. Not the second temperature, which only the multi-label loss uses.
+                 Protocol and settings of training stand in minigroupvit.json, which only this package reads: they
+                 are lost where transformers saves the folder again.
+  original       a file of torch.save: all weights. The authors' code passes over vocabulary and protocol, which this
+                 package finds there; it knows no vocabulary but CLIP's, and soft assignment has to be set in it too.
+
+Both have the parts of the paper's model and no others. The presets groupvit_2stage, groupvit_1stage and clip_vit are
+such models, and so is the recipe photographs_paper (`train --recipe list` says of each recipe whether it is); another
+model is refused, with its parts that have no place there."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help=WEIGHTS)
+    parser.add_argument("--to", required=True, choices=("transformers", "original"), help="the format")
+    parser.add_argument("out", metavar="OUT", help="a folder for transformers, a file for original")
+    add_weight_choices(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from ..checkpoint import WEIGHTS as WEIGHTS_FILE
+    from ..checkpoint import is_ours
+    from ..released import export_released, export_transformers
+
+    source, out = Path(arguments.checkpoint), Path(arguments.out)
+    if out.exists() and source.exists() and out.samefile(source):
+        raise ValueError(f"{out} is the checkpoint itself; give another name")
+    if arguments.to == "transformers" and out.is_file():
+        raise ValueError(f"{out} is a file; --to transformers writes a folder, give another name")
+    if arguments.to == "original" and (out.is_dir() or out.suffix == ".safetensors"):
+        raise ValueError(f"--to original writes a file of torch.save, {out} cannot be one; give a name such as "
+                         "groupvit.pth")
+    if arguments.to == "transformers" and is_ours(out / WEIGHTS_FILE):
+        raise ValueError(f"{out / WEIGHTS_FILE} is a checkpoint of this package, which would be replaced; give another "
+                         "folder")
+    model = load_weights(arguments, arguments.checkpoint)
+    (export_transformers if arguments.to == "transformers" else export_released)(model, out)
+    print(f"written: {out}")
