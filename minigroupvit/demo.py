@@ -13,7 +13,7 @@ from .data.scene_sets import scene_arrays
 from .evaluation.scenes import evaluate_scenes, format_table
 from .model import GroupViT
 from .segmentation import segment
-from .visual.plots import demo_figure
+from .visual.demo_figure import demo_figure
 
 NUM_FEW = 60        # scenes for the controls, objects for the interventions: a demo takes a minute
 NUM_OTHERS = 100    # scenes for the other two models
@@ -53,11 +53,12 @@ def run_demo(out: str | Path = "outputs/demo", num_images: int = 1000, weights: 
         json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8"))
 
     scenes = scene_arrays("test", NUM_SHOWN, config)
+    shown = metrics["groupvit"]
     figure = demo_figure(
         scenes.images, segment(two_stages, scenes.images, config.class_names), scenes.masks, config.class_names,
-        scenes.captions, note="In italics: a caption as in training; the model does not see it.\n"
-        f"{groupvit}: mIoU {100 * metrics['groupvit']['miou']:.0f} % on {metrics['groupvit']['num_images']:,} scenes; "
-        f"{weights}: {100 * metrics['miou']:.0f} % on {num_images:,}.")
+        scenes.captions, note=f"The first {NUM_SHOWN} scenes of the split test, as they come. In italics: a caption as "
+        f"in training; the model does not see it.\n{groupvit}: mIoU {100 * shown['miou']:.0f} % on "
+        f"{shown['num_images']:,} scenes; {weights}: {100 * metrics['miou']:.0f} % on {num_images:,}.")
     write_atomically(out / "figure.png", lambda path: figure.savefig(path, format="png", dpi=130))
 
     print(f"\n{format_table(metrics)}\n\n{out / 'figure.png'}\n{out / 'metrics.json'}\n"

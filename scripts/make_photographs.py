@@ -70,8 +70,8 @@ CHOICES: dict[str, tuple] = {
 VOC_WORDS = {"airplane": "aeroplane", "motorcycle": "motorbike", "dining table": "table", "potted plant": "plant",
              "couch": "sofa", "tv": "monitor"}
 # The figures that are kept of an evaluation; the IoU of each class beside them.
-KEPT = ("miou", "miou_objects", "background_share", "oracle_miou", "oracle_miou_objects", "naming", "probing_jaccard", "ari", "groups_used",
-        "assignment_entropy", "num_images", "iou_per_class")
+KEPT = ("miou", "miou_objects", "background_share", "oracle_miou", "oracle_miou_objects", "naming", "probing_jaccard",
+        "ari", "groups_used", "assignment_entropy", "num_images", "iou_per_class")
 # What needs no training, and what the README calls it.
 CUTS: dict[str, tuple[Cut, str]] = {
     "tiles": (tiles(2, 4), "8 tiles"),
@@ -135,13 +135,16 @@ def origin() -> dict[str, Any]:
 
 
 def published(voc: MaskSet, record: dict[str, Any]) -> MaskSet:
-    """Those pictures that the figures in the record are of; all where it does not say. Raises ValueError if one is gone."""
+    """The pictures that the figures in the record are of; all where it does not say.
+
+    Raises ValueError if one is gone.
+    """
     pairs = {pair[0].stem: pair for pair in voc.pairs}
     names = record.get("pictures", list(pairs))
     missing = [name for name in names if name not in pairs]
     if missing:
-        raise ValueError(f"{len(missing)} of the {len(names)} pictures of {RESULTS.name}, such as {missing[0]}, are not in "
-                         "the val.txt of voc2012-animals; without them its figures cannot be measured again")
+        raise ValueError(f"{len(missing)} of the {len(names)} pictures of {RESULTS.name}, such as {missing[0]}, are "
+                         "not in the val.txt of voc2012-animals; without them its figures cannot be measured again")
     return replace(voc, pairs=tuple(pairs[name] for name in names))
 
 
@@ -196,14 +199,17 @@ def table(record: dict[str, Any]) -> str:
         f"\n\nMeasured {record['date']} by `{record['command']}`; trained in {minutes} minutes on one busy core each. First "
         "image to text among 5,000 captions, then text to image among 1,000 test pictures; then groups and masks on "
         f"{first['trained']['chosen']['num_images']} photographs of VOC 2012, "
-        f"{len(first['trained']['chosen']['iou_per_class']) - 1} classes and background.\n\n{difference_table(record)}\n")
+        f"{len(first['trained']['chosen']['iou_per_class']) - 1} classes and background.\n\n"
+        f"{difference_table(record)}\n")
 
 
 def difference_table(record: dict[str, Any]) -> str:
     """The table of the differences in pairs."""
     compared = record["comparisons"]
-    columns = [("ari", "colour_clusters", "ARI less K-means on colours"), ("ari", "middle_and_border", "ARI less middle and border"),
-               ("oracle_miou", "colour_clusters", "oracle less K-means on colours"), ("oracle_miou", "tiles", "oracle less 8 tiles")]
+    columns = [("ari", "colour_clusters", "ARI less K-means on colours"),
+               ("ari", "middle_and_border", "ARI less middle and border"),
+               ("oracle_miou", "colour_clusters", "oracle less K-means on colours"),
+               ("oracle_miou", "tiles", "oracle less 8 tiles")]
     lines = ["| in percent | pictures | " + " | ".join(heading for *_, heading in columns) + " |",
              "|---|---|" + "---|" * len(columns)]
     found = {(one["num_images"], one["model"], one["against"]): one for one in compared["differences"]}
@@ -211,8 +217,9 @@ def difference_table(record: dict[str, Any]) -> str:
         cells = [in_percent(found[num_images, name, other], key) for key, other, _ in columns]
         lines.append(f"| `{name}` | {num_images} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + (
-        f"\n\nDifferences on the same pictures with 95 % intervals, by drawing pictures in pairs (`{compared['command']}`, "
-        f"{compared['date']}): an interval that holds 0 does not tell which of the two is better.")
+        "\n\nDifferences on the same pictures with 95 % intervals, by drawing pictures in pairs "
+        f"(`{compared['command']}`, {compared['date']}): an interval that holds 0 does not tell which of the two is "
+        "better.")
 
 
 def in_percent(found: dict[str, Any], key: str) -> str:
@@ -231,7 +238,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=NAMES, help=f"of {', '.join(NAMES)}; all if none is given")
     parser.add_argument("--data", type=Path, help="the folder of the three data sets")
-    parser.add_argument("--compare", action="store_true", help="compare the stored models with the cuts again; no training")
+    parser.add_argument("--compare", action="store_true", help="compare the stored models with the cuts; no training")
     parser.add_argument("--table", action="store_true", help="write the table again without measuring")
     parser.add_argument("--runs", type=Path, default=Path("outputs/photographs"))
     parser.add_argument("--out", type=Path, default=Path("data/weights"))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from minigroupvit.evaluation.metrics import (
-    MaskFigures, evaluate, group_use, oracle_labels, present_objects, recognition_ap)
+    MaskFigures, adjusted_rand, evaluate, group_use, oracle_labels, oracle_miou, present_objects, recognition_ap)
 from minigroupvit.segmentation import Protocol, segment
 
 NAMES = ["sun", "heart", "brick"]
@@ -161,3 +161,17 @@ def test_whole_pictures_only(make_model, pictures):
     assert evaluate(make_model(), *pictures, NAMES, 2, Protocol(flip=True, mode="whole"))["num_images"] == 5
     with pytest.raises(ValueError, match="mode 'slide' leaves no groups"):
         evaluate(make_model(), *pictures, NAMES, 2, Protocol(mode="slide", window=8))
+
+
+def test_the_rand_index_of_each_picture_leaves_out_what_is_not_judged():
+    masks = torch.tensor([[[0, 0], [1, 255]], [[255, 255], [255, 255]], [[0, 1], [2, 2]]])
+    groups = torch.tensor([[[4, 4], [0, 0]], [[0, 1], [2, 3]], [[0, 0], [0, 0]]])
+    right, unjudged, one_group = adjusted_rand(groups, masks)
+    assert right == 1 and math.isnan(unjudged) and one_group == 0
+
+
+def test_the_oracle_of_groups_without_names():
+    masks = torch.tensor([[[0, 0], [1, 255]], [[0, 1], [1, 1]]])
+    groups = torch.tensor([[[3, 3], [0, 0]], [[0, 0], [0, 0]]])
+    # Only the one pixel of class 0 in the second picture is lost: IoU 2/3 and 4/5.
+    assert oracle_miou(groups, masks, 2) == pytest.approx((2 / 3 + 4 / 5) / 2)

@@ -3,13 +3,22 @@
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
 from minigroupvit.data.scene_config import SceneConfig
-from minigroupvit.segmentation import segment
+from minigroupvit.segmentation import Segmentation, segment
 from minigroupvit.visual import plots
-from minigroupvit.visual.palette import CLASS_COLOURS, GROUP_COLOURS, class_colours, group_colours
+from minigroupvit.visual.demo_figure import demo_figure
+from minigroupvit.visual.palette import (
+    CLASS_COLOURS,
+    GROUP_COLOURS,
+    NO_CLASS,
+    class_colours,
+    family_colours,
+    group_colours,
+)
 
 NAMES = ["sun", "heart", "brick", "cloud"]
 
@@ -181,26 +190,63 @@ def test_maps_that_cannot_be_drawn(ax, labels, names, message):
 
 
 @pytest.mark.parametrize("stages, titles", [
-    ({}, ["picture", "groups, stage 1", "groups, stage 2", "named masks", "true masks"]),
-    ({"depths": (1,), "num_group_tokens": (4,), "num_output_groups": (4,)},
-     ["picture", "groups", "named masks", "true masks"]),
+    ({}, ["picture", "stage 1", "stage 2", "names", "truth"]),
+    ({"depths": (1,), "num_group_tokens": (4,), "num_output_groups": (4,)}, ["picture", "segments", "names", "truth"]),
+    ({"depths": (1,), "num_group_tokens": (0,), "num_output_groups": (0,)}, ["picture", "names", "truth"]),
 ])
 def test_the_demo_figure_has_a_column_for_each_stage(make_model, tmp_path, stages, titles):
     images = torch.rand(3, 3, 16, 16)
     masks = torch.randint(4, (3, 16, 16))
-    found = segment(make_model(**stages), images, NAMES)
-    fig = plots.demo_figure(images, found, masks, NAMES, captions=["one", "two " * 100, "three"], note="a note " * 40)
+    found = segment(make_model(**stages), images, NAMES, pixels="patches" if len(titles) == 3 else "largest")
+    fig = demo_figure(images, found, masks, NAMES, captions=["one", "two " * 100, "three"], note="a note " * 40)
     assert len(fig.axes) == 3 * len(titles)
     assert [ax.get_title() for ax in fig.axes[:len(titles)]] == titles
     assert np.allclose(_painted(fig.axes[len(titles)]), images[1].permute(1, 2, 0))
     assert np.allclose(_painted(fig.axes[-1]), class_colours(NAMES)[masks[2]])
     assert np.allclose(_painted(fig.axes[-2]), class_colours(NAMES)[found.labels[2]])
     inside = fig.bbox
-    for text in fig.texts:
+    for text in (*fig.texts, *fig.legends):
         box = text.get_window_extent()
-        assert inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0, text.get_text()
+        assert inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0, text
     fig.savefig(tmp_path / "figure.png")
     assert Image.open(tmp_path / "figure.png").size[0] > 500
+
+
+def test_the_demo_figure_has_one_palette():
+    """Two segments of a first stage that join one of the second, which is named heart; the rest is sun."""
+    second, first = torch.ones(1, 12, 12, dtype=torch.long), torch.full((1, 12, 12), 3)
+    second[:, 4:10, 2:10], first[:, 4:10, 2:8], first[:, 4:10, 8:10] = 0, 5, 1
+    labels = torch.where(second == 0, 1, 0)
+    labels[:, 4, 2] = -1                                                   # a pixel without a name
+    image = torch.rand(1, 3, 12, 12)
+    maps = [torch.zeros(1, groups, 3, 3) for groups in (6, 2)]
+    found = Segmentation(labels, torch.zeros(1, 4, 12, 12), [first, second], torch.zeros(1, 2, 4), maps,
+                         torch.zeros(1, 4), NAMES)
+    truth = torch.full((1, 12, 12), 3)
+    fig = demo_figure(image, found, truth, NAMES)
+    colours = class_colours(NAMES)
+    named = colours[torch.where(second == 0, 1, 0)[0].numpy()]
+    grey = image[0].mean(dim=0)[:, :, None].numpy()
+    assert np.allclose(_painted(fig.axes[2]), 0.8 * named + 0.2 * grey, atol=1e-6)
+    # In the first stage the larger part of the heart has its colour, the smaller a shade that can be told from it.
+    small = first[0].numpy() == 1
+    assert np.allclose(_painted(fig.axes[1])[~small], _painted(fig.axes[2])[~small], atol=1e-6)
+    assert np.abs(_painted(fig.axes[1])[small] - _painted(fig.axes[2])[small]).max(axis=-1).min() > 0.05
+    assert {"1", "3", "5"} < set(_words(fig.axes[1])) and {"0", "1"} < set(_words(fig.axes[2]))
+    legend, = fig.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["sun", "heart", "cloud", "background"]
+    shown = [patch.get_facecolor()[:3] for patch in legend.get_patches()]
+    assert np.allclose(shown, [*colours[[0, 1, 3]], to_rgb(NO_CLASS)])
+
+
+def test_segments_of_one_parent_have_shades_of_its_colour():
+    groups = np.repeat([0, 1, 2, 5], (4, 3, 2, 7)).reshape(4, 4)
+    parents = np.where(groups == 5, 1, 0)
+    parents.flat[0] = 1                                                    # one pixel does not make a parent
+    colours = family_colours(groups, parents, np.array([[0.2, 0.4, 0.8], [0.9, 0.1, 0.1]]))
+    assert colours.shape == (6, 3)
+    assert np.allclose(colours[0], [0.2, 0.4, 0.8]) and np.allclose(colours[5], [0.9, 0.1, 0.1])
+    assert (colours[1] > colours[0]).all() and (colours[2] < colours[0]).all()     # paler, darker
 
 
 def test_an_overlay_is_written_whole_or_not_at_all(make_model, tmp_path):
@@ -218,5 +264,5 @@ def test_pyplot_knows_of_no_figure(make_model):
 
     before = plt.get_fignums()
     images = torch.rand(1, 3, 16, 16)
-    plots.demo_figure(images, segment(make_model(), images, NAMES), torch.zeros(1, 16, 16), NAMES)
+    demo_figure(images, segment(make_model(), images, NAMES), torch.zeros(1, 16, 16), NAMES)
     assert plt.get_fignums() == before

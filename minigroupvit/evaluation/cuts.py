@@ -16,15 +16,14 @@ import torch
 import torch.nn.functional as F
 from skimage.color import rgb2lab
 from sklearn.cluster import KMeans
-from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 from tqdm import tqdm
 
-from .groups import adjusted_rand, probing_jaccard
+from .groups import probing_jaccard
 from .intervals import Judged, difference, draws, interval, mean_of
 from .mask_sets import BACKGROUND, MaskSet
-from .metrics import MaskFigures, oracle_labels, segments_used
+from .metrics import MaskFigures, adjusted_rand, oracle_labels, oracle_miou, segments_used
 
 CLUSTERS = (2, 3, 4, 6, 8)    # tried in each picture; `SHARED_CLUSTERS` is one set for all pictures
 SHARED_CLUSTERS = 16
@@ -90,7 +89,7 @@ def judge_cut(cut: Cut, masks: MaskSet, progress: bool = False) -> tuple[dict[st
         pieces = cut(example.picture)
         pictures.append(example.name)
         oracle.update(oracle_labels(pieces[None], truth[None], len(names))[0], truth)
-        rand.append(adjusted_rand(truth, pieces))
+        rand += adjusted_rand(pieces[None], truth[None])
         if np.isfinite(rand[-1]):
             used.append(len(pieces.unique()))
         jaccard.append(probing_jaccard(pieces, truth, num_objects, len(names)))
@@ -135,11 +134,10 @@ def _controls(images: Tensor, masks: Tensor, num_classes: int, training: Tensor,
     found = []
     for method, clusters, per_picture, pieces in tried:
         groups = F.interpolate(torch.from_numpy(np.stack(pieces))[:, None].float(), masks.shape[-2:])[:, 0].long()
-        oracle = MaskFigures([str(c) for c in range(num_classes)], num_classes)
-        oracle.update(oracle_labels(groups, masks.long(), num_classes), masks.long())
-        rand = [adjusted_rand_score(t.flatten(), g.flatten()) for t, g in zip(masks.numpy(), groups.numpy())]
+        rand = adjusted_rand(groups, masks)
         found.append({"method": method, "clusters": clusters, "per_picture": per_picture, "ari": float(np.mean(rand)),
-                      "ari_interval": interval(mean_of(rand, weights)), "ari_of_each": list(map(float, rand)), "oracle_miou": oracle.compute()["miou"],
+                      "ari_interval": interval(mean_of(rand, weights)), "ari_of_each": rand,
+                      "oracle_miou": oracle_miou(groups, masks, num_classes),
                       "segments_used": float(np.mean(segments_used(groups)))})
     return found
 

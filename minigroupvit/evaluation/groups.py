@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 from ..images import enlarge, normalize
@@ -16,8 +15,7 @@ from ..model import GroupViT
 from ..protocol import Protocol
 from ..segmentation import Seen
 from ..sliding import stitch
-from .mask_sets import IGNORED
-from .metrics import MaskFigures, count_pairs, oracle_labels, segments_used
+from .metrics import adjusted_rand, count_pairs, oracle_miou, segments_used
 
 
 def oracle_pixels(seen: Seen, mask: Tensor, num_classes: int, protocol: Protocol) -> Tensor:
@@ -55,12 +53,6 @@ def probing_jaccard(groups: Tensor, mask: Tensor, num_objects: int, num_classes:
     return jaccard[:, :num_objects][:, present].amax(dim=0).mean().item()
 
 
-def adjusted_rand(truth: Tensor, groups: Tensor) -> float:
-    """Adjusted Rand index of the groups of a picture against its mask, (H, W) both; NaN where nothing is judged."""
-    judged = truth != IGNORED
-    return float(adjusted_rand_score(truth[judged].numpy(), groups[judged].numpy())) if judged.any() else np.nan
-
-
 def whole_groups(seen: Seen, protocol: Protocol) -> tuple[Tensor, Tensor]:
     """The final groups of a picture seen as a whole: of each pixel (H, W), and shares of each patch (G, N)."""
     maps = seen.maps[-1][:1]                                              # a mirrored one may follow
@@ -88,10 +80,8 @@ def emergence(model: GroupViT, images: Tensor, masks: Tensor, num_classes: int,
     metrics: dict[str, float] = {}
     stages = [torch.cat(stage) for stage in zip(*found)]              # (N, H, W) each
     for number, groups in enumerate(stages, start=1):
-        oracle = MaskFigures([str(c) for c in range(num_classes)], num_classes)
-        oracle.update(oracle_labels(groups, masks.long(), num_classes), masks.long())
-        rand = [adjusted_rand_score(t.flatten(), g.flatten()) for t, g in zip(masks.numpy(), groups.numpy())]
         behind = "" if number == len(stages) else f"_stage{number}"
-        metrics |= {f"oracle_miou{behind}": oracle.compute()["miou"], f"ari{behind}": float(np.mean(rand)),
+        metrics |= {f"oracle_miou{behind}": oracle_miou(groups, masks, num_classes),
+                    f"ari{behind}": float(np.mean(adjusted_rand(groups, masks))),
                     f"groups_used{behind}": float(np.mean(segments_used(groups)))}
     return metrics

@@ -42,6 +42,23 @@ def oracle_labels(groups: Tensor, masks: Tensor, num_classes: int) -> Tensor:
     return majority.gather(1, groups.flatten(1)).view_as(groups)
 
 
+def oracle_miou(groups: Tensor, masks: Tensor, num_classes: int) -> float:
+    """mIoU of pictures (B, H, W) whose groups all have the class that most of their pixels truly have."""
+    figures = MaskFigures([str(c) for c in range(num_classes)], num_classes)
+    figures.update(oracle_labels(groups, masks.long(), num_classes), masks.long())
+    return figures.compute()["miou"]
+
+
+def adjusted_rand(groups: Tensor, masks: Tensor) -> list[float]:
+    """Adjusted Rand index of each picture's groups against its mask, (B, H, W) both: 0 chance, 1 the mask.
+
+    Pixels of 255 are left out; NaN for a picture in which nothing is judged.
+    """
+    judged = masks != 255
+    return [float(adjusted_rand_score(mask[here].numpy(), group[here].numpy())) if here.any() else float("nan")
+            for group, mask, here in zip(groups.cpu(), masks.cpu(), judged.cpu())]
+
+
 def group_use(groups: Tensor, soft: Tensor | None) -> dict[str, float]:
     """Signs of collapse: groups that own a pixel, per image, and how undecided the patches are.
 
@@ -152,7 +169,7 @@ def evaluate(model: GroupViT, images: Tensor, masks: Tensor, class_names: Sequen
         groups = result.groups[-1].cpu()
         named.update(result.labels, truth)
         oracle.update(oracle_labels(groups, truth, len(class_names)), truth)
-        rand += [adjusted_rand_score(t.flatten(), g.flatten()) for t, g in zip(truth.numpy(), groups.numpy())]
+        rand += adjusted_rand(groups, truth)
         used += zip(*(segments_used(stage.cpu()) for stage in result.groups))
         use.append((len(picture), group_use(groups, result.maps[-1].flatten(2).cpu())))
         embeddings.append(result.image_embeddings.cpu())
@@ -171,7 +188,7 @@ def evaluate(model: GroupViT, images: Tensor, masks: Tensor, class_names: Sequen
     if num_controls:
         few = rand[:num_controls]
         figures |= {"num_controls": len(few), "controls_model_ari": float(np.mean(few)),
-                    "controls_model_ari_of_each": [float(value) for value in few],
+                    "controls_model_ari_of_each": few,
                     "controls_model_ari_interval": interval(mean_of(few, draws(len(few))))}
     for key in use[0][1]:
         figures[key] = sum(n * u[key] for n, u in use) / len(images)

@@ -24,10 +24,10 @@ from ..protocol import Protocol, protocol_for
 from ..segmentation import Seen, embed_classes, name_pixels, see
 from .boundary import BoundaryFigures
 from .clusters import cluster_patches
-from .groups import adjusted_rand, oracle_pixels, probing_jaccard, whole_groups
+from .groups import oracle_pixels, probing_jaccard, whole_groups
 from .intervals import Judged
-from .mask_sets import BACKGROUND, IGNORED, Example, MaskSet, evaluation_protocol
-from .metrics import MaskFigures, count_pairs, group_use
+from .mask_sets import BACKGROUND, Example, MaskSet, evaluation_protocol
+from .metrics import MaskFigures, adjusted_rand, count_pairs, group_use
 
 # Beside mIoU, which is always there. `oracle` (C3), `probing` (C2) and `groups` (adjusted Rand index against the
 # masks, signs of collapse) need a model with groups; the last two look once more, at the picture as a whole.
@@ -169,7 +169,7 @@ class _Counters:
         if "probing" in self.metrics:
             self._add("probing_jaccard", probing_jaccard(groups, truth, self.num_objects, self.num_classes))
         if "groups" in self.metrics:
-            self.rand.append(adjusted_rand(truth, groups))
+            self.rand += adjusted_rand(groups[None], truth[None])
             if np.isfinite(self.rand[-1]):
                 self._add("ari", self.rand[-1])
                 for key, value in group_use(groups[None], shares[None]).items():

@@ -51,7 +51,8 @@ def evaluate_scenes(model: GroupViT, baseline: GroupViT | None = None, num_image
         the model, and under `pixelwise` and `colour_classifier` (the only one trained with masks)
         what exists without groups. `unseen` holds the figures of the model and of the colour
         classifier for the other split. `controls` (`cuts.controls`) stand beside `controls_model_ari`, the
-        model's ARI on the same scenes, each with the paired difference between the two (`cuts.against_controls`); `interventions`: see `evaluate_interventions`.
+        model's ARI on the same scenes, each with the paired difference between the two
+        (`cuts.against_controls`); `interventions`: see `evaluate_interventions`.
     """
     started = time.perf_counter()
     names, num_objects = config.class_names, len(config.objects)

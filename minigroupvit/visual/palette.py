@@ -1,5 +1,7 @@
 """Two palettes: one for groups, which have numbers, and one for classes, which have names.
 
+Where a figure shows how groups become named masks, `family_colours` gives them shades of the second.
+
 Both begin with known colours (groups: Okabe and Ito's seven, then Tol's) that were pushed apart until
 people with any of the three kinds of colour blindness can tell them too, as far as 24 and 32
 colours can be told at all. That is why figures also draw borders and write on the regions.
@@ -76,6 +78,34 @@ def class_colours(class_names: Sequence[str]) -> np.ndarray:
         colours[name] = tuple(candidates[chosen])
         nearest = np.minimum(nearest, apart[chosen])
     return np.array([colours[name] for name in class_names]).reshape(-1, 3)
+
+
+def family_colours(groups: np.ndarray, parents: np.ndarray, parent_colours: np.ndarray) -> np.ndarray:
+    """Shades that show where the segments of a picture go: those that make up one parent have shades of its colour.
+
+    groups, parents (H, W): the segment of each pixel, and what these become: segments of the next stage, or classes.
+    A segment belongs to the parent that has most of its pixels. parent_colours (P, 3) -> (G, 3), G as many as the
+    highest number of `groups` says; the largest segment of a parent has its very colour.
+    """
+    num_groups, num_parents = int(groups.max()) + 1, len(parent_colours)
+    pixels = np.bincount((groups * num_parents + parents).ravel(), minlength=num_groups * num_parents)
+    pixels = pixels.reshape(num_groups, num_parents)
+    parent, size = pixels.argmax(axis=1), pixels.sum(axis=1)
+    colours = np.empty((num_groups, 3))
+    for p in range(num_parents):
+        family = [g for g in np.argsort(-size, kind="stable") if parent[g] == p]
+        colours[family] = _shades(parent_colours[p], len(family))
+    return colours
+
+
+def _shades(colour: np.ndarray, number: int) -> np.ndarray:
+    """The colour itself, then shades of it, the strongest first: paler and darker in turn; (number, 3)."""
+    paler, darker = (np.array([to_rgb(end) for end in ends]) for ends in (["white"], ["black"]))
+    shades = [np.asarray(colour)]
+    for k in range(1, number):
+        strength = (0.5, 0.45, 0.28, 0.25, 0.68, 0.62)[(k - 1) % 6]
+        shades.append((1 - strength) * shades[0] + strength * (paler, darker)[(k - 1) % 2][0])
+    return np.array(shades[:number]).reshape(-1, 3)
 
 
 def colour_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:

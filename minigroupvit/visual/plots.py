@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from textwrap import shorten, wrap
+from textwrap import wrap
 
 import numpy as np
 import torch
@@ -41,13 +41,14 @@ def show_image(ax: Axes, image, title: str | None = None) -> Axes:
 
 
 def show_groups(ax: Axes, group_map, image=None, title: str | None = None, numbers: bool = True,
-                opacity: float = 0.72, size: float = 7.5) -> Axes:
+                opacity: float = 0.72, size: float = 7.5, colours: np.ndarray | None = None) -> Axes:
     """Which group each pixel is in: tint, border and number. group_map (H, W) of numbers from 0.
 
-    With an image, its shades of grey shine through the tint. `size`: points of the numbers.
+    With an image, its shades of grey shine through the tint. `size`: points of the numbers. `colours` (G, 3): of the
+    groups, where they are not to have their own.
     """
     group_map = _map(group_map)
-    colours = group_colours(int(group_map.max()) + 1)
+    colours = group_colours(int(group_map.max()) + 1) if colours is None else colours
     _tint(ax, group_map, colours, image, opacity)
     draw_borders(ax, group_map)
     if numbers:
@@ -156,57 +157,6 @@ def group_legend(ax: Axes, group_map, meanings: Sequence[str] | None = None, **o
                      label=f"group {n}" + (f": {meanings[n]}" if meanings else "")) for n in numbers]
     return ax.legend(handles=patches, **({"loc": "center left", "bbox_to_anchor": (1.02, 0.5), "frameon": False}
                                          | options))
-
-
-def demo_figure(images, segmentation: Segmentation, masks, class_names: Sequence[str],
-                captions: Sequence[str] | None = None, note: str | None = None, side: float = 1.9) -> Figure:
-    """A row for each picture: itself, the groups of each stage, the named masks, the true masks.
-
-    Args:
-        images: of `to_batch`'s kinds.
-        segmentation: of these images; with no groups there are no columns for them.
-        masks: (B, H, W) true classes.
-        class_names: of masks and segmentation.
-        captions: written below the rows.
-        note: some words at the foot.
-        side: inches of a picture.
-    """
-    pictures = to_batch(images)
-    stages = len(segmentation.groups)
-    groups = [("groups" if stages == 1 else f"groups, stage {s + 1}", "found without any mask")
-              for s in range(stages)]
-    titles = [("picture", "not seen in training"), *groups, ("named masks", "nearest word of each group"),
-              ("true masks", "only to compare with")]
-    if not stages:
-        titles[1] = ("named masks", "nearest word of each patch")
-    rows, columns = len(pictures), len(titles)
-    gap, line = 0.08, 0.27 if captions is not None else 0.08           # inches
-    width = columns * side + (columns + 1) * gap
-    foot = [text for part in (note or "").splitlines() for text in wrap(part, int(12.5 * width))]
-    top, bottom = 0.48, 0.06 + 0.15 * (len(foot) + 1) * bool(foot)
-    height = top + rows * (side + line) + bottom
-    fig = Figure(figsize=(width, height), facecolor="white")
-
-    for row in range(rows):
-        low = height - top - row * (side + line) - side
-        axes = [fig.add_axes(((gap + c * (side + gap)) / width, low / height, side / width, side / height))
-                for c in range(columns)]
-        show_image(axes[0], pictures[row])
-        for ax, group_map in zip(axes[1:], segmentation.groups):
-            show_groups(ax, group_map[row], pictures[row])
-        show_labels(axes[-2], segmentation.labels[row], class_names)
-        show_labels(axes[-1], masks[row], class_names)
-        if row == 0:
-            for ax, (title, subtitle) in zip(axes, titles):
-                ax.set_title(title, size=11.5, weight="bold", pad=17)
-                ax.annotate(subtitle, (0.5, 1), (0, 5), xycoords="axes fraction", textcoords="offset points",
-                            size=8, color=_GREY, ha="center")
-        if captions is not None:
-            text = shorten(captions[row], width=int(15 * (width - 2 * gap)), placeholder=" …")
-            fig.text((gap + 0.02) / width, (low - 0.045) / height, f"“{text}”", size=8.5, style="italic",
-                     color=_GREY, va="top")
-    fig.text(0.5, 0.12 / height, "\n".join(foot), size=9, color="#222222", ha="center", va="bottom")
-    return fig
 
 
 def overlay_figure(image, segmentation: Segmentation, side: float = 5.0) -> Figure:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .shapes import Step, bezier, detail, ellipse, main, mirrored, polygon, second, shade, smooth, stroke
+from .shapes import (
+    Step, bezier, detail, discs, ellipse, leg, main, pair, polygon, second, shade, smooth, stroke,
+)
 
 
 def eyes(x: float, y: float, apart: float, size: float) -> list[Step]:
@@ -10,10 +12,7 @@ def eyes(x: float, y: float, apart: float, size: float) -> list[Step]:
     return [
         step
         for side in (-1, 1)
-        for step in (
-            detail(ellipse(x + side * apart, y, size), 0.97, inside=True),
-            detail(ellipse(x + side * apart, y, 0.5 * size, 0.8 * size), 0.05, inside=True),
-        )
+        for step in discs(x + side * apart, y, size, (0.5 * size, 0.8 * size), greys=(0.97, 0.05), inside=True)
     ]
 
 
@@ -21,17 +20,16 @@ def cat_face() -> list[Step]:
     """The head from the front."""
     ear, inner = polygon((4, 52), (8, 104), (44, 78)), polygon((12, 66), (14, 92), (32, 78))
     return [
-        main(ear),
-        main(mirrored(ear)),
-        second(inner, inside=True),
-        second(mirrored(inner), inside=True),
+        *pair(main, ear),
+        *pair(second, inner, inside=True),
         main(ellipse(50, 46, 46, 40)),
         second(ellipse(50, 26, 22, 16), inside=True),
         *eyes(50, 54, 20, 10),
         detail(polygon((44, 36), (56, 36), (50, 28)), 0.1),
         *[
-            detail(stroke(p, 3), 0.1, inside=True)
-            for p in ([(10, 40), (30, 36)], [(90, 40), (70, 36)], [(12, 28), (30, 30)], [(88, 28), (70, 30)])
+            whisker
+            for points in ([(10, 40), (30, 36)], [(12, 28), (30, 30)])
+            for whisker in pair(detail, stroke(points, 3), 0.1, inside=True)
         ],
     ]
 
@@ -42,8 +40,7 @@ def cat_sitting() -> list[Step]:
     return [
         second(stroke([(62, 8), (86, 8), (98, 20), (98, 36), (90, 48), (84, 52)], 11)),
         main(smooth((50, 66), (66, 50), (76, 20), (70, 0), (50, -2), (30, 0), (24, 20), (34, 50))),
-        main(ear),
-        main(mirrored(ear)),
+        *pair(main, ear),
         main(ellipse(50, 76, 25, 21)),
         second(smooth((50, 54), (60, 40), (58, 14), (50, 8), (42, 14), (40, 40)), inside=True),
         *eyes(50, 80, 11, 6),
@@ -55,10 +52,7 @@ def cat_walking() -> list[Step]:
     """Walking, from the side, its tail up."""
     return [
         main(stroke([(14, 48), (4, 70), (6, 92), (14, 104)], 10)),
-        *[
-            main(polygon((x, 44), (x + 14, 44), (x + 11 + d, 0), (x + d, 0)))
-            for x, d in ((10, -4), (26, 2), (56, -3), (72, 5))
-        ],
+        *[leg(x, 44, 14, (0, 11), step) for x, step in ((10, -4), (26, 2), (56, -3), (72, 5))],
         main(smooth((8, 52), (30, 60), (60, 58), (84, 58), (88, 44), (80, 32), (50, 30), (18, 30))),
         main(polygon((74, 78), (74, 102), (88, 90))),
         main(polygon((90, 90), (104, 100), (106, 76))),
@@ -76,8 +70,7 @@ def cat_lying() -> list[Step]:
     ear = polygon((4, 52), (2, 82), (20, 68))
     return [
         main(smooth((8, 4), (6, 30), (40, 50), (80, 52), (108, 34), (112, 12), (100, 2), (50, 0))),
-        main(ear),
-        main(mirrored(ear, 24)),
+        *pair(main, ear, axis=24),
         main(ellipse(24, 46, 24, 21)),
         second(stroke([(112, 20), (116, 8), (104, 0), (80, 0), (56, 4), (44, 6)], 10)),
         *eyes(24, 50, 10, 5.5),
@@ -93,7 +86,7 @@ def cat_arched() -> list[Step]:
     """Its back arched, the tail straight up."""
     return [
         second(stroke([(88, 44), (96, 70), (92, 92), (98, 110)], 12)),
-        *[main(polygon((x, 40), (x + 15, 46), (x + 12, 0), (x + 1, 0))) for x in (18, 32, 66, 80)],
+        *[leg(x, 40, 15, (1, 12), rise=6) for x in (18, 32, 66, 80)],
         main(
             bezier(
                 (14, 40),
@@ -117,10 +110,8 @@ def rabbit_face() -> list[Step]:
     """The head from the front, both ears up."""
     ear, inner = ellipse(34, 92, 12, 36, 8), ellipse(34, 92, 5, 26, 8)
     return [
-        main(ear),
-        main(mirrored(ear)),
-        second(inner, inside=True),
-        second(mirrored(inner), inside=True),
+        *pair(main, ear),
+        *pair(second, inner, inside=True),
         main(ellipse(50, 38, 38, 34)),
         second(ellipse(50, 20, 18, 13), inside=True),
         *eyes(50, 46, 16, 8),
@@ -167,16 +158,13 @@ def rabbit_upright() -> list[Step]:
         main(ellipse(40, 118, 7, 24, 6)),
         main(stroke([(58, 96), (62, 122), (68, 128), (84, 118)], 13)),
         main(smooth((50, 70), (68, 50), (78, 16), (66, -4), (34, -4), (22, 16), (32, 50))),
-        main(ellipse(34, -4, 17, 8)),
-        main(ellipse(66, -4, 17, 8)),
+        *pair(main, ellipse(34, -4, 17, 8)),
         main(ellipse(50, 82, 22, 20)),
         second(ellipse(50, 28, 16, 24), inside=True),
-        main(ellipse(32, 44, 7, 15, -30)),
-        main(ellipse(68, 44, 7, 15, 30)),
+        *pair(main, ellipse(32, 44, 7, 15, -30)),
         *eyes(50, 88, 10, 5.5),
         detail(ellipse(50, 77, 5, 3.5), 0.1),
-        shade(ellipse(32, 44, 5, 12, -30), -0.25),
-        shade(ellipse(68, 44, 5, 12, 30), -0.25),
+        *pair(shade, ellipse(32, 44, 5, 12, -30), -0.25),
     ]
 
 
@@ -201,7 +189,7 @@ def elephant_side() -> list[Step]:
     """From the side, its trunk down."""
     return [
         main(stroke([(2, 60), (-6, 40), (-4, 26)], 6)),
-        *[main(polygon((x, 40), (x + 17, 40), (x + 16, 0), (x + 1, 0))) for x in (6, 26, 48, 66)],
+        *[leg(x, 40, 17, (1, 16)) for x in (6, 26, 48, 66)],
         main(smooth((0, 60), (12, 78), (40, 84), (70, 80), (84, 62), (84, 40), (60, 30), (24, 30), (4, 38))),
         main(ellipse(88, 66, 22, 21)),
         main(stroke([(104, 66), (110, 44), (112, 20), (116, 8), (126, 6)], 12)),
@@ -218,16 +206,13 @@ def elephant_face() -> list[Step]:
         smooth((28, 80), (6, 88), (-5, 72), (-2, 46), (12, 36), (28, 46)),
     )
     return [
-        main(ear),
-        main(mirrored(ear)),
-        second(inner, inside=True),
-        second(mirrored(inner), inside=True),
+        *pair(main, ear),
+        *pair(second, inner, inside=True),
         main(ellipse(50, 66, 27, 30)),
         main(smooth((34, 56), (40, 20), (42, 0), (48, -10), (58, -8), (60, 4), (62, 24), (66, 56))),
         *[shade(stroke([(41, y), (60, y)], 3.5), -0.4) for y in (8, 20, 32)],
         *eyes(50, 72, 14, 5.5),
-        detail(polygon((32, 46), (40, 44), (34, 22)), 0.97),
-        detail(polygon((68, 46), (60, 44), (66, 22)), 0.97),
+        *pair(detail, polygon((32, 46), (40, 44), (34, 22)), 0.97),
     ]
 
 
@@ -250,10 +235,7 @@ def elephant_trumpeting() -> list[Step]:
     """Walking, its trunk high up."""
     return [
         main(stroke([(104, 52), (116, 44), (120, 34)], 6)),
-        *[
-            main(polygon((x, 44), (x + 18, 44), (x + 17 + d, -2), (x + 1 + d, -2)))
-            for x, d in ((26, -8), (44, 6), (72, -4), (88, 8))
-        ],
+        *[leg(x, 44, 18, (1, 17), step, ground=-2) for x, step in ((26, -8), (44, 6), (72, -4), (88, 8))],
         main(smooth((20, 60), (40, 78), (76, 78), (104, 62), (108, 44), (90, 32), (46, 32), (24, 40))),
         main(ellipse(24, 66, 22, 20)),
         main(stroke([(8, 66), (-6, 78), (-8, 98), (2, 112), (12, 114)], 12)),

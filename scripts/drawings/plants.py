@@ -3,20 +3,7 @@
 from __future__ import annotations
 
 from .shapes import (
-    Step,
-    around,
-    bezier,
-    detail,
-    ellipse,
-    main,
-    mirrored,
-    polygon,
-    rectangle,
-    second,
-    shade,
-    smooth,
-    stroke,
-    turned,
+    Step, around, bezier, detail, ellipse, main, pair, polygon, rectangle, second, shade, smooth, stroke, turned,
 )
 
 
@@ -57,10 +44,8 @@ def palm() -> list[Step]:
                 ((54, -2), (48, -2), (42, -2)),
             )
         ),
-        main(leaf),
-        main(mirrored(leaf, 51)),
-        main(low),
-        main(mirrored(low, 51)),
+        *pair(main, leaf, axis=51),
+        *pair(main, low, axis=51),
         main(top),
         detail(ellipse(44, 74, 6), 0.3),
         detail(ellipse(57, 74, 6), 0.3),
@@ -111,8 +96,7 @@ def daisy() -> list[Step]:
     """A daisy on a stem with two leaves."""
     return [
         detail(rectangle(46, -4, 54, 50), 0.35),
-        detail(LEAF, 0.35),
-        detail(mirrored(LEAF), 0.35),
+        *pair(detail, LEAF, 0.35),
         *[main(ellipse(x, y, 16)) for x, y in around(6, 23, 50, 70)],
         second(ellipse(50, 70, 15)),
     ]
@@ -123,8 +107,7 @@ def tulip() -> list[Step]:
     blade = bezier((50, 0), ((70, 10), (84, 34), (86, 62)), ((68, 50), (54, 30), (50, 0)))
     return [
         second(rectangle(46, -2, 54, 56)),
-        second(blade),
-        second(mirrored(blade)),
+        *pair(second, blade),
         main(
             bezier(
                 (50, 48),

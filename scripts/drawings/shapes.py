@@ -116,6 +116,29 @@ def mirrored(curve, axis=50):
     return Curve(curve.vertices * [-1, 1] + [2 * axis, 0], curve.codes)
 
 
+def pair(paint, curve, *values, axis=50, **options):
+    """The same step on the left and on the right of a vertical axis: ears, wings, leaves."""
+    return [paint(side, *values, **options) for side in (curve, mirrored(curve, axis))]
+
+
+def leg(x, y, width, foot, step=0.0, ground=0.0, rise=0.0):
+    """A leg that begins at (x, y) and is `width` wide there; its foot goes from foot[0] to foot[1] right of x.
+
+    step: how far the foot is put forward. rise: how much higher it begins on the right.
+    """
+    left, right = foot
+    return main(polygon((x, y), (x + width, y + rise), (x + right + step, ground), (x + left + step, ground)))
+
+
+def discs(x, y, *sizes, greys, inside=False):
+    """Details around one middle, the largest first: the tyre and hub of a wheel, the white and pupil of an eye.
+
+    sizes: a radius, or the two half axes, of each.
+    """
+    return [detail(ellipse(x, y, *(size if isinstance(size, tuple) else (size,))), grey, inside=inside)
+            for size, grey in zip(sizes, greys)]
+
+
 def turned(curve, degrees, x=50, y=50):
     """Turned anticlockwise around a point."""
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))

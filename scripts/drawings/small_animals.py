@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .shapes import Step, bezier, detail, ellipse, main, mirrored, polygon, second, smooth, stroke
+from .shapes import Step, bezier, detail, discs, ellipse, main, pair, polygon, second, smooth, stroke
 
 
 def eye(x: float, y: float, size: float) -> list[Step]:
-    return [detail(ellipse(x, y, size), 0.97), detail(ellipse(x, y, 0.5 * size), 0.05)]
+    return discs(x, y, size, 0.5 * size, greys=(0.97, 0.05))
 
 
 def bird_perched() -> list[Step]:
@@ -62,16 +62,13 @@ def owl() -> list[Step]:
     """An owl from the front."""
     wing = smooth((14, 60), (2, 36), (10, 8), (24, 2), (26, 40))
     return [
-        main(polygon((14, 78), (12, 108), (40, 92))),
-        main(polygon((86, 78), (88, 108), (60, 92))),
+        *pair(main, polygon((14, 78), (12, 108), (40, 92))),
         main(smooth((50, 98), (84, 88), (90, 50), (76, 4), (50, -2), (24, 4), (10, 50), (16, 88))),
-        second(wing),
-        second(mirrored(wing)),
+        *pair(second, wing),
         second(smooth((50, 48), (68, 36), (62, 10), (50, 4), (38, 10), (32, 36)), inside=True),
         *[s for x in (33, 67) for s in eye(x, 74, 14)],
         detail(polygon((43, 64), (57, 64), (50, 50)), 0.3),
-        detail(ellipse(38, -2, 9, 5), 0.3),
-        detail(ellipse(62, -2, 9, 5), 0.3),
+        *pair(detail, ellipse(38, -2, 9, 5), 0.3),
     ]
 
 
@@ -81,17 +78,14 @@ def bird_soaring() -> list[Step]:
         (52, 70), ((72, 86), (100, 78), (118, 40)), ((98, 58), (78, 58), (56, 44)), ((52, 52), (52, 60), (52, 70))
     )
     return [
-        main(wing),
-        main(mirrored(wing)),
+        *pair(main, wing),
         main(polygon((42, 34), (58, 34), (70, -8), (50, 12), (30, -8))),
         main(smooth((50, 96), (61, 76), (59, 44), (50, 24), (41, 44), (39, 76))),
         second(smooth((50, 66), (57, 52), (50, 30), (43, 52)), inside=True),
-        second(polygon((96, 72), (122, 60), (118, 38), (92, 62)), inside=True),
-        second(polygon((4, 72), (-22, 60), (-18, 38), (8, 62)), inside=True),
+        *pair(second, polygon((96, 72), (122, 60), (118, 38), (92, 62)), inside=True),
         main(ellipse(50, 88, 13)),
         detail(polygon((43, 97), (57, 97), (50, 112)), 0.3),
-        detail(ellipse(44, 90, 3), 0.05),
-        detail(ellipse(56, 90, 3), 0.05),
+        *pair(detail, ellipse(44, 90, 3), 0.05),
     ]
 
 
@@ -212,12 +206,8 @@ def goldfish() -> list[Step]:
 
 
 def antennae(x: float, y: float) -> list[Step]:
-    return [
-        detail(stroke([(x - 2, y), (x - 12, y + 20)], 5), 0.1),
-        detail(stroke([(x + 2, y), (x + 12, y + 20)], 5), 0.1),
-        detail(ellipse(x - 12, y + 20, 4.5), 0.1),
-        detail(ellipse(x + 12, y + 20, 4.5), 0.1),
-    ]
+    feeler, tip = stroke([(x - 2, y), (x - 12, y + 20)], 5), ellipse(x - 12, y + 20, 4.5)
+    return [*pair(detail, feeler, 0.1, axis=x), *pair(detail, tip, 0.1, axis=x)]
 
 
 def butterfly_open() -> list[Step]:
@@ -228,12 +218,10 @@ def butterfly_open() -> list[Step]:
     )
     return [
         *antennae(50, 76),
-        main(wing),
-        main(mirrored(wing)),
-        second(hind),
-        second(mirrored(hind)),
-        *[detail(ellipse(x, 72, 8), 0.95) for x in (82, 18)],
-        *[detail(ellipse(x, 26, 6), 0.95) for x in (71, 29)],
+        *pair(main, wing),
+        *pair(second, hind),
+        *pair(detail, ellipse(82, 72, 8), 0.95),
+        *pair(detail, ellipse(71, 26, 6), 0.95),
         detail(ellipse(50, 48, 6, 33), 0.1),
     ]
 
@@ -269,14 +257,9 @@ def swallowtail() -> list[Step]:
     )
     return [
         *antennae(50, 70),
-        main(wing),
-        main(mirrored(wing)),
-        second(hind),
-        second(mirrored(hind)),
-        *[
-            detail(polygon((x, 84), (x + 8 * d, 88), (x + 4 * d, 66), (x - 4 * d, 62)), 0.95)
-            for x, d in ((90, 1), (10, -1))
-        ],
+        *pair(main, wing),
+        *pair(second, hind),
+        *pair(detail, polygon((90, 84), (98, 88), (94, 66), (86, 62)), 0.95),
         detail(ellipse(50, 46, 6, 30), 0.1),
     ]
 
@@ -289,11 +272,9 @@ def moth() -> list[Step]:
     band = polygon((50, 40), (50, 54), (76, 40), (92, 22), (84, 16))
     return [
         *antennae(50, 86),
-        main(wing),
-        main(mirrored(wing)),
-        second(band),
-        second(mirrored(band)),
-        *[detail(ellipse(x, 22, 6), 0.95) for x in (72, 28)],
+        *pair(main, wing),
+        *pair(second, band),
+        *pair(detail, ellipse(72, 22, 6), 0.95),
         detail(ellipse(50, 52, 8, 38), 0.1),
     ]
 
@@ -307,11 +288,9 @@ def butterfly_rising() -> list[Step]:
         (52, 26), ((70, 36), (92, 42), (104, 32)), ((100, 14), (74, 8), (52, 20)), ((52, 22), (52, 24), (52, 26))
     )
     return [
-        main(wing),
-        main(mirrored(wing)),
-        second(hind),
-        second(mirrored(hind)),
-        *[detail(ellipse(x, 76, 8), 0.95) for x in (97, 3)],
+        *pair(main, wing),
+        *pair(second, hind),
+        *pair(detail, ellipse(97, 76, 8), 0.95),
         *antennae(50, 44),
         detail(ellipse(50, 24, 9, 26), 0.1),
     ]

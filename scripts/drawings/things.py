@@ -3,22 +3,8 @@
 from __future__ import annotations
 
 from .shapes import (
-    Step,
-    arc,
-    around,
-    bezier,
-    cut,
-    detail,
-    ellipse,
-    main,
-    mirrored,
-    polygon,
-    rectangle,
-    second,
-    shade,
-    smooth,
-    stroke,
-    turned,
+    Step, arc, around, bezier, cut, detail, discs, ellipse, main, pair, polygon, rectangle, second, shade, smooth,
+    stroke, turned,
 )
 
 
@@ -139,8 +125,7 @@ def trophy() -> list[Step]:
     )
     handle = stroke(arc(26, 76, 18, 80, 280), 7)
     return [
-        main(handle),
-        main(mirrored(handle)),
+        *pair(main, handle),
         main(bowl),
         main(rectangle(45, 14, 55, 44)),
         second(rectangle(26, 0, 74, 16)),
@@ -165,6 +150,11 @@ def egg_cup() -> list[Step]:
     ]
 
 
+def laces(length: tuple[float, float], *starts: tuple[float, float]) -> list[Step]:
+    """Laces side by side: each from its start, as far to the right and up as `length` says."""
+    return [detail(stroke([(x, y), (x + length[0], y + length[1])], 4), 0.95, inside=True) for x, y in starts]
+
+
 def sneaker() -> list[Step]:
     """A sneaker from the side."""
     upper = bezier(
@@ -179,7 +169,7 @@ def sneaker() -> list[Step]:
         main(upper),
         second(polygon((2, 10), (98, 10), (102, 24), (0, 24))),
         second(polygon((22, 24), (44, 24), (58, 46), (48, 52)), inside=True),
-        *[detail(stroke([(x, y), (x + 10, y + 8)], 4), 0.95, inside=True) for x, y in ((38, 58), (48, 50), (58, 44))],
+        *laces((10, 8), (38, 58), (48, 50), (58, 44)),
         second(ellipse(98, 24, 16, 12), inside=True),
     ]
 
@@ -228,23 +218,16 @@ def pair_from_above() -> list[Step]:
     left = smooth((12, 6), (32, 6), (38, 30), (36, 52), (44, 78), (34, 98), (14, 96), (6, 74), (10, 48), (4, 26))
     hole = smooth((14, 12), (28, 12), (32, 34), (24, 46), (14, 40), (10, 26))
     return [
-        main(left),
-        main(mirrored(left)),
-        second(hole, inside=True),
-        second(mirrored(hole), inside=True),
-        *[
-            detail(c, 0.95, inside=True)
-            for y in (56, 66)
-            for c in (stroke([(14, y), (34, y)], 4), stroke([(66, y), (86, y)], 4))
-        ],
+        *pair(main, left),
+        *pair(second, hole, inside=True),
+        *[lace for y in (56, 66) for lace in pair(detail, stroke([(14, y), (34, y)], 4), 0.95, inside=True)],
     ]
 
 
 def roller_skate() -> list[Step]:
     """A shoe on wheels."""
     return [
-        *[detail(ellipse(x, 6, 14), 0.15) for x in (16, 84)],
-        *[detail(ellipse(x, 6, 6), 0.85) for x in (16, 84)],
+        *[disc for x in (16, 84) for disc in discs(x, 6, 14, 6, greys=(0.15, 0.85))],
         second(rectangle(2, 16, 100, 27)),
         main(
             bezier(
@@ -258,7 +241,7 @@ def roller_skate() -> list[Step]:
         ),
         second(rectangle(0, 78, 48, 90), inside=True),
         second(ellipse(98, 30, 18, 14), inside=True),
-        *[detail(stroke([(x, y), (x + 12, y + 6)], 4), 0.95, inside=True) for x, y in ((38, 70), (46, 60), (58, 54))],
+        *laces((12, 6), (38, 70), (46, 60), (58, 54)),
     ]
 
 

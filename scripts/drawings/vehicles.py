@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from .shapes import (
-    Step, bezier, detail, ellipse, main, mirrored, polygon, rectangle, second, shade, smooth, stroke, turned,
+    Step, bezier, detail, discs, ellipse, main, pair, polygon, rectangle, second, shade, smooth, stroke, turned,
 )
 
 
 def wheel(x: float, y: float, radius: float) -> list[Step]:
-    return [detail(ellipse(x, y, radius), 0.12), detail(ellipse(x, y, 0.45 * radius), 0.8)]
+    return discs(x, y, radius, 0.45 * radius, greys=(0.12, 0.8))
 
 
 def saloon() -> list[Step]:
@@ -36,12 +36,10 @@ def saloon() -> list[Step]:
 def car_front() -> list[Step]:
     """A car from the front."""
     return [
-        detail(rectangle(8, 0, 26, 24), 0.12),
-        detail(rectangle(74, 0, 92, 24), 0.12),
+        *pair(detail, rectangle(8, 0, 26, 24), 0.12),
         main(smooth((18, 88), (82, 88), (92, 54), (98, 40), (96, 14), (4, 14), (2, 40), (8, 54))),
         detail(polygon((20, 58), (27, 82), (73, 82), (80, 58)), 0.85),
-        detail(ellipse(18, 40, 9), 0.97),
-        detail(ellipse(82, 40, 9), 0.97),
+        *pair(detail, ellipse(18, 40, 9), 0.97),
         second(rectangle(34, 30, 66, 46), inside=True),
         second(rectangle(4, 14, 96, 24), inside=True),
     ]
@@ -216,14 +214,11 @@ def airliner_above() -> list[Step]:
     """An airliner from above."""
     wing, tail = polygon((54, 64), (100, 34), (100, 25), (54, 42)), polygon((53, 20), (72, 6), (72, 0), (50, 6))
     return [
-        second(wing),
-        second(mirrored(wing)),
-        second(tail),
-        second(mirrored(tail)),
+        *pair(second, wing),
+        *pair(second, tail),
         main(smooth((50, 102), (58, 88), (58, 50), (55, 16), (50, 0), (45, 16), (42, 50), (42, 88))),
         detail(ellipse(50, 91, 5, 4), 0.15),
-        detail(ellipse(76, 50, 5, 8), 0.3),
-        detail(ellipse(24, 50, 5, 8), 0.3),
+        *pair(detail, ellipse(76, 50, 5, 8), 0.3),
     ]
 
 
@@ -251,10 +246,8 @@ def propeller_front() -> list[Step]:
     """A propeller plane from the front."""
     return [
         second(rectangle(-4, 54, 104, 65)),
-        detail(ellipse(24, 22, 8), 0.12),
-        detail(ellipse(76, 22, 8), 0.12),
-        detail(polygon((30, 26), (44, 42), (48, 38), (34, 20)), 0.3),
-        detail(polygon((70, 26), (56, 42), (52, 38), (66, 20)), 0.3),
+        *pair(detail, ellipse(24, 22, 8), 0.12),
+        *pair(detail, polygon((30, 26), (44, 42), (48, 38), (34, 20)), 0.3),
         main(rectangle(46, 60, 54, 96)),
         main(rectangle(30, 76, 70, 84)),
         main(ellipse(50, 50, 22)),
@@ -282,8 +275,7 @@ def jet_fighter() -> list[Step]:
                 (42, 66),
             )
         ),
-        second(polygon((62, 58), (98, 22), (98, 12), (66, 18))),
-        second(polygon((38, 58), (2, 22), (2, 12), (34, 18))),
+        *pair(second, polygon((62, 58), (98, 22), (98, 12), (66, 18))),
         detail(ellipse(50, 70, 4.5, 11), 0.15),
     ]
 

@@ -84,8 +84,8 @@ def read_snapshots(path: str | Path) -> Snapshots:
         # "maps" is the last stage; those before it are "stage1", "stage2", ...
         earlier = sorted({name.split(".")[0] for name in frames if name.startswith("stage")},
                          key=lambda name: int(name.removeprefix("stage")))
-        return Snapshots(frames["images"], tuple(map(int, steps)),
-                         tuple(torch.stack([frames[f"{stage}.{step}"] for step in steps]) for stage in (*earlier, "maps")))
+        maps = tuple(torch.stack([frames[f"{stage}.{step}"] for step in steps]) for stage in (*earlier, "maps"))
+        return Snapshots(frames["images"], tuple(map(int, steps)), maps)
     except (SafetensorError, KeyError, RuntimeError) as error:
         raise ValueError(f"{path} holds no snapshots ({error}); expected a file that a run wrote") from None
 
@@ -97,7 +97,7 @@ def read_curve(path: str | Path, key: str, kind: str | None = None) -> tuple[lis
         path: of the log.
         key: the metric.
         kind: of the lines: "train", "validation" or "snapshot", which have some metrics of one name that were measured
-            on different pictures. None: the kind that has the metric; of several, "validation", which has most pictures.
+            on different pictures. None: the kind that has the metric; of several, "validation", with most pictures.
 
     Raises ValueError if the metric is not there.
     """
