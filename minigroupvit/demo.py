@@ -15,12 +15,13 @@ from .model import GroupViT
 from .segmentation import segment
 from .visual.demo_figure import demo_figure
 
-NUM_FEW = 60        # scenes for the controls, objects for the interventions: a demo takes a minute
+NUM_IMAGES = 200    # scenes of each split: a demo takes a minute, the whole measurement is scripts/make_results.py
 NUM_OTHERS = 100    # scenes for the other two models
+NUM_FEW = 40        # scenes for the controls, objects for the interventions
 NUM_SHOWN = 6       # the first scenes of the split test: shown as they come, not picked
 
 
-def run_demo(out: str | Path = "outputs/demo", num_images: int = 1000, weights: str = "scenes",
+def run_demo(out: str | Path = "outputs/demo", num_images: int = NUM_IMAGES, weights: str = "scenes",
              baseline: str = "scenes_clip_vit", groupvit: str = "scenes_groupvit",
              num_others: int = NUM_OTHERS, num_few: int = NUM_FEW) -> dict[str, Any]:
     """Writes `figure.png` and `metrics.json` into the folder `out`, and prints the table.

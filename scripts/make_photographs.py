@@ -19,7 +19,7 @@ does; chooses how masks are read out on coco128-seg in VOC's words, and never on
                                                         that need no model; how much better a model is than each
                                                         cut, picture by picture, with 95 % intervals
 
-and the README's table of them. `--compare` makes only the differences again, with the stored models and without
+and the tables of results/README.md. `--compare` makes only the differences again, with the stored models and without
 training; where `voc2012-animals` has more pictures than the published ones, whose names are in the record, it compares
 on both. `--table` only writes the table. No picture of the data sets is written anywhere.
 """
@@ -55,7 +55,7 @@ from minigroupvit.training.run import build_model, train_on_dataset
 
 NAMES = [name for name in RECIPES if name.startswith("photographs")]
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS, README = ROOT / "results" / "photographs.json", ROOT / "README.md"
+RESULTS, PAGE = ROOT / "results" / "photographs.json", ROOT / "results" / "README.md"
 BEGIN, END = "<!-- scripts/make_photographs.py writes from here -->\n", "<!-- to here -->\n"
 
 # How masks are read out is chosen field by field, in this order.
@@ -72,7 +72,7 @@ VOC_WORDS = {"airplane": "aeroplane", "motorcycle": "motorbike", "dining table":
 # The figures that are kept of an evaluation; the IoU of each class beside them.
 KEPT = ("miou", "miou_objects", "background_share", "oracle_miou", "oracle_miou_objects", "naming", "probing_jaccard",
         "ari", "groups_used", "assignment_entropy", "num_images", "iou_per_class")
-# What needs no training, and what the README calls it.
+# What needs no training, and what results/README.md calls it.
 CUTS: dict[str, tuple[Cut, str]] = {
     "tiles": (tiles(2, 4), "8 tiles"),
     "colour_clusters": (colour_clusters(8), "K-means on colours, 8 clusters"),
@@ -178,7 +178,7 @@ def counts(data: CaptionedImages, names: list[str]) -> dict[str, int]:
 
 
 def table(record: dict[str, Any]) -> str:
-    """The README's tables: what was learnt from photographs, what there is to beat, and by how much it is beaten."""
+    """The tables of results/README.md: what was learnt from photographs, what there is to beat, and by how much it is beaten."""
     def row(name: str, retrieval: dict[str, float], masks: dict[str, float]) -> str:
         values = [*(retrieval.get(f"{way}_recall_{k}") for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)),
                   *(masks.get(key) for key in ("ari", "oracle_miou", "miou", "background_share"))]
@@ -186,7 +186,7 @@ def table(record: dict[str, Any]) -> str:
 
     models = record["models"]
     first = models["photographs"]
-    lines = ["| in percent | R@1 | R@5 | R@10 | R@1 | R@5 | R@10 | ARI | oracle | mIoU | of it background |",
+    lines = ["| in percent | I→T R@1 | I→T R@5 | I→T R@10 | T→I R@1 | T→I R@5 | T→I R@10 | ARI | oracle | mIoU | of it background |",
              "|---|" + "---|" * 10,
              row("chance", record["beside"]["chance"], {"ari": 0.0}),
              *(row(about, {}, record["beside"]["cuts"][name]) for name, (_, about) in CUTS.items()),
@@ -196,8 +196,8 @@ def table(record: dict[str, Any]) -> str:
                for name in NAMES if name in models)]
     minutes = ", ".join(f"{models[name]['seconds'] / 60:.0f}" for name in NAMES if name in models)
     return "\n".join(lines) + (
-        f"\n\nMeasured {record['date']} by `{record['command']}`; trained in {minutes} minutes on one busy core each. First "
-        "image to text among 5,000 captions, then text to image among 1,000 test pictures; then groups and masks on "
+        f"\n\nMeasured {record['date']} by `{record['command']}`; trained in {minutes} minutes on one busy core each. I→T: "
+        "image to text among 5,000 captions; T→I: text to image among 1,000 test images. Groups and masks on "
         f"{first['trained']['chosen']['num_images']} photographs of VOC 2012, "
         f"{len(first['trained']['chosen']['iou_per_class']) - 1} classes and background.\n\n"
         f"{difference_table(record)}\n")
@@ -229,9 +229,9 @@ def in_percent(found: dict[str, Any], key: str) -> str:
 
 
 def write_table(record: dict[str, Any]) -> None:
-    text = README.read_text(encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
-    README.write_text(before + BEGIN + table(record) + END + rest.split(END, maxsplit=1)[1], encoding="utf-8")
+    PAGE.write_text(before + BEGIN + table(record) + END + rest.split(END, maxsplit=1)[1], encoding="utf-8")
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
-"""Measures the shipped weights again and writes what the README shows: the figure and the table.
+"""Measures the shipped weights again and writes what README.md and results/README.md show: the figure and the tables.
 
     python scripts/make_results.py            measure, then write
     python scripts/make_results.py --table    only write the table again from results/scenes.json
 
 Writes results/scenes.json (the demo's metrics and where they come from), docs/figure.png, and the
-lines of README.md between the two marks.
+lines of both pages between the two marks.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ import datetime
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results" / "scenes.json"
-README = ROOT / "README.md"
+PAGE, README = ROOT / "results" / "README.md", ROOT / "README.md"
 BEGIN, END = "<!-- scripts/make_results.py writes from here -->\n", "<!-- to here -->\n"
 ROWS = {
     "scenes": "**`scenes`**, one stage, soft assignment, no residual",
@@ -40,7 +39,7 @@ def measure() -> dict[str, Any]:
     from minigroupvit.training.record import current_commit, device_name
 
     with tempfile.TemporaryDirectory() as folder:
-        metrics = run_demo(folder, num_others=1000, num_few=300)
+        metrics = run_demo(folder, num_images=1000, num_others=1000, num_few=300)
         (ROOT / "docs").mkdir(exist_ok=True)
         shutil.copy(Path(folder) / "figure.png", ROOT / "docs" / "figure.png")
     record = {"command": "python scripts/make_results.py", "commit": current_commit(), "seed": 0,
@@ -50,50 +49,73 @@ def measure() -> dict[str, Any]:
     return record
 
 
+def percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def stored(name: str) -> dict[str, Any]:
+    """The record beside shipped weights."""
+    return json.loads((ROOT / "data" / "weights" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def summary(record: dict[str, Any]) -> str:
+    """The one table of the README: models beside what needs no captions."""
+    columns = ("miou", "miou_objects", "recognition_ap", "ari")
+    best = max((c for c in record["controls"] if c["per_picture"]), key=lambda c: c["ari"])
+    rows = {"**`scenes`**: one stage, soft assignment": record,
+            "the same without refinement of the edges": stored("scenes")["test_unrefined"],
+            "**`scenes_groupvit`**: the paper's architecture in small, two stages, hard assignment": record["groupvit"],
+            "`scenes_short`: what `make train` makes in 15 minutes": stored("scenes_short")["test"],
+            "`scenes_clip_vit`: a ViT without groups, patch by patch": record["pixelwise"],
+            "colour of the pixel, learnt *with masks*": record["colour_classifier"],
+            f"k-means of colours, the best of all K ({best['clusters']}), 300 scenes": {"ari": best["ari"]}}
+    return "\n".join(["| 1,000 test scenes, in percent | mIoU | mIoU of objects | recognition AP | ARI of the groups |",
+                      "|---|---|---|---|---|",
+                      *(f"| {name} | " + " | ".join(percent(metrics.get(key)) for key in columns) + " |"
+                        for name, metrics in rows.items()), "",
+                      f"With its hue turned by 180° an object keeps its name in "
+                      f"{percent(record['interventions']['hue_180']['class_kept'])} % of the cases, as a disc of its colour in "
+                      f"{percent(record['interventions']['disc']['class_kept'])} %: the model goes by shape. "
+                      f"Objects in drawings never seen in training: mIoU {percent(record['unseen']['miou_objects'])}.", ""])
+
+
 def table(record: dict[str, Any]) -> str:
-    """The table of the README, from results/scenes.json and the records beside the weights."""
-    def percent(value: float | None) -> str:
-        return "–" if value is None else f"{100 * value:.1f}"
+    """The tables of results/README.md, from results/scenes.json and the records beside the weights."""
+    def row(name: str, cost: str, metrics: dict[str, Any]) -> str:
+        keys = ("miou", "miou_objects", "oracle_miou", "naming", "recognition_ap", "ari")
+        return f"| {name} | {cost} | " + " | ".join(percent(metrics.get(key)) for key in keys) + " |"
 
-    def row(name: str, cost: str, figures: dict[str, Any]) -> str:
-        keys = ("miou", "miou_objects", "oracle_miou", "naming", "recognition_ap")
-        return f"| {name} | {cost} | " + " | ".join(percent(figures.get(key)) for key in keys) + " |"
-
-    lines = ["| on 1,000 test scenes, in percent | cost | mIoU | objects | oracle | naming | recognition |",
-             "|---|---|---|---|---|---|---|"]
+    lines = ["| 1,000 test scenes, in percent | cost | mIoU | objects | oracle | naming | recognition | ARI |",
+             "|---|---|---|---|---|---|---|---|"]
     for name, about in ROWS.items():
-        path = ROOT / "data" / "weights" / f"{name}.json"
-        if path.exists():
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            figures = record if name == "scenes" else stored["test"]
-            lines.append(row(about, _cost(stored), figures))
-            if name == "scenes":
-                lines.append(row("the same weights, read out as released", "", stored["test_read_out_as_released"]))
-    vit = json.loads((ROOT / "data" / "weights" / "scenes_clip_vit.json").read_text(encoding="utf-8"))
-    lines.append(row("`scenes_clip_vit`, three blocks without groups, patch by patch", _cost(vit),
-                     record["pixelwise"]))
+        found = stored(name)
+        lines.append(row(about, _cost(found), record if name == "scenes" else found["test"]))
+        if name in ("scenes", "scenes_groupvit"):
+            lines.append(row("the same without refinement of the edges", "", found["test_unrefined"]))
+            lines.append(row("the same with the released inference protocol", "", found["test_read_out_as_released"]))
+    vit = stored("scenes_clip_vit")
+    lines.append(row("`scenes_clip_vit`, three blocks without groups, patch by patch", _cost(vit), record["pixelwise"]))
     lines.append(row("the colour of each pixel, learnt **with masks**", "seconds", record["colour_classifier"]))
+    both = (("miou", "of all classes"), ("miou_objects", "of objects"))
     lines += ["", f"Measured {record['date']} by `{record['command']}`. 95 % intervals of `scenes`: mIoU "
-              + ", ".join(f"{name} {' to '.join(map(percent, record[key + '_interval']))}" for key, name in (
-                  ("miou", "of all classes"), ("miou_objects", "of objects"))) + "; of `scenes_groupvit`: "
-              + ", ".join(f"{name} {' to '.join(map(percent, record['groupvit'][key + '_interval']))}" for key, name in (
-                  ("miou", "of all classes"), ("miou_objects", "of objects")))
-              + f". Its second stage uses {record['groupvit']['segments_used_per_stage'][-1]:.1f} groups a picture that hold "
-              f"2 % of the pixels or more. `scenes_clip_vit` had {vit['step']:,} steps of the image-text loss alone, in which "
-              "it hardly learnt an object: it is no fair rival yet. With drawings never seen in training `scenes` reaches "
+              + ", ".join(f"{name} {' to '.join(map(percent, record[key + '_interval']))}" for key, name in both)
+              + "; of `scenes_groupvit`: "
+              + ", ".join(f"{name} {' to '.join(map(percent, record['groupvit'][key + '_interval']))}" for key, name in both)
+              + f". Its second stage uses {record['groupvit']['segments_used_per_stage'][-1]:.1f} groups an image that hold "
+              "2 % of the pixels or more. " + _blocks(record["groupvit"]["blocks"]) + " `scenes_clip_vit` had "
+              f"{vit['step']:,} steps of the image-text loss. With drawings never seen in training `scenes` reaches "
               f"{percent(record['unseen']['miou'])} ({percent(record['unseen']['miou_objects'])} on objects), the colour of "
               f"each pixel {percent(record['unseen']['colour_classifier']['miou_objects'])} on objects.", "",
-              _instances(record["instances"], percent), "", _goes_by(record, percent), "",
-              _ceiling(percent), ""]
+              _instances(record["instances"]), "", _goes_by(record), "", _ceiling(), ""]
     return "\n".join(lines)
 
 
-def _with_interval(metrics: dict[str, Any], key: str, percent: Callable[[float], str]) -> str:
+def _with_interval(metrics: dict[str, Any], key: str) -> str:
     """A metric and its 95 % interval."""
     return f"{percent(metrics[key])} [{', '.join(map(percent, metrics[key + '_interval']))}]"
 
 
-def _goes_by(record: dict[str, Any], percent: Callable[[float], str]) -> str:
+def _goes_by(record: dict[str, Any]) -> str:
     """Interventions and controls of the models with groups, in two sentences for each."""
     clusters = [c for c in record["controls"] if c["per_picture"]]
     best = max(clusters, key=lambda c: c["ari"])
@@ -104,13 +126,13 @@ def _goes_by(record: dict[str, Any], percent: Callable[[float], str]) -> str:
     names = ("hue_180", "grey", "disc", "background", "outside")
     for model, part in (("scenes", record), ("scenes_groupvit", record["groupvit"])):
         found = part["interventions"]
-        kept = [_with_interval(found[name], "class_kept", percent) for name in names]
+        kept = [_with_interval(found[name], "class_kept") for name in names]
         lines.append(f"| `{model}` | {found['grey']['num_objects']} | {percent(found['grey']['right_before'])} | "
                      + " | ".join(kept) + " |")
     lines += ["", f"ARI of the groups on {record['num_controls']} of the scenes: `scenes` "
-              f"{_with_interval(record, 'controls_model_ari', percent)}, `scenes_groupvit` "
-              f"{_with_interval(record['groupvit'], 'controls_model_ari', percent)}; without captions k-means of colours has "
-              + ", ".join(f"{_with_interval(c, 'ari', percent)} ({c['method']}, K = {c['clusters']})" for c in clusters
+              f"{_with_interval(record, 'controls_model_ari')}, `scenes_groupvit` "
+              f"{_with_interval(record['groupvit'], 'controls_model_ari')}; without captions k-means of colours has "
+              + ", ".join(f"{_with_interval(c, 'ari')} ({c['method']}, K = {c['clusters']})" for c in clusters
                           if c is best or c["clusters"] == 4) + "."]
     # A record of before the paired differences has none.
     against = [(model, next(c for c in part["controls"] if all(c[key] == best[key] for key in ("method", "clusters"))))
@@ -118,20 +140,28 @@ def _goes_by(record: dict[str, Any], percent: Callable[[float], str]) -> str:
     if all("ari_difference" in control for _, control in against):
         lines[-1] += (" On the same scenes, " + ", ".join(
             f"`{model}` less k-means ({best['method']}, K = {best['clusters']}): "
-            f"{_with_interval(control, 'ari_difference', percent)}" for model, control in against) + ".")
+            f"{_with_interval(control, 'ari_difference')}" for model, control in against) + ".")
     return "\n".join(lines)
 
 
-def _ceiling(percent: Callable[[float], str]) -> str:
+def _ceiling() -> str:
     """What a classifier with labels reaches, in a sentence."""
     found = json.loads((ROOT / "results" / "ceiling.json").read_text(encoding="utf-8"))
     return (f"How much shape is there to learn? A small classifier that is trained **with labels** on grey cut-outs "
-            f"names {_with_interval(found['test'], 'accuracy', percent)} % of the objects, and "
-            f"{_with_interval(found['unseen'], 'accuracy', percent)} % of those in drawings that it never saw "
+            f"names {_with_interval(found['test'], 'accuracy')} % of the objects, and "
+            f"{_with_interval(found['unseen'], 'accuracy')} % of those in drawings that it never saw "
             f"(chance: {percent(found['chance'])} %; `{found['command']}`).")
 
 
-def _instances(figures: dict[str, Any], percent: Callable[[float], str]) -> str:
+def _blocks(found: dict[str, Any]) -> str:
+    """What leaving the Transformer blocks out costs, in a sentence."""
+    keys = {"miou": "mIoU", "miou_objects": "objects", "recognition_ap": "recognition", "ari": "ARI"}
+    return (f"It needs its Transformer blocks: left out at evaluation, it has on {found['num_images']} scenes "
+            + ", ".join(f"{name} {_with_interval(found['without'], key)} in place of {_with_interval(found['with'], key)}"
+                        for key, name in keys.items()) + ".")
+
+
+def _instances(figures: dict[str, Any]) -> str:
     """Mask AP in a sentence."""
     def both(part: str) -> str:
         return f"{percent(figures[part]['ap'])} (pieces of the true masks: {percent(figures['true_masks'][part]['ap'])})"
@@ -151,10 +181,9 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="write the table again without measuring")
     only_table = parser.parse_args().table
     record = json.loads(RESULTS.read_text(encoding="utf-8")) if only_table else measure()
-    text = README.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END, maxsplit=1)[1]
-    README.write_text(before + BEGIN + table(record) + END + after, encoding="utf-8")
+    for page, text in ((PAGE, table(record)), (README, summary(record))):
+        before, rest = page.read_text(encoding="utf-8").split(BEGIN)
+        page.write_text(before + BEGIN + text + END + rest.split(END, maxsplit=1)[1], encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -85,9 +85,10 @@ def test_controls_on_pictures_of_two_colours():
         images[i, i % 3] = 90
     found = controls(images, masks, 2, images)
     assert [(c["method"], c["clusters"], c["per_picture"]) for c in found] == [
-        *((method, k, True) for method in ("pixels", "patches") for k in CLUSTERS), ("patches", SHARED_CLUSTERS, False)]
+        *((method, k, True) for method in ("pixels", "patches", "pixels, refined") for k in CLUSTERS),
+        ("patches", SHARED_CLUSTERS, False)]
     by_name = {(c["method"], c["clusters"]): c for c in found}
-    for method in ("pixels", "patches"):
+    for method in ("pixels", "patches", "pixels, refined"):
         assert by_name[method, 2]["ari"] == by_name[method, 2]["oracle_miou"] == 1.0
         assert by_name[method, 2]["ari_interval"] == [1.0, 1.0] and by_name[method, 2]["segments_used"] == 2.0
     assert by_name["patches", SHARED_CLUSTERS]["ari"] == 1.0

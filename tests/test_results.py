@@ -43,12 +43,14 @@ def record(name: str) -> dict:
 
 
 @pytest.mark.parametrize("name", ["make_results", "make_photographs"])
-def test_the_table_of_the_readme_is_that_of_the_results(name):
+def test_the_tables_of_the_pages_are_those_of_the_results(name):
     results = script(name)
-    readme = results.README.read_text(encoding="utf-8")
-    written = readme.split(results.BEGIN)[1].split(results.END)[0]
-    assert written == results.table(json.loads(results.RESULTS.read_text(encoding="utf-8")))
-    assert "TODO" not in readme
+    pages = [(results.PAGE, results.table)] + ([(results.README, results.summary)] if name == "make_results" else [])
+    for page, table in pages:
+        text = page.read_text(encoding="utf-8")
+        written = text.split(results.BEGIN)[1].split(results.END)[0]
+        assert written == table(json.loads(results.RESULTS.read_text(encoding="utf-8")))
+        assert "TODO" not in text
 
 
 def test_the_demo_has_its_weights():
@@ -172,7 +174,7 @@ def test_the_words_on_photographs_follow_the_differences():
     assert surely(1, "ari", *both) == {"photographs_paper"} and surely(-1, "ari", *both) == {"photographs_projected"}
     assert surely(1, "ari", "tiles", "rings") == set(PHOTOGRAPHS)
     assert surely(-1, "oracle_miou", "tiles", "colour_clusters") == set(PHOTOGRAPHS)
-    words = " ".join(photos.README.read_text(encoding="utf-8").split())
+    words = " ".join(photos.PAGE.read_text(encoding="utf-8").split())
     for name, key in (("photographs_projected", "ari"), ("photographs_projected", "oracle_miou"),
                       ("photographs_paper", "ari")):
         assert f"({photos.in_percent(found[name, 'photographs'], key)}" in words

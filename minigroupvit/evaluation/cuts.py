@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from tqdm import tqdm
 
+from ..mask_steps import refine_maps
 from .groups import probing_jaccard
 from .intervals import Judged, difference, draws, interval, mean_of
 from .mask_sets import BACKGROUND, MaskSet
@@ -27,6 +28,7 @@ from .metrics import MaskFigures, adjusted_rand, oracle_labels, oracle_miou, seg
 
 CLUSTERS = (2, 3, 4, 6, 8)    # tried in each picture; `SHARED_CLUSTERS` is one set for all pictures
 SHARED_CLUSTERS = 16
+_ITERATIONS = 10              # of the refinement, as in the recipes of the scenes
 
 Cut = Callable[[Tensor], Tensor]
 
@@ -112,8 +114,8 @@ def controls(images: Tensor, masks: Tensor, num_classes: int, training: Tensor,
         patch_size: of the patches whose mean colours are clustered.
 
     Returns:
-        For `method` "pixels" and "patches" with each number of `clusters` in each picture, and for patches with one
-        set for all (`per_picture` false): `ari`, the mean over pictures, with `ari_interval`, and `ari_of_each`;
+        For `method` "pixels", "patches" and "pixels, refined" (`refine_maps` on the clusters, as on a model's groups)
+        with each number of `clusters` in each picture, and for patches with one set for all (`per_picture` false): `ari`, the mean over pictures, with `ari_interval`, and `ari_of_each`;
         `oracle_miou`, each cluster with its true name; `segments_used`, clusters that hold 2 % of a picture or more.
     """
     with threadpool_limits(1):   # threads that wait for each other take longer than these small problems
@@ -128,6 +130,8 @@ def _controls(images: Tensor, masks: Tensor, num_classes: int, training: Tensor,
     tried = chain(
         ((name, k, True, [_clusters(one, k, seed) for one in features])
          for name, features in (("pixels", pixels), ("patches", patches)) for k in CLUSTERS),
+        (("pixels, refined", k, True, [_refined(_clusters(one, k, seed), image, patch_size)
+                                       for one, image in zip(pixels, images)]) for k in CLUSTERS),
         [("patches", SHARED_CLUSTERS, False, [shared.predict(one.reshape(-1, 3)).reshape(one.shape[:2])
                                               for one in patches])])
     weights = draws(len(images))
@@ -173,6 +177,12 @@ def _clusters(colours: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
     sample = flat if len(flat) <= 256 else flat[::4]
     num_clusters = min(num_clusters, len(sample))   # a very small picture has no more
     return KMeans(num_clusters, n_init=1, random_state=seed).fit(sample).predict(flat).reshape(colours.shape[:2])
+
+
+def _refined(pieces: np.ndarray, image: Tensor, patch_size: int) -> np.ndarray:
+    """The pieces (H, W) of an image (3, H, W) after the refinement that a model's groups have."""
+    maps = F.one_hot(torch.from_numpy(pieces).long()).permute(2, 0, 1)[None].float()             # (1, K, H, W)
+    return refine_maps(maps, image[None].float() / 255, _ITERATIONS, 2 * patch_size)[0].argmax(dim=0).numpy()
 
 
 def _places(height: int, width: int) -> Tensor:

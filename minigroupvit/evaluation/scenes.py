@@ -16,7 +16,7 @@ from ..model import GroupViT
 from ..protocol import protocol_for
 from .baselines import ColourClassifier, evaluate_pixelwise
 from .cuts import against_controls, controls
-from .interventions import evaluate_interventions
+from .interventions import evaluate_interventions, without_blocks
 from .metrics import evaluate
 
 
@@ -40,7 +40,8 @@ def evaluate_scenes(model: GroupViT, baseline: GroupViT | None = None, num_image
         config: the scenes.
         seed: of the scenes.
         batch_size: pictures at once in a model; small batches stay in a processor's caches.
-        groupvit: a second model with groups, measured in the same way under `groupvit`. None: left out.
+        groupvit: a second model with groups, measured in the same way under `groupvit`, and there under `blocks` with
+            and without its Transformer blocks on `num_controls` scenes. None: left out.
         num_others: scenes to measure `baseline` and `groupvit` on; None: all of them.
         num_controls: scenes on which clusters of colours are compared with the model's groups.
         num_interventions: objects on which one thing is changed at a time.
@@ -84,12 +85,22 @@ def evaluate_scenes(model: GroupViT, baseline: GroupViT | None = None, num_image
         tell("segmenting with the second model")
         figures["groupvit"] = evaluate(groupvit, *few, batch_size=batch_size, num_controls=num_controls)
         figures["groupvit"]["protocol"] = asdict(protocol_for(groupvit))
+        tell("and with it less its Transformer blocks")
+        some = images[:num_controls], masks[:num_controls], names, num_objects
+        figures["groupvit"]["blocks"] = {"num_images": len(some[0]), "with": _main(evaluate(groupvit, *some))}
+        with without_blocks(groupvit):
+            figures["groupvit"]["blocks"]["without"] = _main(evaluate(groupvit, *some))
     for one, place in ((model, figures), (groupvit, figures.get("groupvit"))):
         if one is not None:
             place["controls"] = against_controls(place.pop("controls_model_ari_of_each"), found)
             tell(f"changing one thing at a time about {num_interventions} objects")
             place["interventions"] = evaluate_interventions(one, num_interventions, config, seed, batch_size=batch_size)
     return figures
+
+
+def _main(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The metrics of the table alone, with their intervals."""
+    return {key: value for key, value in metrics.items() if key.removesuffix("_interval") in _COLUMNS}
 
 
 # Key in metrics.json, and its heading in the table.
@@ -132,7 +143,7 @@ def _control_lines(metrics: dict[str, Any]) -> list[str]:
     """ARI of the models' groups beside that of clusters of colours on the same scenes."""
     lines = ["ARI of the groups on the same scenes beside k-means of colours, which needs no captions", ""]
     lines += [f"{row:<40}{_percent(part['controls_model_ari']):>6}" for row, part in _grouped(metrics)]
-    for method in ("pixels", "patches"):
+    for method in ("pixels", "pixels, refined", "patches"):
         own = [c for c in metrics["controls"] if c["method"] == method and c["per_picture"]]
         lines.append(f"{'k-means of ' + method + ', K = ' + ', '.join(str(c['clusters']) for c in own):<40}"
                      + "".join(f"{_percent(c['ari']):>6}" for c in own))
