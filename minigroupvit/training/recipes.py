@@ -67,7 +67,7 @@ _SHARPENED = TrainConfig(final_temperature=0.1, segment_weight=1.0)
 _SHAPES = replace(_SHARPENED, steps=8000, batch_size=128, final_temperature=0.03, patch_weight=1.0, shared_nouns=True,
                   image_text_weight=0.2, text_lr=0.1, patch_similarity_weight=1.0, meaning_from=0.3,
                   eval_every=500, snapshot_every=250)
-_SHORT = replace(_SHAPES, steps=2000, meaning_from=0.5, eval_every=250)
+_SHORT = replace(_SHAPES, steps=2000, patch_similarity_weight=0.0, meaning_from=0.0, eval_every=250)
 
 # Few pictures, seen fifty times: crops and colours that differ keep the model from learning them by heart.
 _FEW_PHOTOGRAPHS = replace(_SHARPENED, steps=1000, warmup=100, eval_every=100, save_every=50,
