@@ -15,6 +15,10 @@ from torch import Tensor
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
 
+# What cannot be opened, such as Apple's .heic without a plug-in of Pillow, is to be missed loudly.
+PICTURE_ENDINGS = frozenset((".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".avif", ".tif", ".tiff", ".ppm",
+                             ".heic", ".heif"))
+
 
 def load_image(path: str | Path) -> Image.Image:
     """An upright RGB picture from a file: EXIF rotation applied; grey, palette, alpha converted.

@@ -25,7 +25,7 @@ from PIL import Image
 from torch import Tensor
 
 from .formats import write_atomically
-from .images import load_image
+from .images import PICTURE_ENDINGS, load_image
 from .instances import coco_result, enlarge, find_instances
 from .model import GroupViT
 from .protocol import Protocol
@@ -35,9 +35,6 @@ from .visual.plots import save_overlay
 
 BACKGROUND, IGNORED = 0, 255   # of index masks; the first class is 1
 
-# What cannot be opened, such as Apple's .heic without a plug-in of Pillow, is to be missed loudly.
-_ENDINGS = {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".avif", ".tif", ".tiff", ".ppm", ".heic",
-            ".heif"}
 # Masks are cut at the picture's size, and the scores of all words take their memory then. What goes
 # beyond a good screen adds nothing: even at 448 pixels a patch is a 28th of the shorter side.
 _MOST_PIXELS = 500_000
@@ -46,10 +43,10 @@ _LONGEST = 8   # times the shorter side: more of a strip's length than this is s
 
 def list_pictures(folder: str | Path) -> list[Path]:
     """The picture files of a folder by name, not those of its folders. Raises ValueError if there is none."""
-    pictures = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in _ENDINGS and path.is_file()
+    pictures = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in PICTURE_ENDINGS and path.is_file()
                       and not path.name.startswith("."))
     if not pictures:
-        raise ValueError(f"{folder} has no pictures: expected files that end in {', '.join(sorted(_ENDINGS))}")
+        raise ValueError(f"{folder} has no pictures: expected files that end in {', '.join(sorted(PICTURE_ENDINGS))}")
     return pictures
 
 

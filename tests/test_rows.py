@@ -84,7 +84,7 @@ def test_cells_that_are_no_captions(value, reason: str) -> None:
 @pytest.mark.parametrize("value", [{"raw": "a lamp", "tokens": ["a", "lamp"]}, [{"caption": b"a lamp"}],
                                    np.array(["a lamp"]), ["a lamp", "..."]])
 def test_captions_in_other_wrappings(value) -> None:
-    assert read_captions({"c": value}, Columns("image", ("c",))) == ["a lamp"]
+    assert read_captions({"c": value}, Columns("image", ("c",)))[0] == ["a lamp"]
 
 
 @pytest.mark.parametrize("value", [5, [[1, 2], [3, 4]], 0.5, object()])

@@ -267,7 +267,7 @@ def test_too_many_of_no_use_stop_the_run(tmp_path: Path) -> None:
     write_shard(tmp_path / "0.tar", [{"txt": b"a boat"} if i % 2 else sample(i) for i in range(40)])
     with pytest.raises(ValueError, match="with no picture .* More than 5% is too much"):
         draw(stream_of(tmp_path / "0.tar"), 0, 30)
-    write_shard(tmp_path / "1.tar", [{"jpg": b"broken", "txt": b"a boat"}] * 5)
+    write_shard(tmp_path / "1.tar", [{"jpg": b"broken %d" % i, "txt": b"a boat"} for i in range(5)])
     with pytest.raises(ValueError, match="a whole pass over a worker's shards had nothing to give; skipped 5 of 5"):
         draw(stream_of(tmp_path / "1.tar", num_workers=1), 0, 30)
 

@@ -28,8 +28,8 @@ from ..prompts import nouns, prompts_from_nouns, tag_captions
 from ..tokenizer import Tokenizer
 from .augment import Augmentation, augment, crop_boxes, random_numbers
 from .captions import flip_caption
-from .rows import one_row_per_picture
-from .samples import Columns, Sample, Skipped, find_columns, fit, read_samples, says_something
+from .rows import join_neighbours, read_pictures
+from .samples import KEY, Columns, Sample, Skipped, find_columns, fit, read_samples, says_something
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -155,10 +155,13 @@ class CaptionedImages(Captioned):
         import datasets
 
         dataset, columns = undecoded(dataset, image, captions)
-        if isinstance(dataset, datasets.Dataset):
-            dataset, columns = one_row_per_picture(dataset, columns)
         skipped = Skipped(max_skipped)
-        return cls.from_samples(read_samples(dataset, columns, image_size, skipped), None, flip, skipped)
+        if isinstance(dataset, datasets.Dataset):
+            pictures = read_pictures(dataset, columns, skipped)
+            return cls.from_samples(pictures.samples(image_size, skipped), None, flip, skipped)
+        # Nothing can be looked up in it; the rows of a picture are taken to follow each other.
+        rows = join_neighbours(dataset, columns)
+        return cls.from_samples(read_samples(rows, columns, image_size, skipped), None, flip, skipped)
 
     @classmethod
     def from_samples(cls, samples: Iterable[Sample], limit: int | None = None, flip: bool = True,
@@ -220,15 +223,17 @@ class CaptionedImages(Captioned):
 
 def undecoded(dataset: Dataset | IterableDataset, image: str | None, captions: Sequence[str] | None,
               ) -> tuple[Dataset | IterableDataset, Columns]:
-    """The data set with nothing but these columns, pictures as they are stored, and its `Columns`.
+    """The data set with nothing but these columns and `KEY`, pictures as they are stored, and its `Columns`.
 
     Decoding is ours to do: a broken picture must not end the reading.
     """
     from datasets import Image
 
     features = dataset.features
-    columns = find_columns(list(dataset.column_names or ()), image, captions)
-    dataset = dataset.select_columns(list(dict.fromkeys((columns.image, *columns.captions))))
+    names = list(dataset.column_names or ())
+    columns = find_columns(names, image, captions)
+    kept = dict.fromkeys((columns.image, *columns.captions, *([KEY] if KEY in names else [])))
+    dataset = dataset.select_columns(list(kept))
     if features is not None and isinstance(features[columns.image], Image):
         dataset = dataset.cast_column(columns.image, Image(decode=False))
     return dataset, columns

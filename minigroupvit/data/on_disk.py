@@ -24,8 +24,8 @@ from torch.utils.data import DataLoader
 
 from .augment import Augmentation, crop_boxes, random_numbers
 from .captioned import Batch, Captioned, epoch_indices, own_part, undecoded
-from .rows import one_row_per_picture
-from .samples import Sample, Skipped, Unusable, fit, read_captions, read_picture
+from .rows import read_pictures
+from .samples import Sample, Skipped, Unusable, fit, read_picture
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -108,32 +108,23 @@ class CaptionedFiles(Captioned):
                  max_skipped: float = 0.05) -> None:
         super().__init__(flip, Skipped(max_skipped))
         self.image_size, self.num_workers = image_size, worker_count(num_workers)
-        dataset, self.columns = one_row_per_picture(*undecoded(dataset, image, captions))
-        self.captions: list[list[str]] = []
-        rows = []
-        for number, row in enumerate(dataset.select_columns(list(self.columns.captions))):
-            try:
-                self.captions.append(read_captions(row, self.columns))
-                rows.append(number)
-            except Unusable as error:
-                self.skipped.add(error, f"row {number}")
-        self.skipped.seen = len(dataset)
-        self.skipped.check(len(dataset))
-        if not rows:
+        pictures = read_pictures(*undecoded(dataset, image, captions), self.skipped)
+        self.skipped.check(self.skipped.seen)
+        if not pictures.keys:
             raise ValueError(f"the data set is empty; {self.skipped.report()}")
-        self.rows = dataset.select_columns([self.columns.image]).select(rows)
+        self.pictures, self.captions = pictures, pictures.captions
         self._broken: set[int] = set()
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.captions)
 
     def __iter__(self) -> Iterator[Sample]:
         """Every sample once, in order."""
-        for row, captions in zip(self.rows, self.captions):
+        for position, row in enumerate(self.pictures.stored):
             try:
-                yield Sample(fit(read_picture(row[self.columns.image]), self.image_size), captions)
-            except Unusable:
-                continue
+                yield Sample(fit(read_picture(row[self.pictures.image]), self.image_size), self.captions[position])
+            except Unusable as error:
+                self._skip(position, error)
 
     @property
     def all_captions(self) -> list[str]:
@@ -141,7 +132,7 @@ class CaptionedFiles(Captioned):
 
     def first_pictures(self, count: int) -> Tensor:
         """(count, 3, S, S) uint8, to look at while a run goes on."""
-        reader = Reader(self.rows, self.columns.image, self.image_size, crop=1.0)
+        reader = Reader(self.pictures.stored, self.pictures.image, self.image_size, crop=1.0)
         return reader.__getitems__([(i, None) for i in range(min(count, len(self)))]).images
 
     def batches(self, start: int, stop: int, batch_size: int, seed: int, num_prompts: int, templates: Sequence[str],
@@ -156,7 +147,7 @@ class CaptionedFiles(Captioned):
                 yield list(zip(indices[part].tolist(), random_numbers(batch_size, seed, step)[part]))
 
         loader = DataLoader(
-            Reader(self.rows, self.columns.image, self.image_size, augmentation.crop), batch_sampler=plan(),
+            Reader(self.pictures.stored, self.pictures.image, self.image_size, augmentation.crop), batch_sampler=plan(),
             collate_fn=as_it_is, num_workers=self.num_workers, worker_init_fn=ignore_interrupt,
             generator=torch.Generator())    # of its own: the training's random numbers are none of its business
         for step, loaded in zip(range(start, stop), loader):
@@ -170,9 +161,13 @@ class CaptionedFiles(Captioned):
 
     def _count(self, loaded: Loaded, part: slice) -> None:
         for position, error in loaded.skipped:
-            if position not in self._broken:
-                self._broken.add(position)
-                self.skipped.add(error, f"picture {position}")
+            self._skip(position, error)
         self.skipped.check(self.skipped.seen)
         if len(loaded.positions) < part.stop - part.start:
             raise ValueError(f"{_TRIES} pictures in a row cannot be read; {self.skipped.report()}")
+
+    def _skip(self, position: int, error: Unusable) -> None:
+        """Counts a picture once, not in every epoch."""
+        if position not in self._broken:
+            self._broken.add(position)
+            self.skipped.add(error, self.pictures.keys[position])

@@ -31,7 +31,8 @@ from ..losses import rank_and_size
 from .augment import Augmentation, crop_boxes, random_numbers
 from .captioned import Batch, Captioned, own_part
 from .on_disk import as_it_is, ignore_interrupt, worker_count
-from .samples import Sample, Skipped, Unusable, fit, read_captions, read_picture, read_samples
+from .rows import join_neighbours, join_rows
+from .samples import KEY, Sample, Skipped, Unusable, fit, read_captions, read_picture, read_samples
 from .shards import BrokenShard, Shards
 from .stream_places import Diary, Place
 
@@ -82,10 +83,11 @@ class Worker(IterableDataset):
                 continue
             seen += 1
             try:
-                texts = read_captions(row, self.shards.columns)
+                texts, silent = read_captions(row, self.shards.columns)
+                skipped += [(error, row[KEY]) for error in silent]
                 picture = read_picture(row[self.shards.columns.image])
             except Unusable as error:
-                skipped.append((error, row["__key__"]))
+                skipped.append((error, row[KEY]))
                 continue
             box = None
             if self.crop < 1:
@@ -108,9 +110,10 @@ class Worker(IterableDataset):
             rows = self._in_order(order, shard, sample, skipped)
             while block := list(islice(rows, self.buffer)):
                 shard, sample, _ = block[0]
-                mixed = np.random.default_rng([self.seed, stream, pass_number, shard, sample]).permutation(len(block))
-                for number in range(given, len(block)):
-                    yield Place(pass_number, shard, sample, number + 1), block[mixed[number]][2]
+                pictures = join_rows([row for _, _, row in block], self.shards.columns)
+                mixed = np.random.default_rng([self.seed, stream, pass_number, shard, sample]).permutation(len(pictures))
+                for number in range(given, len(pictures)):
+                    yield Place(pass_number, shard, sample, number + 1), pictures[mixed[number]]
                 given = 0
             pass_number, shard, sample, given = pass_number + 1, 0, 0, 0
             yield Place(pass_number), None
@@ -149,7 +152,10 @@ class CaptionedStream(Captioned):
 
     def __iter__(self) -> Iterator[Sample]:
         """Every sample once, in order."""
-        yield from read_samples(self._all_rows(), self.shards.columns, self.image_size, self.skipped)
+        yield from read_samples(self._neighbours(), self.shards.columns, self.image_size, self.skipped)
+
+    def _neighbours(self) -> Iterator[Mapping[str, Any]]:
+        return join_neighbours(self._all_rows(), self.shards.columns)
 
     def _all_rows(self) -> Iterator[Mapping[str, Any]]:
         for number in range(len(self.shards)):
@@ -164,7 +170,7 @@ class CaptionedStream(Captioned):
         found: list[str] = []
         for row in islice(self._all_rows(), 20_000):
             try:
-                found += read_captions(row, self.shards.columns)
+                found += read_captions(row, self.shards.columns)[0]
             except Unusable:
                 continue
         return found
@@ -172,7 +178,7 @@ class CaptionedStream(Captioned):
     def first_pictures(self, count: int) -> Tensor:
         """(count, 3, S, S) uint8, to look at while a run goes on."""
         skipped = Skipped()
-        samples = read_samples(self._all_rows(), self.shards.columns, self.image_size, skipped)
+        samples = read_samples(self._neighbours(), self.shards.columns, self.image_size, skipped)
         images = [sample.image for sample in islice(samples, count)]
         if not images:
             raise ValueError(f"nothing in the data set can be used; {skipped.report()}")

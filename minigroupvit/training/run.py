@@ -143,6 +143,8 @@ def train_on_dataset(recipe: Recipe, dataset: Dataset | Captioned, out: str | Pa
     if validation is None:
         return _run(recipe, data, out, None, data.first_pictures(NUM_SNAPSHOTS), progress, device)
     held = source(validation, "memory")
+    if held.skipped.count:
+        tqdm.write(f"for validation: {held.skipped.report()}")
     return _run(recipe, data, out, lambda model: evaluate_retrieval(model, held), held.first_pictures(NUM_SNAPSHOTS),
                 progress, device, watch="mean_recall")
 
