@@ -77,9 +77,15 @@ def embed_classes(model: GroupViT, class_names: Sequence[str],
 
     The mean is taken of the projections before they get length 1, as released (CLIP's own
     recipe normalises first; the difference is some 2e-3).
-    Raises ValueError for empty or repeated names.
+    Raises ValueError for empty or repeated names, and for one that is too long for the text encoder.
     """
     prompts = class_prompts(class_names, templates)
+    room = model.tokenizer.context_length - 2                                 # start and end
+    for name, texts in zip(class_names, prompts):
+        count = len(model.tokenizer.tokens(max(texts, key=len)))
+        if count > room:
+            raise ValueError(f"the class name {name[:60]!r} is too long: in its template it has {count} tokens, and the "
+                             f"model reads {room}; shorten it")
     warn_unknown(model.tokenizer, class_names)
     flat = [text for texts in prompts for text in texts]
     with evaluating(model):

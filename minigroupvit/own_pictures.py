@@ -14,6 +14,7 @@ Overlay and mask of a picture lie on it as one sees it: turned upright by its EX
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from PIL import Image
 from torch import Tensor
 
 from .formats import write_atomically
-from .images import PICTURE_ENDINGS, load_image
+from .images import PICTURE_ENDINGS, load_image, pictures_below
 from .instances import coco_result, enlarge, find_instances
 from .model import GroupViT
 from .protocol import Protocol
@@ -42,11 +43,15 @@ _LONGEST = 8   # times the shorter side: more of a strip's length than this is s
 
 
 def list_pictures(folder: str | Path) -> list[Path]:
-    """The picture files of a folder by name, not those of its folders. Raises ValueError if there is none."""
+    """The picture files of a folder by name. Raises ValueError if there is none, and warns of those in folders in it."""
     pictures = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in PICTURE_ENDINGS and path.is_file()
                       and not path.name.startswith("."))
     if not pictures:
         raise ValueError(f"{folder} has no pictures: expected files that end in {', '.join(sorted(PICTURE_ENDINGS))}")
+    below = [path for path in pictures_below(Path(folder)) if path.parent != Path(folder)]
+    if below:
+        warnings.warn(f"{len(below):,} pictures in folders of {folder} are left out, such as {below[0]}; give those folders "
+                      "by themselves", stacklevel=2)
     return pictures
 
 

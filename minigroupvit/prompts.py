@@ -80,7 +80,7 @@ def nouns(caption: str, include_verbs: bool = False) -> list[str]:
     if not isinstance(caption, str):
         raise ValueError(f"expected a caption, got {type(caption).__name__} {caption!r:.60}; give a string")
     if not caption.strip():
-        raise ValueError(f"expected a caption with a word in it, got {caption!r}; leave it out or write a word")
+        raise ValueError(f"expected a caption with a word in it, got {caption!r:.60}; leave it out or write a word")
     return list(_tagged(caption, include_verbs))
 
 
@@ -166,7 +166,7 @@ def sample_prompts(
     """
     found = nouns(caption, include_verbs)
     if require_noun and not found:
-        raise ValueError(f"expected a caption with a noun, got {caption!r}; name a thing that can be seen")
+        raise ValueError(f"expected a caption with a noun, got {caption!r:.60}; name a thing that can be seen")
     return prompts_from_nouns(caption, found, num_prompts, templates, generator)
 
 
@@ -197,7 +197,7 @@ def class_prompts(class_names: Sequence[str], templates: Sequence[str]) -> list[
             whatever case), no templates or one without its "{}".
     """
     if isinstance(class_names, str):
-        raise ValueError(f"expected a list of class names, got the string {class_names!r}; write [{class_names!r}]")
+        raise ValueError(f"expected a list of class names, got the string {class_names!r:.60}; write [{class_names!r:.60}]")
     if len(class_names) == 0:
         raise ValueError("expected a list of class names, got an empty one; give at least one name")
     _check_templates(templates)
@@ -205,12 +205,12 @@ def class_prompts(class_names: Sequence[str], templates: Sequence[str]) -> list[
     seen: dict[str, str] = {}
     for number, name in enumerate(class_names):
         if not isinstance(name, str) or not name.strip():
-            raise ValueError(f"class name {number} is {name!r}, expected a word; leave it out or write one")
+            raise ValueError(f"class name {number} is {name!r:.60}, expected a word; leave it out or write one")
         # Spaces are typed by accident ("cat, cup"): "cat" and " Cat " are the same class.
         name = " ".join(name.split())
         if name.lower() in seen:
             raise ValueError(
-                f"class name {name!r} repeats {seen[name.lower()]!r}; give each class once "
+                f"class name {name!r:.60} repeats {seen[name.lower()]!r}; give each class once "
                 "(two equal classes would share every pixel by chance)"
             )
         seen[name.lower()] = name
@@ -225,7 +225,7 @@ def _draw(count: int, generator: RandomSource) -> int:
 
 def _check_templates(templates: Sequence[str]) -> None:
     if isinstance(templates, str):
-        raise ValueError(f"expected a list of templates, got the string {templates!r}; write [{templates!r}]")
+        raise ValueError(f"expected a list of templates, got the string {templates!r:.60}; write [{templates!r:.60}]")
     if len(templates) == 0:
         raise ValueError("expected a list of templates, got an empty one; give at least one, such as 'a photo of a {}.'")
     for template in templates:
@@ -236,4 +236,4 @@ def _check_templates(templates: Sequence[str]) -> None:
 def _check_template(template: str) -> None:
     # Without "{}" and other braces gone, exactly one place is left.
     if not isinstance(template, str) or template.count("{}") != 1 or re.search("[{}]", template.replace("{}", "")):
-        raise ValueError(f"template {template!r} needs '{{}}', the place for the word, exactly once and no other braces")
+        raise ValueError(f"template {template!r:.60} needs '{{}}', the place for the word, exactly once and no other braces")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,31 @@ from typing import Any
 from ..files import read_text
 
 
+_MOST_LETTERS = 1500     # of a message: more is a value that was meant to be short
+
+# What the package calls in Python what the command line has an option for; where they differ by more than dashes.
+_OPTIONS = {"captions=[...]": "--caption-columns", "image=...": "--image-column", "cache='memory'": "--cache memory",
+            "num_workers": "--workers"}
+
+
 def fail(message: str, code: int) -> int:
     """One line on stderr; the exit code comes back."""
-    print(f"minigroupvit: {' '.join(message.split())}", file=sys.stderr)
+    message = " ".join(message.split())
+    if len(message) > _MOST_LETTERS:
+        message = f"{message[:_MOST_LETTERS // 2]} [...] {message[-_MOST_LETTERS // 2:]}"
+    print(f"minigroupvit: {message}", file=sys.stderr)
     return code
+
+
+def in_options(message: str, arguments: argparse.Namespace) -> str:
+    """A message of the package in the words of the command line: `batch_size` is --batch-size there."""
+    own = vars(arguments)
+    words = {word: option for word, option in _OPTIONS.items() if option.split()[0][2:].replace("-", "_") in own}
+    words |= {name: f"--{name.replace('_', '-')}" for name in own if "_" in name}
+    for word, option in words.items():
+        # Not within a path or a longer name.
+        message = re.sub(rf"(?<![\w/\\.-]){re.escape(word)}(?![\w/\\.-]\w|\w)", option, message)
+    return message
 
 
 def split_names(text: str) -> list[str]:

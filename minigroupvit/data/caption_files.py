@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..files import read_text
-from ..images import PICTURE_ENDINGS
-from .caption_formats import BESIDE, FORMATS, SPLITS, Format, Row, pictures_below
+from ..images import PICTURE_ENDINGS, pictures_below
+from .caption_formats import BESIDE, FORMATS, SPLITS, Format, Row
 from .samples import KEY
 
 if TYPE_CHECKING:

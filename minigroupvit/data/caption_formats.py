@@ -16,7 +16,6 @@ import codecs
 import csv
 import io
 import json
-import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import read_text
-from ..images import PICTURE_ENDINGS
+from ..images import pictures_below
 
 
 @dataclass(frozen=True)
@@ -177,14 +176,6 @@ def _read_texts_beside(folder: Path) -> Iterator[Row]:
         lines = [line.strip() for line in read_text(text).split("\n")] if text.is_file() else []
         yield Row(str(path.absolute()), [line for line in lines if line], str(Path(*inside[:-1], text.name)),
                   inside[0] if len(inside) > 1 and inside[0].lower() in SPLITS else None)
-
-
-def pictures_below(folder: Path) -> Iterator[Path]:
-    """The pictures of a folder and of those in it, in order."""
-    for inner, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(inner, name) for name in sorted(names)
-                    if os.path.splitext(name)[1].lower() in PICTURE_ENDINGS and not name.startswith("."))
 
 
 _TABLE = Format("a table such as Flickr8k's captions.txt (image,caption) or Flickr30k's results.csv",

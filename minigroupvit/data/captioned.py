@@ -111,7 +111,7 @@ def epoch_indices(count: int, step: int, batch_size: int, seed: int) -> np.ndarr
     steps_per_epoch = count // batch_size
     if not steps_per_epoch:
         raise ValueError(f"a batch of {batch_size} is larger than the data set of {count} pictures; take a batch_size "
-                         f"(--batch-size) of at most {count}")
+                         f"of at most {count}")
     epoch, position = divmod(step, steps_per_epoch)
     order = np.random.default_rng([seed, epoch]).permutation(count)
     return order[position * batch_size:(position + 1) * batch_size]
@@ -133,9 +133,10 @@ class CaptionedImages(Captioned):
             raise ValueError(f"expected as many caption lists as pictures, got {len(captions)} for {len(images)}")
         for i, texts in enumerate(captions):
             if isinstance(texts, str):
-                raise ValueError(f"picture {i} needs a list of captions, got the string {texts!r}; write [{texts!r}]")
+                raise ValueError(f"picture {i} needs a list of captions, got the string {texts!r:.60}; write "
+                                 f"[{texts!r:.60}]")
             if not texts or not all(map(says_something, texts)):
-                raise ValueError(f"picture {i} has no usable caption: {list(texts)!r}; leave it out")
+                raise ValueError(f"picture {i} has no usable caption: {list(texts)!r:.100}; leave it out")
         self.images = images
         self.captions = [list(texts) for texts in captions]
 

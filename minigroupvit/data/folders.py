@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..files import read_text
 from .caption_files import as_dataset, find_caption_files, known_split, warn_of_unnamed
 from .caption_formats import FORMATS, SPLITS
-from .samples import KEY
+from .samples import KEY, listed
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -147,7 +147,7 @@ def _read_metadata(folder: Path) -> Dataset:
         raise ValueError(f"cannot read the pictures of {folder}: {one_line(error)}; expected {_PICTURES}") from error
     if "file_name" not in dataset.column_names:
         raise ValueError(f"cannot read the pictures of {folder}: {file.name} has no file_name, but "
-                         f"{', '.join(dataset.column_names)}; expected {_PICTURES}")
+                         f"{listed(dataset.column_names)}; expected {_PICTURES}")
     # Without a name there is no picture: None, which is counted like a missing file.
     paths = [str(folder.absolute() / name) if isinstance(name, str) and name else None for name in dataset["file_name"]]
     warn_of_unnamed(folder, set(paths), file.name)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .caption_files import known_split
 from .folders import find_on_disk, one_line, read_parquet
 from .hub_presets import HUB_PRESETS, HubPreset
+from .samples import listed
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -48,7 +49,7 @@ def open_dataset(name: str | Path, split: str | None = None,
     items: list[Any] = []
     for part in split.split("+"):
         if part not in found.parts and (part := known_split(part)) not in found.parts:
-            raise ValueError(f"no split {part!r} in {name}; it has {', '.join(found.parts)}")
+            raise ValueError(f"no split {part!r} in {name}; it has {listed(list(found.parts))}")
         items += found.parts[part]
     if streaming and found.open is read_parquet:
         return read_parquet(items, streaming=True)

@@ -65,7 +65,7 @@ def find_columns(names: Sequence[str], image: str | None = None, captions: Seque
     Raises:
         ValueError: there is no such column; the message has those there are.
     """
-    there = ", ".join(names)
+    there = listed(names)
     if image is None:
         image = next((name for name in ("image", "images", "jpg", "jpeg", "png", "webp") if name in names), "image")
     for wanted in (image, *(captions or ())):
@@ -75,6 +75,11 @@ def find_columns(names: Sequence[str], image: str | None = None, captions: Seque
     if not captions and not (captions := caption_columns(names)):
         raise ValueError(f"no column of captions among {there}; name it with captions=[...]")
     return Columns(image, tuple(captions))
+
+
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """Names for a message, which a thousand of them would bury."""
+    return ", ".join(names[:most]) + (f", ... ({len(names):,} in all)" if len(names) > most else "")
 
 
 def caption_columns(names: Sequence[str]) -> list[str]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from .captioned import undecoded
-from .samples import KEY, Columns, Skipped, Unusable
+from .samples import KEY, Columns, Skipped, Unusable, listed
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
@@ -147,7 +147,7 @@ def open_tar_shards(name: str | Path, image: str | None = None, captions: Sequen
     for column in (image, *captions):
         if column.partition(".")[0] not in members:
             raise ValueError(f"no member .{column.partition('.')[0]} in {names[0]}; its samples have "
-                             f"{', '.join(members)}")
+                             f"{listed(members)}")
     return TarShards(names, Columns(image, tuple(captions)))
 
 

@@ -59,8 +59,8 @@ def open_captioned(name: str | Path, image_size: int, split: str | None = None, 
     if is_streamed(name):
         preset = known(name)
         if preset is None and split not in (None, "train"):
-            raise ValueError(f"tar shards have no splits, so there is no {split!r} in {name}; give the shards of that part "
-                             "by a pattern of their own")
+            raise ValueError(f"tar shards have no splits, so there is no {split!r} in {name}; give the shards of that "
+                             "part by a pattern of their own")
         where = preset.shards[split_or_default(name, split)] if preset else name
         return CaptionedStream(open_tar_shards(where, image, captions, skipped), image_size, flip, num_workers, buffer,
                                skipped)

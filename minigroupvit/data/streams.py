@@ -10,6 +10,9 @@ the first process); the buffer of that moment is read and shuffled again, and th
 passed over. With other numbers a new pass begins: what the broken-off one has shown may come again,
 at most once, and what it has not shown comes in the new pass. Where the network breaks a shard off,
 the rest of it is missing in that pass, and counted.
+
+Rows of one picture become one picture with several captions where they are in a buffer together. Those that
+are farther apart stay pictures of their own, and may be each other's negatives in a batch.
 """
 
 from __future__ import annotations
@@ -49,6 +52,7 @@ class Loaded:
     skipped: list[tuple[Unusable, str]]      # those of no use, and where they are
     worker: int
     place: Place                             # after this batch
+    given: int = 0                           # pictures of a whole pass, where they are too few for a batch
 
 
 class Worker(IterableDataset):
@@ -69,17 +73,18 @@ class Worker(IterableDataset):
         worker = ((info.id if info else 0) + self.start) % self.workers
         stream = self.rank * self.workers + worker               # among the workers of all processes
         place = self.places.get(worker, Place())
-        useful = place != Place(place.pass_number)               # whether this pass has given anything
+        # Pictures that this pass has given; of a resumed one it is not known, and more than were needed.
+        useful = 0 if place == Place(place.pass_number) else self.batch_size
         images: list[Tensor] = []
         captions: list[list[str]] = []
         skipped: list[tuple[Unusable, str]] = []
         seen = 0
         for place, row in self._rows(stream, place, skipped):
             if row is None:                                      # the end of a pass
-                if not useful:
-                    yield Loaded(torch.empty(0), [], seen, list(skipped), worker, place)
+                if useful < self.batch_size:                     # else a picture would be twice in a batch
+                    yield Loaded(torch.empty(0), [], seen, list(skipped), worker, place, useful)
                     return
-                useful = False
+                useful = 0
                 continue
             seen += 1
             try:
@@ -95,7 +100,7 @@ class Worker(IterableDataset):
                 box = crop_boxes(numbers, [(picture.height, picture.width)], self.crop)[0]
             images.append(fit(picture, self.image_size, box))
             captions.append(texts)
-            useful = True
+            useful += 1
             if len(images) == self.batch_size:
                 yield Loaded(torch.stack(images), captions, seen, list(skipped), worker, place)
                 images, captions, seen = [], [], 0
@@ -111,7 +116,8 @@ class Worker(IterableDataset):
             while block := list(islice(rows, self.buffer)):
                 shard, sample, _ = block[0]
                 pictures = join_rows([row for _, _, row in block], self.shards.columns)
-                mixed = np.random.default_rng([self.seed, stream, pass_number, shard, sample]).permutation(len(pictures))
+                order_of_block = np.random.default_rng([self.seed, stream, pass_number, shard, sample])
+                mixed = order_of_block.permutation(len(pictures))
                 for number in range(given, len(pictures)):
                     yield Place(pass_number, shard, sample, number + 1), pictures[mixed[number]]
                 given = 0
@@ -138,7 +144,7 @@ class CaptionedStream(Captioned):
         image_size: pixels a side of the batches' pictures.
         flip, skipped: see `Captioned`.
         num_workers: processes that read and decode; see `worker_count`. Never more than there are shards.
-        buffer: samples that a worker shuffles together; it holds their encoded bytes in memory.
+        buffer: rows that a worker shuffles, and whose pictures it compares; it holds their bytes in memory.
     """
 
     def __init__(self, shards: Shards, image_size: int, flip: bool = True, num_workers: int | None = None,
@@ -215,6 +221,10 @@ class CaptionedStream(Captioned):
                 self.skipped.add(error, where)
             if error.reason == BROKEN:
                 self._broken.add(where)
+        if not len(loaded.images) and loaded.given:
+            raise ValueError(f"a whole pass over a worker's shards gives {loaded.given:,} pictures, which are too few for "
+                             "one batch of a process; take a smaller batch_size, fewer num_workers, or cache='memory' "
+                             f"where it is possible; {self.skipped.report()}")
         if not len(loaded.images):
             raise ValueError(f"a whole pass over a worker's shards had nothing to give; {self.skipped.report()}")
         if len(self._broken) > max(1, self.skipped.share * len(self.shards)):
