@@ -403,3 +403,83 @@ def test_names_as_csv_and_from_a_file(tmp_path) -> None:
 def test_two_ways_to_validate_are_one_too_many(tmp_path, capsys) -> None:
     assert run("train --hold-out 3 --validation-data other --data", tmp_path, "--out", tmp_path / "run") == 2
     assert "--validation-data has no effect: --hold-out keeps pictures of --data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options, said", [
+    ("--hold-out 3", "--hold-out has no effect: it belongs to captioned pictures, and these are the scenes"),
+    ("--caption-columns says", "--caption-columns has no effect"),
+    ("--data PHOTOS --num-scenes 9", "--num-scenes has no effect: it belongs to the scenes, and --data is"),
+    ("--data PHOTOS --buffer 9", "--buffer has no effect: it belongs to --stream and to shards"),
+    ("--data PHOTOS --workers 2", "--workers has no effect: it belongs to --cache disk"),
+    ("--data PHOTOS --stream --cache disk", "--cache has no effect: --stream keeps nothing"),
+    ("--data shards/{0..3}.tar --cache memory", "--cache has no effect: shards are always read as they come"),
+    ("--data PHOTOS --validation-split test --hold-out 3", "--validation-split has no effect: --hold-out keeps"),
+    ("--data PHOTOS --validation-data PHOTOS --eval-every 0", "nothing is validated with --eval-every 0"),
+    ("--data shards/0.tar --split test", "tar shards have no splits, so there is no 'test' in shards/0.tar"),
+    ("--data PHOTOS --caption-columns sings", "name the one of pictures with --image-column and those of captions with "
+                                              "--caption-columns"),
+    ("--data PHOTOS --max-skipped 3", "the share that may be skipped is 3"),
+    ("--data PHOTOS --caption-columns number", "or allow more with --max-skipped"),
+    ("--data PHOTOS/train --batch-size 1", "--batch-size is 1; it must be at least 2"),
+    ("--recipe photographs_paper --segment-weight 1 --num-scenes 20 --num-proc 1", "--segment-weight, patch_weight and")])
+def test_what_has_no_effect_is_refused_in_the_words_of_the_command_line(photos, tmp_path, capsys, options, said):
+    told = photos / "train" / "metadata.jsonl"
+    lines = [json.loads(line) | {"number": number} for number, line in enumerate(told.read_text().splitlines())]
+    told.write_text("\n".join(map(json.dumps, lines)))
+    options = options.replace("PHOTOS", str(photos))
+    assert run(f"train --quiet --device cpu --out {tmp_path / 'run'} {options}") == 2
+    error = capsys.readouterr().err
+    assert said in error.splitlines()[-1] and "max_skipped" not in error and "captions=" not in error
+    assert not (tmp_path / "run" / "last.safetensors").exists()
+
+
+def test_a_batch_is_as_large_as_the_data_allow_and_that_is_said(photos, tmp_path, capsys):
+    small = TINY_DATA.replace("--batch-size 8", "--batch-size 100")
+    assert run(f"train {small} --data {photos / 'train'} --caption-columns says --out", tmp_path / "run") == 0
+    said = capsys.readouterr()
+    assert "batches are of 16 pictures, not of 100: there are no more to train on" in said.out + said.err
+    header = read_checkpoint(tmp_path / "run" / "last.safetensors")[0]["about"]
+    assert header["train_config"]["batch_size"] == 16 and header["step"] == 3
+    assert run(f"train {small} --data {photos / 'train'} --caption-columns says --out", tmp_path / "run") == 0, "goes on"
+
+
+def test_a_run_that_breaks_before_its_first_checkpoint_names_none(tmp_path, capsys):
+    assert run(f"train {TINY_RUN} --lr 1e30 --warmup 0 --out", tmp_path / "run") == 1
+    said = capsys.readouterr().err
+    assert "There is no checkpoint yet." in said and "good checkpoint" not in said
+    assert not (tmp_path / "run" / "last.safetensors").exists()
+
+
+def test_a_long_value_does_not_bury_its_message(weights, picture, tmp_path, capsys):
+    name = "red " * 400_000
+    assert run(f"segment {picture} --weights {weights} --classes", name) == 2
+    assert len(capsys.readouterr().err) < 300
+    name = "red " * 30_000
+    assert run("segment", picture, "--weights", weights, "--out", tmp_path / "o.png", "--classes", name) == 2
+    said = capsys.readouterr().err
+    assert len(said) < 400 and "is too long: in its template it has 300" in said and "the model reads 14; shorten" in said
+
+
+def test_words_of_the_package_become_options_but_not_in_paths():
+    own = cli.make_parser().parse_args(["train"])
+    told = cli.common.in_options("batch_size is 1 (image_size, captions=[...]); see runs/batch_size/x and my_batch_size", own)
+    assert told == "--batch-size is 1 (--image-size, --caption-columns); see runs/batch_size/x and my_batch_size"
+    assert cli.common.in_options("num_workers is -1", own) == "--workers is -1"
+
+
+@pytest.mark.filterwarnings("default:.* pictures in folders of:UserWarning")
+def test_pictures_in_folders_of_a_folder_are_told(weights, picture, tmp_path, capsys):
+    (tmp_path / "all" / "more").mkdir(parents=True)
+    for place in ("all", "all/more"):
+        shutil.copy(picture, tmp_path / place)
+    assert run("segment", tmp_path / "all", "--classes", "sun", "--weights", weights, "--out", tmp_path / "found") == 0
+    assert "1 pictures in folders of " in capsys.readouterr().err
+
+
+def test_masks_in_folders_of_their_folder_are_refused(weights, picture, tmp_path, capsys):
+    for place in ("images", "masks", "masks/second"):
+        (tmp_path / "set" / place).mkdir(parents=True)
+        Image.new("L", (4, 4)).save(tmp_path / "set" / place / "a.png")
+    (tmp_path / "set" / "classes.txt").write_text("sun\n")
+    assert run("evaluate --data folder --quiet --weights", weights, "--root", tmp_path / "set") == 2
+    assert "lie in a folder of" in capsys.readouterr().err

@@ -42,14 +42,17 @@ def in_options(message: str, arguments: argparse.Namespace) -> str:
 def split_names(text: str) -> list[str]:
     """Words separated by commas or lines, as csv has them: "b, c" in quotes is one; or @FILE with a word a line.
 
-    Raises ValueError where the file is not there.
+    Raises ValueError where the file is not there, or a name has no end.
     """
     if text.startswith("@"):
         file = Path(text[1:])
         if not file.is_file():
             raise ValueError(f"there is no file {file}; after @ comes a text file with a name a line")
         return [line.strip() for line in read_text(file).splitlines() if line.strip()]
-    return [name.strip() for row in csv.reader(text.splitlines(), skipinitialspace=True) for name in row]
+    try:
+        return [name.strip() for row in csv.reader(text.splitlines(), skipinitialspace=True) for name in row]
+    except csv.Error as error:
+        raise ValueError(f"{text[:60]!r}... is no list of names separated by commas: {error}") from None
 
 
 def pick_device(name: str | None):

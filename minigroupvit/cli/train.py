@@ -25,7 +25,7 @@ examples:
   python -m minigroupvit train --data jxie/flickr8k --image-size 128 --augmentation paper --out outputs/flickr8k
   python -m minigroupvit train --data AKCIT/coco2017-captioning --cache disk --preset groupvit_2stage --out outputs/coco
   python -m minigroupvit train --data lmms-lab/flickr30k --stream --workers 4 --out outputs/flickr30k
-  python -m minigroupvit train --data "cc3m/{00000..00331}.tar" --preset groupvit_2stage --batch-size 4096 \
+  python -m minigroupvit train --data "cc3m/{00000..00331}.tar" --preset groupvit_2stage --batch-size 4096 \\
       --augmentation paper,greyscale=0.1 --out outputs/cc3m
 
 Ctrl-C saves and stops; the same command goes on from there. --data takes a folder with parquet files, a
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--data", default="scenes", metavar="NAME",
                       help="scenes, a folder or a file of captions, shards, or a hub id; default: %(default)s")
     data.add_argument("--num-scenes", type=int, metavar="N", help="how many scenes to train on")
-    data.add_argument("--split", metavar="NAME", 
+    data.add_argument("--split", metavar="NAME",
                       help="default: train, or the only one there is of a known set; several: train+restval")
     data.add_argument("--image-column", metavar="NAME", help="default: image; of shards: jpg, jpeg, png, webp")
     data.add_argument("--caption-columns", metavar="A,B",
@@ -145,6 +145,7 @@ def check_data_options(arguments: argparse.Namespace, recipe: Recipe) -> None:
 
 def open_data(arguments: argparse.Namespace, recipe: Recipe) -> tuple[Captioned, CaptionedImages | None]:
     """What to train on, and the pictures to measure retrieval on, if there are any."""
+    from ..data.caption_files import known_split
     from ..data.open_dataset import splits
     from ..data.sources import open_captioned, open_held_out, open_validation
 
@@ -161,7 +162,8 @@ def open_data(arguments: argparse.Namespace, recipe: Recipe) -> tuple[Captioned,
         return data, None
     if arguments.validation_data:
         return data, open_validation(arguments.validation_data, size, arguments.validation_split)
-    if arguments.validation_split or ("validation" in splits(name) and arguments.split != "validation"):
+    there, trained_on = splits(name), [known_split(part) for part in (arguments.split or "").split("+")]
+    if arguments.validation_split or ("validation" in there and len(there) > 1 and "validation" not in trained_on):
         return data, open_validation(name, size, arguments.validation_split, **choices)
     return data, None
 

@@ -34,8 +34,9 @@ def open_dataset(name: str | Path, split: str | None = None,
             folder of pictures with `metadata.jsonl`, split or not into subfolders; a folder or a file of
             one of the formats of caption_formats.py; one parquet file; or an id on the hub
             ("owner/name"). What exists on the disk comes first.
-        split: the part to open; of what is on the disk, several as "train+restval". None: "train", or
-            the one that a known set of the hub trains on. "val" and "dev" are "validation".
+        split: the part to open; of what is on the disk, several as "train+restval". None: "train", or the
+            only one there is, or the one that a known set of the hub trains on. "val" and "dev" are
+            "validation".
         streaming: read it as it comes, with nothing fetched ahead: a `datasets.IterableDataset`.
 
     Raises:
@@ -43,6 +44,8 @@ def open_dataset(name: str | Path, split: str | None = None,
             (the message has those that do), a file that cannot be read.
     """
     found = find_on_disk(name)
+    if found and split is None and len(found.parts) == 1:
+        split = next(iter(found.parts))
     split = split_or_default(name, split)
     if found is None:
         return _open_hub(str(name), split, streaming)
