@@ -18,8 +18,8 @@ IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
 
 # What cannot be opened, such as Apple's .heic without a plug-in of Pillow, is to be missed loudly.
-PICTURE_ENDINGS = frozenset((".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".avif", ".tif", ".tiff", ".ppm",
-                             ".heic", ".heif"))
+PICTURE_ENDINGS = frozenset((".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".avif", ".tif", ".tiff",
+                             ".ppm", ".heic", ".heif"))
 
 
 def pictures_below(folder: Path) -> Iterator[Path]:

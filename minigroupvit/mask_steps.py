@@ -84,8 +84,8 @@ def embed_classes(model: GroupViT, class_names: Sequence[str],
     for name, texts in zip(class_names, prompts):
         count = len(model.tokenizer.tokens(max(texts, key=len)))
         if count > room:
-            raise ValueError(f"the class name {name[:60]!r} is too long: in its template it has {count} tokens, and the "
-                             f"model reads {room}; shorten it")
+            raise ValueError(f"the class name {name[:60]!r} is too long: in its template it has {count} tokens, and "
+                             f"the model reads {room}; shorten it")
     warn_unknown(model.tokenizer, class_names)
     flat = [text for texts in prompts for text in texts]
     with evaluating(model):

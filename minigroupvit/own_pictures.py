@@ -43,15 +43,18 @@ _LONGEST = 8   # times the shorter side: more of a strip's length than this is s
 
 
 def list_pictures(folder: str | Path) -> list[Path]:
-    """The picture files of a folder by name. Raises ValueError if there is none, and warns of those in folders in it."""
-    pictures = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in PICTURE_ENDINGS and path.is_file()
-                      and not path.name.startswith("."))
+    """The picture files of a folder by name; a warning tells of those in folders in it.
+
+    Raises ValueError if there is none.
+    """
+    pictures = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in PICTURE_ENDINGS
+                      and path.is_file() and not path.name.startswith("."))
     if not pictures:
         raise ValueError(f"{folder} has no pictures: expected files that end in {', '.join(sorted(PICTURE_ENDINGS))}")
     below = [path for path in pictures_below(Path(folder)) if path.parent != Path(folder)]
     if below:
-        warnings.warn(f"{len(below):,} pictures in folders of {folder} are left out, such as {below[0]}; give those folders "
-                      "by themselves", stacklevel=2)
+        warnings.warn(f"{len(below):,} pictures in folders of {folder} are left out, such as {below[0]}; give those "
+                      "folders by themselves", stacklevel=2)
     return pictures
 
 

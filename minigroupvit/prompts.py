@@ -197,7 +197,8 @@ def class_prompts(class_names: Sequence[str], templates: Sequence[str]) -> list[
             whatever case), no templates or one without its "{}".
     """
     if isinstance(class_names, str):
-        raise ValueError(f"expected a list of class names, got the string {class_names!r:.60}; write [{class_names!r:.60}]")
+        raise ValueError(f"expected a list of class names, got the string {class_names!r:.60}; write "
+                         f"[{class_names!r:.60}]")
     if len(class_names) == 0:
         raise ValueError("expected a list of class names, got an empty one; give at least one name")
     _check_templates(templates)
@@ -236,4 +237,5 @@ def _check_templates(templates: Sequence[str]) -> None:
 def _check_template(template: str) -> None:
     # Without "{}" and other braces gone, exactly one place is left.
     if not isinstance(template, str) or template.count("{}") != 1 or re.search("[{}]", template.replace("{}", "")):
-        raise ValueError(f"template {template!r:.60} needs '{{}}', the place for the word, exactly once and no other braces")
+        raise ValueError(f"template {template!r:.60} needs '{{}}', the place for the word, exactly once and no other "
+                         "braces")

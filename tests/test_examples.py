@@ -37,7 +37,8 @@ _COMMAND = re.compile(r"python -m minigroupvit (?P<rest>.*)")
 def commands(text: str) -> list[str]:
     """What follows `python -m minigroupvit` in the lines of a text; three spaces begin a remark."""
     joined = re.sub(r"\s*\\\n\s*", " ", text)
-    return [re.split(r" {3,}| #", match["rest"].strip())[0] for match in map(_COMMAND.search, joined.splitlines()) if match]
+    found = map(_COMMAND.search, joined.splitlines())
+    return [re.split(r" {3,}| #", match["rest"].strip())[0] for match in found if match]
 
 
 def blocks(path: Path, language: str) -> list[str]:
@@ -91,8 +92,8 @@ def files(tmp_path_factory) -> Path:
         for split in ("test",) if "30k" in name else ("train", "validation"):
             rows = {column: [f"a dog {n}" if len(columns) == 5 else [f"a dog {n}", "a park"] for n in range(8)]
                     for column in columns} | {"image": [{"bytes": encoded(n), "path": None} for n in range(8)]}
-            datasets.Dataset.from_dict(rows, datasets.Features(dict.fromkeys(columns, text) | {"image": datasets.Image()})
-                                       ).to_parquet(root / name / f"{split}-00000-of-00001.parquet")
+            features = datasets.Features(dict.fromkeys(columns, text) | {"image": datasets.Image()})
+            datasets.Dataset.from_dict(rows, features).to_parquet(root / name / f"{split}-00000-of-00001.parquet")
     (root / "cc3m").mkdir()
     for shard in range(332):
         with tarfile.open(root / "cc3m" / f"{shard:05}.tar", "w") as tar:
@@ -148,7 +149,7 @@ def cheap(example: str) -> str:
         example += " --eval-every 2" + " --hold-out 5" * ("--hold-out" in example)
         return example + " --workers 0" * any(name in example for name in ("--stream", ".tar", "--cache disk"))
     if command == "evaluate":
-        return example + " --num-images 2" + " --short-side 32" * any(f"--data {d}" in example for d in ("voc", "folder"))
+        return example + " --num-images 2" + " --short-side 32" * ("--data voc" in example or "--data folder" in example)
     return example
 
 

@@ -73,7 +73,8 @@ def test_a_caption_without_a_word_is_skipped_and_named(table, silent: str) -> No
 
 
 @pytest.mark.parametrize(("value", "reason"), [
-    (3.5, "a caption that is no text"), ({"id": 4}, "a caption that is no text"), (np.array([1, 2]), "a caption that is no text"),
+    (3.5, "a caption that is no text"), ({"id": 4}, "a caption that is no text"),
+    (np.array([1, 2]), "a caption that is no text"),
     ([None, 4], "no caption"), (True, "a caption that is no text")])
 def test_cells_that_are_no_captions(value, reason: str) -> None:
     with pytest.raises(Unusable) as error:
@@ -153,3 +154,67 @@ def test_a_first_shard_that_breaks_off_still_says_what_its_samples_have(tmp_path
     whole = (tmp_path / "0.tar").read_bytes()
     (tmp_path / "0.tar").write_bytes(whole[:len(whole) // 2 + 100])
     assert open_captioned(tmp_path, 8).shards.columns == Columns("png", ("txt",))
+
+
+# Whole data sets with cells of other types, as people have them
+
+def parquet(path, images, captions) -> None:
+    """As pandas and others write it: without a word on what is a picture."""
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.table({"image": images, "caption": captions}), path)
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk", "stream"])
+@pytest.mark.parametrize(("images", "captions", "said"), [
+    ([encoded(n) for n in range(20)], [float(n) for n in range(20)], "20 with a caption that is no text .*got float"),
+    ([encoded(n) for n in range(20)], [{"score": n} for n in range(20)], "20 with a caption that is no text .*got dict"),
+    ([n / 7 for n in range(20)], ["a lamp"] * 20, "20 with a cell that is no picture .*got float"),
+    ([[encoded(n), encoded(n + 1)] for n in range(20)], ["a lamp"] * 20, "20 with a cell that is no picture .*got list"),
+    ([f"/nowhere/{n}.png" for n in range(20)], ["a lamp"] * 20, "20 with a missing file .*there is no picture at /nowhere"),
+    ([None] * 20, ["a lamp"] * 20, "20 with no picture")])
+def test_columns_of_other_types_are_counted_and_said(tmp_path, monkeypatch, cache, images, captions, said) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    parquet(tmp_path / "train.parquet", images, captions)
+    with pytest.raises(ValueError, match=f"skipped 20 of 20 captioned pictures: {said}"):
+        data = open_captioned(tmp_path, 8, cache=cache, num_workers=0)
+        list(data.batches(0, 1, 2, 0, 0, ()))
+
+
+@pytest.mark.parametrize("images", [[encoded(n) for n in range(20)], [[encoded(n)] for n in range(20)]])
+def test_bytes_and_lists_of_one_in_a_bare_table_are_pictures(tmp_path, monkeypatch, images) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    parquet(tmp_path / "train.parquet", images, [["a lamp", "a cup"]] * 20)
+    data = open_captioned(tmp_path, 8)
+    assert len(data) == 20 and data.images[7, 0, 0, 0] == 7 and data.captions[3] == ["a lamp", "a cup"]
+
+
+@pytest.mark.parametrize("first", [
+    [("000.jpg", b"<html>not found</html>"), ("000.txt", b"a lamp")],       # an answer instead of a picture
+    [("000.txt", b"a lamp")],                                                # no picture, and no JSON either
+    [("000.jpg", b""), ("000.txt", b""), ("000.json", b"not found")]])
+def test_a_first_sample_of_no_use_is_one_of_many(tmp_path, first) -> None:
+    members = [*first, *(member for n in range(1, 30) for member in (
+        (f"{n:03}.jpg", encoded(n)), (f"{n:03}.txt", b"a lamp"), (f"{n:03}.json", b"{}")))]
+    shard(tmp_path / "0.tar", members)
+    data = open_captioned(tmp_path, 8)
+    assert len(list(data)) == 29 and data.skipped.count == 1 and "0.tar, 000" in data.skipped.report()
+
+
+@pytest.mark.parametrize("field", [7, [3, 4], {"raw": {"deep": 1}}, None])
+def test_json_members_with_other_fields_are_counted(tmp_path, field) -> None:
+    captions = [field] + [["a lamp", "a cup"], "a lamp", {"raw": "a lamp"}] * 10
+    shard(tmp_path / "0.tar", [member for n, caption in enumerate(captions) for member in (
+        (f"{n:03}.png", encoded(n)), (f"{n:03}.json", json.dumps({"caption": caption}).encode()))])
+    data = open_captioned(tmp_path, 8)
+    assert len(list(data)) == 30 and data.skipped.count == 1
+
+
+def test_held_out_rows_keep_the_names_that_their_owner_knows(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    texts = [f"a lamp {n}" for n in range(60)]
+    texts[37] = "?!"
+    parquet(tmp_path / "train.parquet", [encoded(n) for n in range(60)], texts)
+    parts = open_held_out(tmp_path, 8, 30)
+    assert any("(such as row 37: '?!')" in part.skipped.report() for part in parts)

@@ -222,8 +222,8 @@ class CaptionedStream(Captioned):
             if error.reason == BROKEN:
                 self._broken.add(where)
         if not len(loaded.images) and loaded.given:
-            raise ValueError(f"a whole pass over a worker's shards gives {loaded.given:,} pictures, which are too few for "
-                             "one batch of a process; take a smaller batch_size, fewer num_workers, or cache='memory' "
+            raise ValueError(f"a whole pass over a worker's shards gives {loaded.given:,} pictures, which are too few "
+                             "for one batch of a process; take a smaller batch_size, fewer num_workers, or cache='memory' "
                              f"where it is possible; {self.skipped.report()}")
         if not len(loaded.images):
             raise ValueError(f"a whole pass over a worker's shards had nothing to give; {self.skipped.report()}")

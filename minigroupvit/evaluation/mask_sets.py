@@ -178,8 +178,8 @@ def _folder(root: Path) -> MaskSet:
     for place in (root / "images", root / "masks"):
         below = [path for path in pictures_below(place) if path.parent != place]
         if below:
-            raise ValueError(f"{len(below)} files such as {below[0]} lie in a folder of {place}; put all of them straight "
-                             f"into it; expected below {root}: {_FOLDER}")
+            raise ValueError(f"{len(below)} files such as {below[0]} lie in a folder of {place}; put all of them "
+                             f"straight into it; expected below {root}: {_FOLDER}")
     pictures = _by_stem(p for p in (root / "images").iterdir() if p.suffix.lower() in _PICTURES)
     masks = _by_stem(p for p in (root / "masks").iterdir() if p.suffix.lower() == ".png")
     for some, others, kind in ((pictures, masks, "mask"), (masks, pictures, "picture")):

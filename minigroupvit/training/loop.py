@@ -175,9 +175,9 @@ def train(model: GroupViT, data: Captioned, config: TrainConfig, recorder: Recor
     of_segments = (config.segment_weight, config.patch_weight, config.meaning_similarity_weight,
                    config.patch_similarity_weight)
     if any(of_segments) and model.config.head != "linear":
-        raise ValueError("segment_weight, patch_weight and the weights of similarity of meaning send segments through the "
-                         "head in training, whose BatchNorm would count them beside the images; set all of them to 0 as "
-                         "in the paper, or take a model with a linear head")
+        raise ValueError("segment_weight, patch_weight and the weights of similarity of meaning send segments through "
+                         "the head in training, whose BatchNorm would count them beside the images; set all of them to "
+                         "0 as in the paper, or take a model with a linear head")
     device = model.device
     model = synchronize_batch_norm(model)
     optimizer = make_optimizer(model, config.lr, config.weight_decay, config.text_lr)
