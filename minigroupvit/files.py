@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
+
+_MARKS = {codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF32_BE: "UTF-32", codecs.BOM_UTF16_LE: "UTF-16",
+          codecs.BOM_UTF16_BE: "UTF-16"}          # in this order: one begins as the other
 
 
 def read_text(path: str | Path) -> str:
     """The text of a file in UTF-8, with or without a byte-order mark (Windows writes one).
 
-    Raises ValueError that names file and line where it is in another encoding.
+    Raises ValueError that names file and line, and a likely encoding, where it is in another one.
     """
     content = Path(path).read_bytes()
     try:
+        if _is_utf16(content):                    # without a mark, every second byte of plain letters is a zero
+            raise UnicodeDecodeError("utf-8", content, content.index(b"\0"), len(content), "UTF-16")
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[:error.start].count(b"\n") + 1
-        raise ValueError(
-            f"{path} is not in UTF-8: line {line} has the byte 0x{content[error.start]:02x}, as Windows-1252 and "
-            f"Latin-1 write letters such as {bytes([content[error.start]]).decode('cp1252', errors='replace')!r}; save it as "
-            "UTF-8") from None
+        raise ValueError(f"{path} is not in UTF-8, which is expected: line {line} has "
+                         f"{encoding_hint(content, error.start)}") from None
+
+
+def encoding_hint(content: bytes, position: int) -> str:
+    """What a byte that is not UTF-8 may be, and what to do, for a message."""
+    start = content.rfind(b"\n", 0, position) + 1
+    line = content[start:].partition(b"\n")[0]
+    mark = next((name for mark, name in _MARKS.items() if content.startswith(mark)), None)
+    if mark or _is_utf16(content):
+        name = code = mark or "UTF-16"
+    elif sum(byte > 127 for byte in line) > sum(chr(byte).isalpha() for byte in line if byte < 128):
+        name, code = "that of another script, such as Windows-1251, GB18030 or Shift-JIS", "ITS_ENCODING"
+    else:
+        around = line[max(0, position - start - 20):position - start + 20].decode("cp1252", errors="replace")
+        name, code = f"Windows-1252, in which it reads {around.strip()!r}", "WINDOWS-1252"
+    return (f"the byte 0x{content[position]:02x}; the encoding is likely {name}. Save the file as UTF-8, such as by "
+            f"iconv -f {code} -t UTF-8 OLD > NEW")
+
+
+def _is_utf16(content: bytes) -> bool:
+    return content[:1000].count(0) > len(content[:1000]) / 4

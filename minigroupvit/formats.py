@@ -62,7 +62,7 @@ def check_tokenizer(tokenizer: Tokenizer, end_id: int, source: object) -> None:
     """Raises ValueError unless texts of this tokenizer end with the token at which the weights read a text."""
     if tokenizer.end_id != end_id:
         raise ValueError(f"texts of {source} end with token {end_id}, those of the tokenizer with {tokenizer.end_id}; "
-                         "give the tokenizer of these weights: load(path, tokenizer=...) (--tokenizer)")
+                         "give the tokenizer of these weights: load(path, tokenizer=...)")
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

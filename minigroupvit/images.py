@@ -14,8 +14,10 @@ where a wider type ends below 64 of 255. Values below 0, NaN and floats that end
 
 from __future__ import annotations
 
+import os
 import struct
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,18 @@ IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
 
 _BITS = (8, 10, 12, 14, 16)    # in which cameras, scanners and microscopes store a value
+
+# What cannot be opened, such as Apple's .heic without a plug-in of Pillow, is to be missed loudly.
+PICTURE_ENDINGS = frozenset((".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".avif", ".tif", ".tiff",
+                             ".ppm", ".heic", ".heif"))
+
+
+def pictures_below(folder: Path) -> Iterator[Path]:
+    """The pictures of a folder and of those in it, in order."""
+    for inner, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(inner, name) for name in sorted(names)
+                    if os.path.splitext(name)[1].lower() in PICTURE_ENDINGS and not name.startswith("."))
 
 
 def load_image(path: str | Path) -> Image.Image:

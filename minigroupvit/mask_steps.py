@@ -117,10 +117,17 @@ def embed_classes(model: GroupViT, class_names: Sequence[str],
 
     The mean is taken of the projections before they get length 1, as released (CLIP's own
     recipe normalises first; the difference is some 2e-3).
-    Raises ValueError for empty or repeated names, and for two that become the same tokens, unless `distinct` is
-    False: of the fixed classes of the scenes a model may not know some, and is measured all the same.
+    Raises ValueError for empty or repeated names, for one that is too long for the text encoder, and for two that
+    become the same tokens, unless `distinct` is False: of the fixed classes of the scenes a model may not know some,
+    and is measured all the same.
     """
     prompts = class_prompts(class_names, templates)
+    room = model.tokenizer.context_length - 2                                 # start and end
+    for name, texts in zip(class_names, prompts):
+        count = len(model.tokenizer.tokens(max(texts, key=len)))
+        if count > room:
+            raise ValueError(f"the class name {name[:60]!r} is too long: in its template it has {count} tokens, and "
+                             f"the model reads {room}; shorten it")
     warn_unknown(model.tokenizer, class_names)
     ids = model.tokenizer([text for texts in prompts for text in texts])   # (C·T, L)
     if distinct:
@@ -138,9 +145,7 @@ def _check_distinct(class_names: Sequence[str], ids: Tensor, tokenizer: Tokenize
         other = first.setdefault(tuple(row), name)
         if other is name:
             continue
-        if tokenizer.tokens(other) != tokenizer.tokens(name):
-            reason = f"it reads {tokenizer.context_length} tokens of a text, and those are alike; shorten the names"
-        elif tokenizer.unknown_words(other) and tokenizer.unknown_words(name):
+        if tokenizer.unknown_words(other) and tokenizer.unknown_words(name):
             reason = "no caption of its training had either; leave one out, or take words that it knows"
         else:
             reason = "case, accents and punctuation are not read; leave one out"

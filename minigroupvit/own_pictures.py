@@ -14,6 +14,7 @@ Overlay and mask of a picture lie on it as one sees it: turned upright by its EX
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -25,7 +26,7 @@ from PIL import Image
 from torch import Tensor
 
 from .formats import write_atomically
-from .images import load_image, to_rgb
+from .images import PICTURE_ENDINGS, load_image, pictures_below, to_rgb
 from .instances import coco_result, find_instances
 from .model import GroupViT
 from .protocol import Protocol, protocol_for
@@ -35,17 +36,20 @@ from .visual.plots import save_overlay
 
 BACKGROUND, IGNORED = 0, 255   # of index masks; the first class is 1
 
-# What cannot be opened, such as Apple's .heic without a plug-in of Pillow, is to be missed loudly.
-_ENDINGS = {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".avif", ".tif", ".tiff", ".ppm", ".heic",
-            ".heif"}
-
 
 def list_pictures(folder: str | Path) -> list[Path]:
-    """The picture files of a folder by name, not those of its folders. Raises ValueError if there is none."""
-    pictures = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in _ENDINGS and path.is_file()
-                      and not path.name.startswith("."))
+    """The picture files of a folder by name; a warning tells of those in folders in it.
+
+    Raises ValueError if there is none.
+    """
+    pictures = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in PICTURE_ENDINGS
+                      and path.is_file() and not path.name.startswith("."))
     if not pictures:
-        raise ValueError(f"{folder} has no pictures: expected files that end in {', '.join(sorted(_ENDINGS))}")
+        raise ValueError(f"{folder} has no pictures: expected files that end in {', '.join(sorted(PICTURE_ENDINGS))}")
+    below = [path for path in pictures_below(Path(folder)) if path.parent != Path(folder)]
+    if below:
+        warnings.warn(f"{len(below):,} pictures in folders of {folder} are left out, such as {below[0]}; give those "
+                      "folders by themselves", stacklevel=2)
     return pictures
 
 

@@ -85,7 +85,7 @@ def nouns(caption: str, include_verbs: bool = False) -> list[str]:
     if not isinstance(caption, str):
         raise ValueError(f"expected a caption, got {type(caption).__name__} {caption!r:.60}; give a string")
     if not caption.strip():
-        raise ValueError(f"expected a caption with a word in it, got {caption!r}; leave it out or write a word")
+        raise ValueError(f"expected a caption with a word in it, got {caption!r:.60}; leave it out or write a word")
     return list(_tagged(caption, include_verbs))
 
 
@@ -118,8 +118,8 @@ def warn_other_script(captions: Iterable[str]) -> None:
     if sum(unicodedata.name(letter, "").startswith("LATIN") for letter in letters) < len(letters) / 2:
         warnings.warn(
             "the captions are mostly not in Latin script, and nouns for the multi-label loss are found in English "
-            "captions only; name a column that has the nouns (--nouns-column), give a function of your own "
-            "(train_on_dataset(..., nouns=find)), or train without them (--num-prompts 0)", UserWarning, stacklevel=2)
+            "captions only; name a column that has the nouns with nouns=..., in Python also a function of your "
+            "own, or train without them (num_prompts=0)", UserWarning, stacklevel=2)
 
 
 def tag_captions(
@@ -181,7 +181,7 @@ def sample_prompts(
     """
     found = nouns(caption, include_verbs)
     if require_noun and not found:
-        raise ValueError(f"expected a caption with a noun, got {caption!r}; name a thing that can be seen")
+        raise ValueError(f"expected a caption with a noun, got {caption!r:.60}; name a thing that can be seen")
     return prompts_from_nouns(caption, found, num_prompts, templates, generator)
 
 
@@ -212,7 +212,8 @@ def class_prompts(class_names: Sequence[str], templates: Sequence[str]) -> list[
             whatever case), no templates or one without its "{}".
     """
     if isinstance(class_names, str):
-        raise ValueError(f"expected a list of class names, got the string {class_names!r}; write [{class_names!r}]")
+        raise ValueError(f"expected a list of class names, got the string {class_names!r:.60}; write "
+                         f"[{class_names!r:.60}]")
     if len(class_names) == 0:
         raise ValueError("expected a list of class names, got an empty one; give at least one name")
     _check_templates(templates)
@@ -220,12 +221,12 @@ def class_prompts(class_names: Sequence[str], templates: Sequence[str]) -> list[
     seen: dict[str, str] = {}
     for number, name in enumerate(class_names):
         if not isinstance(name, str) or not name.strip():
-            raise ValueError(f"class name {number} is {name!r}, expected a word; leave it out or write one")
+            raise ValueError(f"class name {number} is {name!r:.60}, expected a word; leave it out or write one")
         # Spaces are typed by accident ("cat, cup"): "cat" and " Cat " are the same class.
         name = " ".join(name.split())
         if name.lower() in seen:
             raise ValueError(
-                f"class name {name!r} repeats {seen[name.lower()]!r}; give each class once "
+                f"class name {name!r:.60} repeats {seen[name.lower()]!r}; give each class once "
                 "(two equal classes would share every pixel by chance)"
             )
         seen[name.lower()] = name
@@ -240,9 +241,9 @@ def _draw(count: int, generator: RandomSource) -> int:
 
 def _check_templates(templates: Sequence[str]) -> None:
     if isinstance(templates, str):
-        raise ValueError(f"expected a list of templates, got the string {templates!r}; write [{templates!r}]")
+        raise ValueError(f"expected a list of templates, got the string {templates!r:.60}; write [{templates!r:.60}]")
     if len(templates) == 0:
-        raise ValueError("expected a list of templates, got an empty one; give at least one, such as 'a photo of a {}.'")
+        raise ValueError("expected a list of templates, got an empty one; give one or more, such as 'a photo of a {}.'")
     for template in templates:
         _check_template(template)
 
@@ -251,4 +252,5 @@ def _check_templates(templates: Sequence[str]) -> None:
 def _check_template(template: str) -> None:
     # Without "{}" and other braces gone, exactly one place is left.
     if not isinstance(template, str) or template.count("{}") != 1 or re.search("[{}]", template.replace("{}", "")):
-        raise ValueError(f"template {template!r} needs '{{}}', the place for the word, exactly once and no other braces")
+        raise ValueError(f"template {template!r:.60} needs '{{}}', the place for the word, exactly once and no other "
+                         "braces")

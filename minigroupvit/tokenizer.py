@@ -111,7 +111,7 @@ class CaptionTokenizer(Tokenizer):
                 is too small even for the letters.
         """
         if isinstance(captions, str):
-            raise ValueError(f"expected a list of captions, got the string {captions!r}; write [{captions!r}]")
+            raise ValueError(f"expected a list of captions, got the string {captions!r:.60}; write [{captions!r:.60}]")
         counts: Counter[str] = Counter()
         for caption in captions:
             counts.update(split_words(check_text(caption)))

@@ -24,7 +24,7 @@ def check_text(text: object) -> str:
     if not isinstance(text, str):
         raise ValueError(f"expected a text, got {type(text).__name__} {text!r:.60}; give a string")
     if not text.strip():
-        raise ValueError(f"expected a text with a word in it, got {text!r}; leave it out or write a word")
+        raise ValueError(f"expected a text with a word in it, got {text!r:.60}; leave it out or write a word")
     return text
 
 
@@ -58,7 +58,7 @@ class Tokenizer(ABC):
         """
         if isinstance(texts, str):
             # A string is a sequence of strings too: it would become a batch of letters.
-            raise ValueError(f"expected a list of texts, got the string {texts!r}; write [{texts!r}]")
+            raise ValueError(f"expected a list of texts, got the string {texts!r:.60}; write [{texts!r:.60}]")
         if len(texts) == 0:
             raise ValueError("expected a list of texts, got an empty one; give at least one text")
 
@@ -69,7 +69,7 @@ class Tokenizer(ABC):
     def _row(self, text: str, truncate: bool) -> list[int]:
         ids = self._encode(check_text(text))
         if not ids:
-            raise ValueError(f"expected a text with a word in it, got {text!r}; leave it out or write a word")
+            raise ValueError(f"expected a text with a word in it, got {text!r:.60}; leave it out or write a word")
         room = self.context_length - 2  # start and end take two places
         if len(ids) > room and not truncate:
             raise ValueError(

@@ -299,7 +299,7 @@ def test_nouns_come_from_a_column_of_their_own(kind, column) -> None:
     assert all(set(prompts) <= {caption, *found} for caption, prompts, found in
                zip(batch.captions, batch.prompts, batch.nouns))
     assert data.fingerprint()["captions"] != kind(rows, 8, **options).fingerprint()["captions"]
-    with pytest.raises(ValueError, match=r"no column 'objects'.* \(--nouns-column\)"):
+    with pytest.raises(ValueError, match=r"no column 'objects'.* nouns=\.\.\."):
         kind(rows, 8, nouns="objects", **options)
 
 
@@ -341,5 +341,5 @@ def test_captions_that_are_not_in_latin_script_bring_one_warning(captions: list[
         list(data.batches(0, 3, 4, 0, 2, ("a {}",)))
         list(CaptionedImages(data.images, data.captions).batches(0, 2, 4, 0, 0, ()))      # no nouns are asked for
     assert len(caught) == warned
-    assert not warned or re.search("not in Latin script.*English.*--nouns-column.*nouns=.*--num-prompts 0",
+    assert not warned or re.search(r"not in Latin script.*English.*nouns=\.\.\..*num_prompts=0",
                                    str(caught[0].message))

@@ -34,8 +34,9 @@ from minigroupvit.training.loop import training_loss
 from minigroupvit.training.recipes import RECIPES
 from minigroupvit.training.record import Recorder
 
-TINY_RUN = ("--num-scenes 60 --num-proc 1 --steps 3 --batch-size 8 --image-size 16 --patch-size 8 --eval-every 0 "
-            "--precision fp32 --quiet --device cpu")
+TINY_DATA = ("--steps 3 --batch-size 8 --image-size 16 --patch-size 8 --eval-every 0 "
+             "--precision fp32 --quiet --device cpu")
+TINY_RUN = f"--num-scenes 60 --num-proc 1 {TINY_DATA}"
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_module_and_mistakes_of_grammar(tmp_path):
     ("segment PICTURE --classes sun --weights WEIGHTS --out overlay.xyz", "overlay.xyz"),
     ("segment PICTURE --classes sun --weights WEIGHTS --background-threshold 3", "a probability from 0 to 1"),
     ("segment PICTURE --classes sun --weights WEIGHTS --top-classes 0", "keep at least 1 class"),
-    ("segment PICTURE --classes sun --weights WEIGHTS --short-side 0", "short_side is 0"),
+    ("segment PICTURE --classes sun --weights WEIGHTS --short-side 0", "--short-side is 0"),
     ("segment PICTURE --classes sun --weights WEIGHTS --device abacus", "cannot use --device abacus"),
     ("segment PICTURE --classes sun --weights nothing", "no shipped weights 'nothing'"),
     ("segment PICTURE --classes sun --weights nothing.safetensors", "there is no checkpoint at nothing.safetensors"),
@@ -113,7 +114,7 @@ def test_module_and_mistakes_of_grammar(tmp_path):
     ("evaluate --weights WEIGHTS --num-images 0", "num_scenes must be 1 or more"),
     ("train --recipe cake", "unknown recipe 'cake'; the recipes are scenes"),
     ("train --preset huge", "unknown preset 'huge'; the presets are"),
-    ("train --image-size 60", "image_size 60 is not a multiple of patch_size"),
+    ("train --image-size 60", "--image-size 60 is not a multiple of --patch-size"),
     ("train --residual sometimes", "residual is 'sometimes'; choose one of"),
     ("train --steps 0", "steps is 0; it must be at least 1"),
     ("train --precision half", "precision is 'half'"),
@@ -270,10 +271,10 @@ def test_a_bare_checkpoint_of_the_authors_needs_heads_and_vocabulary_everywhere(
     for command in commands:
         command = command.replace("BARE", str(tmp_path / "bare.pth"))
         assert run(command) == 2
-        assert "give num_heads (--num-heads)" in capsys.readouterr().err
+        assert "give --num-heads\n" in capsys.readouterr().err
         command += " --num-heads 2 --text-num-heads 2"
         assert run(command) == 2
-        assert "(--tokenizer)" in capsys.readouterr().err
+        assert "give the tokenizer of these weights: --tokenizer\n" in capsys.readouterr().err
         assert run(command, "--tokenizer", tmp_path / "theirs" / "tokenizer.json") == 0
     state = load(weights).state_dict()
     assert all(torch.equal(value, state[name]) for name, value in load(tmp_path / "one.safetensors").state_dict().items())
@@ -358,13 +359,13 @@ def photos(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("options", ["", "--cache disk --workers 0", "--stream --workers 0 --buffer 4"])
 def test_train_takes_a_folder(photos, tmp_path, capsys, options):
-    assert run(f"train {TINY_RUN} {options} --data", photos / "train", "--caption-columns", "says",
+    assert run(f"train {TINY_DATA} {options} --data", photos / "train", "--caption-columns", "says",
                "--out", tmp_path / "run") == 0
     assert "garden" in load(str(tmp_path / "run" / "last.safetensors")).tokenizer.known_words
     assert not (tmp_path / "run" / "best.safetensors").exists()
     said = capsys.readouterr()
     assert "nothing skipped of " in said.out + said.err
-    assert run(f"train {TINY_RUN} {options} --data", photos / "train", "--caption-columns", "sings",
+    assert run(f"train {TINY_DATA} {options} --data", photos / "train", "--caption-columns", "sings",
                "--out", tmp_path / "other") == 2
     assert "no column 'sings'; the data set has says, image" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
@@ -378,7 +379,7 @@ def test_train_is_watched_by_retrieval(photos, tmp_path, options, pictures):
     shutil.copytree(photos / "validation", tmp_path / "other")
     told = tmp_path / "other" / "metadata.jsonl"
     told.write_text(told.read_text().replace("says", "caption"))
-    assert run(f"train {TINY_RUN} --eval-every 2 {options} --caption-columns says --out", tmp_path / "run") == 0
+    assert run(f"train {TINY_DATA} --eval-every 2 {options} --caption-columns says --out", tmp_path / "run") == 0
     figures = read_checkpoint(tmp_path / "run" / "best.safetensors")[0]["about"]["validation"]
     assert figures["num_images"] == pictures and 0 <= figures["image_to_text_recall_1"] <= 1
 
@@ -393,20 +394,21 @@ def test_train_takes_shards_and_goes_on(tmp_path, capsys):
                     member = tarfile.TarInfo(f"{number:09d}.{kind}")
                     member.size = len(content)
                     archive.addfile(member, io.BytesIO(content))
-    command = f"train {TINY_RUN} --workers 0 --data {tmp_path}/{{00000..00001}}.tar --augmentation paper --out"
+    command = f"train {TINY_DATA} --workers 0 --data {tmp_path}/{{00000..00001}}.tar --augmentation paper --out"
     assert run(command, tmp_path / "run") == 0
     assert (tmp_path / "run" / "stream-0.jsonl").exists()
     assert run(command, tmp_path / "run") == 0
-    assert run(f"{command} {tmp_path / 'other'} --hold-out 4") == 2
+    assert run(f"{command} {tmp_path / 'other'} --hold-out 4 --eval-every 1") == 2
     assert "not of a stream" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("options", ["", "--cache disk --workers 0", "--stream --workers 0 --buffer 4", "--hold-out 4"])
+@pytest.mark.parametrize("options", ["", "--cache disk --workers 0", "--stream --workers 0 --buffer 4",
+                                     "--hold-out 4 --eval-every 3"])
 def test_captions_in_another_script_and_a_column_of_nouns(photos, tmp_path, capsys, monkeypatch, options):
     told = photos / "train" / "metadata.jsonl"
     told.write_text("\n".join(json.dumps({"file_name": f"{i}.png", "caption": f"चाय का प्याला {i}", "names": "चाय, प्याला"})
                               for i in range(16)))
-    command = f"train {TINY_RUN} {options} --data {photos / 'train'} --out"
+    command = f"train {TINY_DATA} {options} --data {photos / 'train'} --out"
     assert run(command, tmp_path / "plain") == 0
     assert capsys.readouterr().err.count("the captions are mostly not in Latin script") == 1
     seen = []
@@ -420,8 +422,8 @@ def test_captions_in_another_script_and_a_column_of_nouns(photos, tmp_path, caps
 @pytest.mark.parametrize("options", ["", "--cache disk --workers 0", "--stream --workers 0 --buffer 4"])
 def test_the_same_out_with_other_data_is_refused(photos, tmp_path, capsys, options):
     out = tmp_path / "run"
-    assert run(f"train {TINY_RUN} {options} --caption-columns says --data", photos / "train", "--out", out) == 0
-    again = f"train {TINY_RUN} {options} --caption-columns says --data"
+    assert run(f"train {TINY_DATA} {options} --caption-columns says --data", photos / "train", "--out", out) == 0
+    again = f"train {TINY_DATA} {options} --caption-columns says --data"
     shutil.copytree(photos / "train", tmp_path / "moved")
     assert run(again, tmp_path / "moved", "--out", out) == 0              # the data may lie elsewhere
     told = tmp_path / "moved" / "metadata.jsonl"
@@ -487,7 +489,7 @@ def test_the_recipes_are_listed(capsys):
     assert [line.split()[0] for line in said.splitlines()[::2]] == list(RECIPES)
     assert re.search(r"photographs_paper .*\n +opens in transformers", said)
     assert re.search(r"photographs .*\n +no place in transformers for image.stem 'convolution'.*; head 'linear'", said)
-    assert re.search(r"scenes_groupvit .*\n +no place in transformers for .*image.temperature 0.02", said)
+    assert re.search(r"scenes_groupvit .*\n +no place in transformers for .*image.temperature 0.01", said)
 
 
 def test_the_help_names_the_models_that_open_in_transformers():
@@ -534,4 +536,88 @@ def test_names_as_csv_and_from_a_file(tmp_path) -> None:
 
 def test_two_ways_to_validate_are_one_too_many(tmp_path, capsys) -> None:
     assert run("train --hold-out 3 --validation-data other --data", tmp_path, "--out", tmp_path / "run") == 2
-    assert "--hold-out keeps pictures of --data for validation, --validation-data names others" in capsys.readouterr().err
+    assert "--validation-data has no effect: --hold-out keeps pictures of --data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options, said", [
+    ("--hold-out 3", "--hold-out has no effect: it belongs to captioned pictures, and these are the scenes"),
+    ("--caption-columns says", "--caption-columns has no effect"),
+    ("--data PHOTOS --num-scenes 9", "--num-scenes has no effect: it belongs to the scenes, and --data is"),
+    ("--data PHOTOS --buffer 9", "--buffer has no effect: it belongs to --stream and to shards"),
+    ("--data PHOTOS --workers 2", "--workers has no effect: it belongs to --cache disk"),
+    ("--data PHOTOS --stream --cache disk", "--cache has no effect: --stream keeps nothing"),
+    ("--data shards/{0..3}.tar --cache memory", "--cache has no effect: shards are always read as they come"),
+    ("--data PHOTOS --validation-split test --hold-out 3", "--validation-split has no effect: --hold-out keeps"),
+    ("--data PHOTOS --validation-data PHOTOS --eval-every 0", "nothing is validated with --eval-every 0"),
+    ("--data shards/0.tar --split test", "tar shards have no splits, so there is no 'test' in shards/0.tar"),
+    ("--data PHOTOS --caption-columns sings", "name the one of pictures with --image-column, those of captions with "
+                                              "--caption-columns, and if you like that of nouns with --nouns-column"),
+    ("--nouns-column things", "--nouns-column has no effect: it belongs to captioned pictures"),
+    ("--data PHOTOS --nouns-column things --num-prompts 0", "--nouns-column has no effect: nouns are not used with"),
+    ("--data PHOTOS --max-skipped 3", "the share that may be skipped is 3"),
+    ("--data PHOTOS --caption-columns number", "or allow more with --max-skipped"),
+    ("--data PHOTOS/train --batch-size 1", "--batch-size is 1; it must be at least 2"),
+    ("--recipe photographs_paper --segment-weight 1 --num-scenes 20 --num-proc 1", "--segment-weight, patch_weight")])
+def test_what_has_no_effect_is_refused_in_the_words_of_the_command_line(photos, tmp_path, capsys, options, said):
+    told = photos / "train" / "metadata.jsonl"
+    lines = [json.loads(line) | {"number": number} for number, line in enumerate(told.read_text().splitlines())]
+    told.write_text("\n".join(map(json.dumps, lines)))
+    options = options.replace("PHOTOS", str(photos))
+    assert run(f"train --quiet --device cpu --out {tmp_path / 'run'} {options}") == 2
+    error = capsys.readouterr().err
+    assert said in error.splitlines()[-1] and "max_skipped" not in error and "captions=" not in error
+    assert not (tmp_path / "run" / "last.safetensors").exists()
+
+
+def test_a_batch_is_as_large_as_the_data_allow_and_that_is_said(photos, tmp_path, capsys):
+    small = TINY_DATA.replace("--batch-size 8", "--batch-size 100")
+    assert run(f"train {small} --data {photos / 'train'} --caption-columns says --out", tmp_path / "run") == 0
+    said = capsys.readouterr()
+    assert "batches are of 16 pictures, not of 100: there are no more to train on" in said.out + said.err
+    header = read_checkpoint(tmp_path / "run" / "last.safetensors")[0]["about"]
+    assert header["train_config"]["batch_size"] == 16 and header["step"] == 3
+    again = f"train {small} --data {photos / 'train'} --caption-columns says --out"
+    assert run(again, tmp_path / "run") == 0, "goes on"
+
+
+def test_a_run_that_breaks_before_its_first_checkpoint_names_none(tmp_path, capsys):
+    assert run(f"train {TINY_RUN} --lr 1e30 --warmup 0 --out", tmp_path / "run") == 1
+    said = capsys.readouterr().err
+    assert "There is no checkpoint yet." in said and "good checkpoint" not in said
+    assert not (tmp_path / "run" / "last.safetensors").exists()
+
+
+def test_a_long_value_does_not_bury_its_message(weights, picture, tmp_path, capsys):
+    name = "red " * 400_000
+    assert run(f"segment {picture} --weights {weights} --classes", name) == 2
+    assert len(capsys.readouterr().err) < 300
+    name = "red " * 30_000
+    assert run("segment", picture, "--weights", weights, "--out", tmp_path / "o.png", "--classes", name) == 2
+    said = capsys.readouterr().err
+    assert "is too long: in its template it has 300" in said and "the model reads 14; shorten" in said
+    assert len(said) < 400
+
+
+def test_words_of_the_package_become_options_but_not_in_paths():
+    own = cli.make_parser().parse_args(["train"])
+    told = cli.common.in_options("batch_size is 1 (image_size, captions=[...]); see a/batch_size/x, my_batch_size", own)
+    assert told == "--batch-size is 1 (--image-size, --caption-columns); see a/batch_size/x, my_batch_size"
+    assert cli.common.in_options("num_workers is -1", own) == "--workers is -1"
+
+
+@pytest.mark.filterwarnings("default:.* pictures in folders of:UserWarning")
+def test_pictures_in_folders_of_a_folder_are_told(weights, picture, tmp_path, capsys):
+    (tmp_path / "all" / "more").mkdir(parents=True)
+    for place in ("all", "all/more"):
+        shutil.copy(picture, tmp_path / place)
+    assert run("segment", tmp_path / "all", "--classes", "sun", "--weights", weights, "--out", tmp_path / "found") == 0
+    assert "1 pictures in folders of " in capsys.readouterr().err
+
+
+def test_masks_in_folders_of_their_folder_are_refused(weights, picture, tmp_path, capsys):
+    for place in ("images", "masks", "masks/second"):
+        (tmp_path / "set" / place).mkdir(parents=True)
+        Image.new("L", (4, 4)).save(tmp_path / "set" / place / "a.png")
+    (tmp_path / "set" / "classes.txt").write_text("sun\n")
+    assert run("evaluate --data folder --quiet --weights", weights, "--root", tmp_path / "set") == 2
+    assert "lie in a folder of" in capsys.readouterr().err

@@ -24,8 +24,21 @@ def test_a_byte_order_mark_is_no_letter(tmp_path) -> None:
 def test_another_encoding_names_file_and_line(tmp_path, encoding: str) -> None:
     file = tmp_path / "names.txt"
     file.write_bytes("sky\nroad\nmüll\n".encode(encoding))
-    with pytest.raises(ValueError, match=r"names.txt is not in UTF-8: line 3 has the byte 0xfc.*'ü'; save it as UTF-8"):
+    with pytest.raises(ValueError, match=r"names.txt is not in UTF-8, which is expected: line 3 has the byte 0xfc; the "
+                       "encoding is likely Windows-1252, in which it reads 'müll'. Save the file as UTF-8"):
         read_text(file)
+
+
+@pytest.mark.parametrize(("content", "said"), [
+    ("ein Hut\nvert\n".encode("utf-16"), "line 1 .* likely UTF-16. .* iconv -f UTF-16 "),
+    ("ein Hut\n".encode("utf-16-be"), "line 1 has the byte 0x00; .* likely UTF-16. "),
+    ("a hat\n".encode("utf-32"), "likely UTF-32"),
+    ("hat\nзелёная шляпа\n".encode("cp1251"), "line 2 .* another script, such as Windows-1251"),
+    ("帽子\n".encode("gb18030"), "line 1 .* GB18030")])
+def test_the_likely_encoding_is_named(tmp_path, content: bytes, said: str) -> None:
+    (tmp_path / "words.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=f"words.txt is not in UTF-8, which is expected: .*{said}"):
+        read_text(tmp_path / "words.txt")
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
@@ -40,7 +53,8 @@ def test_metadata_with_a_byte_order_mark_and_in_another_encoding(tmp_path, kind:
         file.write_bytes(mark + text.encode())
         assert open_dataset(tmp_path)["caption"][2] == "a café, 2"
     file.write_bytes(text.encode("cp1252"))
-    with pytest.raises(ValueError, match=f"metadata.{kind} is not in UTF-8: line {1 + (kind == 'csv')} has the byte 0xe9"):
+    with pytest.raises(ValueError, match=f"metadata.{kind} is not in UTF-8, which is expected: line "
+                       f"{1 + (kind == 'csv')} has the byte 0xe9"):
         open_dataset(tmp_path)
 
 

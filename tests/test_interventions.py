@@ -66,7 +66,7 @@ class Fake:
 @pytest.fixture
 def judge(monkeypatch):
     """Puts a rule in the place of segmentation: from the picture to one label for all pixels."""
-    monkeypatch.setattr(interventions, "embed_classes", lambda *_: None)
+    monkeypatch.setattr(interventions, "embed_classes", lambda *_, **more: None)
 
     def segment(model, images, names, protocol, class_embeddings):
         labels = torch.stack([torch.full(image.shape[1:], model.name(image)) for image in images])

@@ -165,11 +165,11 @@ def test_each_field_has_an_option():
     add_protocol(parser)
     assert protocol_choices(parser.parse_args([])) == {}
     other = Protocol(templates=("a {}.", "one {}, alone"), top_classes=None, background_threshold=0.3,
-                     assignment="hard", upsample="groups", pixels="shared", balance=0.2, overlap=2, short_side=99,
-                     long_side=400, antialias=False, mode="slide", window=64, stride=32, flip=True)
+                     assignment="hard", upsample="groups", pixels="shared", refine=3, balance=0.2, overlap=2,
+                     short_side=99, long_side=400, antialias=False, mode="slide", window=64, stride=32, flip=True)
     words = """--templates 'a {}., "one {}, alone"' --top-classes all --background-threshold 0.3 --assignment hard
-        --upsample groups --pixels shared --balance 0.2 --overlap 2 --short-side 99 --long-side 400 --no-antialias
-        --mode slide --window 64 --stride 32 --flip"""
+        --upsample groups --pixels shared --refine 3 --balance 0.2 --overlap 2 --short-side 99 --long-side 400
+        --no-antialias --mode slide --window 64 --stride 32 --flip"""
     given = protocol_choices(parser.parse_args(shlex.split(words)))
     assert given.keys() == {field.name for field in fields(Protocol)} and Protocol(**given) == other
     assert protocol_choices(parser.parse_args(["--balance", "none", "--background-threshold", "none"])) == {

@@ -14,6 +14,7 @@ from datasets import Dataset
 from PIL import Image
 
 from minigroupvit.data.captioned import CaptionedImages
+from minigroupvit.data.rows import join_rows
 from minigroupvit.data.samples import Columns, Unusable, read_captions, read_picture, says_something
 from minigroupvit.data.sources import open_captioned, open_held_out
 from minigroupvit.tokenizer import CaptionTokenizer, split_words
@@ -73,7 +74,8 @@ def test_a_caption_without_a_word_is_skipped_and_named(table, silent: str) -> No
 
 
 @pytest.mark.parametrize(("value", "reason"), [
-    (3.5, "a caption that is no text"), ({"id": 4}, "a caption that is no text"), (np.array([1, 2]), "a caption that is no text"),
+    (3.5, "a caption that is no text"), ({"id": 4}, "a caption that is no text"),
+    (np.array([1, 2]), "a caption that is no text"),
     ([None, 4], "no caption"), (True, "a caption that is no text")])
 def test_cells_that_are_no_captions(value, reason: str) -> None:
     with pytest.raises(Unusable) as error:
@@ -84,7 +86,7 @@ def test_cells_that_are_no_captions(value, reason: str) -> None:
 @pytest.mark.parametrize("value", [{"raw": "a lamp", "tokens": ["a", "lamp"]}, [{"caption": b"a lamp"}],
                                    np.array(["a lamp"]), ["a lamp", "..."]])
 def test_captions_in_other_wrappings(value) -> None:
-    assert read_captions({"c": value}, Columns("image", ("c",))) == ["a lamp"]
+    assert read_captions({"c": value}, Columns("image", ("c",)))[0] == ["a lamp"]
 
 
 @pytest.mark.parametrize("value", [5, [[1, 2], [3, 4]], 0.5, object()])
@@ -153,3 +155,105 @@ def test_a_first_shard_that_breaks_off_still_says_what_its_samples_have(tmp_path
     whole = (tmp_path / "0.tar").read_bytes()
     (tmp_path / "0.tar").write_bytes(whole[:len(whole) // 2 + 100])
     assert open_captioned(tmp_path, 8).shards.columns == Columns("png", ("txt",))
+
+
+# Whole data sets with cells of other types, as people have them
+
+def parquet(path, images, captions) -> None:
+    """As pandas and others write it: without a word on what is a picture."""
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.table({"image": images, "caption": captions}), path)
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk", "stream"])
+@pytest.mark.parametrize(("images", "captions", "said"), [
+    ([encoded(n) for n in range(20)], [float(n) for n in range(20)], "20 with a caption that is no text .*got float"),
+    ([encoded(n) for n in range(20)], [{"score": n} for n in range(20)], "20 with a caption that is no text .*got dict"),
+    ([n / 7 for n in range(20)], ["a lamp"] * 20, "20 with a cell that is no picture .*got float"),
+    ([[encoded(n), encoded(n + 1)] for n in range(20)], ["a lamp"] * 20, "20 with a cell that is no picture .*got list"),
+    ([f"/nowhere/{n}.png" for n in range(20)], ["a lamp"] * 20, "20 with a missing file .*there is no picture at /nowhere"),
+    ([None] * 20, ["a lamp"] * 20, "20 with no picture")])
+def test_columns_of_other_types_are_counted_and_said(tmp_path, monkeypatch, cache, images, captions, said) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    parquet(tmp_path / "train.parquet", images, captions)
+    with pytest.raises(ValueError, match=f"skipped 20 of 20 captioned pictures: {said}"):
+        data = open_captioned(tmp_path, 8, cache=cache, num_workers=0)
+        list(data.batches(0, 1, 2, 0, 0, ()))
+
+
+@pytest.mark.parametrize("images", [[encoded(n) for n in range(20)], [[encoded(n)] for n in range(20)]])
+def test_bytes_and_lists_of_one_in_a_bare_table_are_pictures(tmp_path, monkeypatch, images) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    parquet(tmp_path / "train.parquet", images, [["a lamp", "a cup"]] * 20)
+    data = open_captioned(tmp_path, 8)
+    assert len(data) == 20 and data.images[7, 0, 0, 0] == 7 and data.captions[3] == ["a lamp", "a cup"]
+
+
+@pytest.mark.parametrize("first", [
+    [("000.jpg", b"<html>not found</html>"), ("000.txt", b"a lamp")],       # an answer instead of a picture
+    [("000.txt", b"a lamp")],                                                # no picture, and no JSON either
+    [("000.jpg", b""), ("000.txt", b""), ("000.json", b"not found")]])
+def test_a_first_sample_of_no_use_is_one_of_many(tmp_path, first) -> None:
+    members = [*first, *(member for n in range(1, 30) for member in (
+        (f"{n:03}.jpg", encoded(n)), (f"{n:03}.txt", b"a lamp"), (f"{n:03}.json", b"{}")))]
+    shard(tmp_path / "0.tar", members)
+    data = open_captioned(tmp_path, 8)
+    assert len(list(data)) == 29 and data.skipped.count == 1 and "0.tar, 000" in data.skipped.report()
+
+
+@pytest.mark.parametrize("field", [7, [3, 4], {"raw": {"deep": 1}}, None])
+def test_json_members_with_other_fields_are_counted(tmp_path, field) -> None:
+    captions = [field] + [["a lamp", "a cup"], "a lamp", {"raw": "a lamp"}] * 10
+    shard(tmp_path / "0.tar", [member for n, caption in enumerate(captions) for member in (
+        (f"{n:03}.png", encoded(n)), (f"{n:03}.json", json.dumps({"caption": caption}).encode()))])
+    data = open_captioned(tmp_path, 8)
+    assert len(list(data)) == 30 and data.skipped.count == 1
+
+
+def test_held_out_rows_keep_the_names_that_their_owner_knows(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    texts = [f"a lamp {n}" for n in range(60)]
+    texts[37] = "?!"
+    parquet(tmp_path / "train.parquet", [encoded(n) for n in range(60)], texts)
+    parts = open_held_out(tmp_path, 8, 30)
+    assert any("(such as row 37: '?!')" in part.skipped.report() for part in parts)
+
+
+@pytest.mark.parametrize(("column", "expected"), [("things", [["lamp", "cup"], ["sofa"], []]), (None, [None] * 3)])
+@pytest.mark.parametrize("cache", ["memory", "disk", "stream"])
+def test_a_picture_has_the_nouns_of_all_its_rows(tmp_path, monkeypatch, cache, column, expected) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    rows = [(1, "a lamp", "lamp"), (1, "...", "cup, lamp"), (2, "a red sofa", None), (2, "a sofa", "sofa"),
+            (3, "a box", None)]
+    shard(tmp_path / "0.tar", [member for n, (picture, caption, things) in enumerate(rows) for member in (
+        (f"{n}.png", encoded(picture)), (f"{n}.txt", caption.encode()), (f"{n}.things", (things or "").encode()))])
+    if cache != "stream":
+        (tmp_path / "0.tar").unlink()
+        pictures, captions, things = zip(*rows)
+        features = {"image": datasets.Image(), "caption": datasets.Value("string"), "things": datasets.Value("string")}
+        Dataset.from_dict({"image": [{"bytes": encoded(n), "path": None} for n in pictures], "caption": captions,
+                           "things": things}, datasets.Features(features)).to_parquet(tmp_path / "train.parquet")
+    data = open_captioned(tmp_path, 8, cache=cache, num_workers=0, nouns=column)
+    assert [(sample.captions, sample.nouns) for sample in data] == list(
+        zip([["a lamp"], ["a red sofa", "a sofa"], ["a box"]], expected))
+    if cache != "stream":
+        rest, held = open_held_out(tmp_path, 8, 1, cache=cache, num_workers=0, nouns=column)
+        assert len(rest) == 2 and all(nouns in expected for nouns in rest.nouns)
+
+
+def test_joined_rows_have_nouns_only_where_there_is_a_column() -> None:
+    rows = [{"i": b"x", "c": "a lamp", "n": "lamp"}, {"i": b"x", "c": "a cup", "n": None}, {"i": b"y", "c": "a box"}]
+    assert [row.get("n") for row in join_rows(rows, Columns("i", ("c",), "n"))] == [["lamp"], None]
+    assert join_rows(rows[:2], Columns("i", ("c",))) == [{"i": b"x", "c": ["a lamp", "a cup"], "n": "lamp"}]
+
+
+def test_texts_of_shards_in_another_encoding_do_not_end_a_fingerprint(tmp_path) -> None:
+    def fingerprint(texts: list[bytes]) -> dict:
+        shard(tmp_path / "0.tar", [member for n, text in enumerate(texts) for member in (
+            (f"{n}.png", encoded(n)), (f"{n}.txt", text))])
+        return open_captioned(tmp_path, 8).fingerprint()
+
+    texts = ["une lampe \u00e9teinte".encode("latin-1"), b"a lamp", b"a cup"]
+    assert fingerprint(texts)["captions"] != fingerprint([texts[0], texts[2], texts[1]])["captions"]

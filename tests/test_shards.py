@@ -189,6 +189,49 @@ def test_every_process_needs_a_shard_of_its_own(shards: Path, monkeypatch) -> No
         draw(stream_of(shards), 0, 1, batch_size=5)
 
 
+@pytest.mark.parametrize("buffer", [2000, 7])
+def test_rows_of_one_picture_in_a_buffer_are_one_picture(tmp_path: Path, buffer: int) -> None:
+    """Five captions a picture, side by side, as Flickr30k in shards; a buffer may end within a picture."""
+    rows = [{"jpg": picture(i // 5), "txt": f"a kite of {i % 5} number {i // 5}".encode()} for i in range(100)]
+    write_shard(tmp_path / "0.tar", rows)
+    stream = stream_of(tmp_path / "0.tar", buffer=buffer)
+    found = [sample.captions for sample in stream]
+    assert found == [[f"a kite of {k} number {n}" for k in range(5)] for n in range(20)]
+    drawn = numbers(draw(stream, 0, 4, batch_size=5))
+    if buffer == 2000:
+        assert sorted(drawn) == list(range(20)), "each once a pass"
+    else:
+        assert max(Counter(drawn).values()) <= 2, "parted at the end of a buffer at most"
+    assert len({caption for batch in draw(stream, 0, 40, batch_size=5) for caption in batch.captions}) > 60
+
+
+def test_a_pass_too_small_for_a_batch_is_told_and_repeats_nothing_within_one(tmp_path: Path) -> None:
+    write_shard(tmp_path / "0.tar", [sample(i) for i in range(11)])
+    with pytest.raises(ValueError, match="gives 11 pictures, which are too few .* take a smaller batch_size"):
+        draw(stream_of(tmp_path / "0.tar"), 0, 1, batch_size=12)
+    assert len(draw(stream_of(tmp_path / "0.tar"), 0, 5, batch_size=11)) == 5
+
+
+def test_shards_have_no_splits(shards: Path) -> None:
+    with pytest.raises(ValueError, match="tar shards have no splits, so there is no 'test' in .*shards; give"):
+        open_captioned(shards, 8, "test")
+    assert len(open_captioned(shards, 8, "train").shards) == 6
+    with pytest.raises(ValueError, match="no 'dev' in"):
+        open_validation(shards, 8, "dev")
+
+
+def test_texts_of_shards_in_another_encoding_are_skipped_and_said(tmp_path: Path) -> None:
+    samples = [sample(i) for i in range(30)]
+    samples[4]["txt"] = "ein Schloß".encode("cp1252")
+    samples[5]["txt"] = "\ufeffein Schloß, number 5".encode()
+    write_shard(tmp_path / "0.tar", samples)
+    stream = stream_of(tmp_path / "0.tar")
+    found = [s.captions for s in stream]
+    assert found[4] == ["ein Schloß, number 5"] and len(found) == 29
+    said = stream.skipped.report()
+    assert "1 with a caption that is not in UTF-8" in said and "'ein Schloß'" in said
+
+
 # Going on
 
 @pytest.mark.parametrize(("num_workers", "stop"), [(0, 1), (0, 7), (0, 20), (2, 7)])
@@ -267,7 +310,7 @@ def test_too_many_of_no_use_stop_the_run(tmp_path: Path) -> None:
     write_shard(tmp_path / "0.tar", [{"txt": b"a boat"} if i % 2 else sample(i) for i in range(40)])
     with pytest.raises(ValueError, match="with no picture .* More than 5% is too much"):
         draw(stream_of(tmp_path / "0.tar"), 0, 30)
-    write_shard(tmp_path / "1.tar", [{"jpg": b"broken", "txt": b"a boat"}] * 5)
+    write_shard(tmp_path / "1.tar", [{"jpg": b"broken %d" % i, "txt": b"a boat"} for i in range(5)])
     with pytest.raises(ValueError, match="a whole pass over a worker's shards had nothing to give; skipped 5 of 5"):
         draw(stream_of(tmp_path / "1.tar", num_workers=1), 0, 30)
 

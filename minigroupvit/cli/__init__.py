@@ -8,13 +8,12 @@ Mistakes of the user are ValueErrors of the package: one line on stderr and exit
 from __future__ import annotations
 
 import argparse
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from . import demo, evaluate, export, import_weights, segment, train
-from .common import fail
+from .common import fail, in_options
 
 COMMANDS = {"demo": demo, "train": train, "evaluate": evaluate, "segment": segment, "export": export,
             "import": import_weights}
@@ -25,23 +24,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _short_warning(warnings.showwarning)
+            warnings.showwarning = _short_warning(warnings.showwarning, arguments)
             return arguments.run(arguments) or 0
     except ValueError as error:
-        return fail(str(error), 2)
+        return fail(in_options(str(error), arguments), 2)
     except OSError as error:  # a folder that cannot be written, a full disk
         return fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 2)
     except KeyboardInterrupt:  # before or after the training loop, which has its own way to stop
         return fail("stopped", 130)
 
 
-def _short_warning(default):
+def _short_warning(default, arguments: argparse.Namespace):
     """Our own warnings without the line of code that they come from."""
     own = str(Path(__file__).parents[1])
 
     def show(message, category, filename, *rest) -> None:
         if str(filename).startswith(own):
-            print(f"minigroupvit: {message}", file=sys.stderr)
+            fail(in_options(str(message), arguments), 0)
         else:
             default(message, category, filename, *rest)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import fields
@@ -19,23 +20,47 @@ if TYPE_CHECKING:
     from ..model import GroupViT
 
 
+_MOST_LETTERS = 1500     # of a message: more is a value that was meant to be short
+
+# What the package calls in Python what the command line has an option for; where they differ by more than dashes.
+_OPTIONS = {"captions=[...]": "--caption-columns", "image=...": "--image-column", "nouns=...": "--nouns-column",
+            "cache='memory'": "--cache memory", "num_workers": "--workers", "load(path, tokenizer=...)": "--tokenizer"}
+
+
 def fail(message: str, code: int) -> int:
     """One line on stderr; the exit code comes back."""
-    print(f"minigroupvit: {' '.join(message.split())}", file=sys.stderr)
+    message = " ".join(message.split())
+    if len(message) > _MOST_LETTERS:
+        message = f"{message[:_MOST_LETTERS // 2]} [...] {message[-_MOST_LETTERS // 2:]}"
+    print(f"minigroupvit: {message}", file=sys.stderr)
     return code
+
+
+def in_options(message: str, arguments: argparse.Namespace) -> str:
+    """A message of the package in the words of the command line: `batch_size` is --batch-size there."""
+    own = vars(arguments)
+    words = {word: option for word, option in _OPTIONS.items() if option.split()[0][2:].replace("-", "_") in own}
+    words |= {name: f"--{name.replace('_', '-')}" for name in own if "_" in name}
+    for word, option in words.items():
+        # Not within a path or a longer name.
+        message = re.sub(rf"(?<![\w/\\.-]){re.escape(word)}(?![\w/\\.-]\w|\w)", option, message)
+    return message
 
 
 def split_names(text: str) -> list[str]:
     """Words separated by commas or lines, as csv has them: "b, c" in quotes is one; or @FILE with a word a line.
 
-    Raises ValueError where the file is not there.
+    Raises ValueError where the file is not there, or a name has no end.
     """
     if text.startswith("@"):
         file = Path(text[1:])
         if not file.is_file():
             raise ValueError(f"there is no file {file}; after @ comes a text file with a name a line")
         return [line.strip() for line in read_text(file).splitlines() if line.strip()]
-    return [name.strip() for row in csv.reader(text.splitlines(), skipinitialspace=True) for name in row]
+    try:
+        return [name.strip() for row in csv.reader(text.splitlines(), skipinitialspace=True) for name in row]
+    except csv.Error as error:
+        raise ValueError(f"{text[:60]!r}... is no list of names separated by commas: {error}") from None
 
 
 def pick_device(name: str | None):

@@ -16,8 +16,10 @@ examples:
   python -m minigroupvit evaluate --split unseen --json unseen.json
   python -m minigroupvit evaluate --weights outputs/train/best.safetensors --num-images 200 --json -
   python -m minigroupvit evaluate --data voc2012 --root data/voc --weights groupvit.safetensors --json voc.json
-  python -m minigroupvit evaluate --data folder --root mine/ --metrics miou --examples page.png
-  python -m minigroupvit evaluate --data voc2012 --root data/voc --background-threshold 0.9 --only-occurring
+  python -m minigroupvit evaluate --data folder --root mine/ --weights groupvit.safetensors --metrics miou \\
+      --examples page.png
+  python -m minigroupvit evaluate --data voc2012 --root data/voc --weights groupvit.safetensors --only-occurring \\
+      --background-threshold 0.9
   python -m minigroupvit evaluate --data imagefolder --root imagenet/val
 
 The figures are fractions from 0 to 1. Pictures are looked at as `segment` does, scenes and photographs. Weights

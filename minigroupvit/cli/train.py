@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,12 +25,16 @@ examples:
   python -m minigroupvit train --data jxie/flickr8k --image-size 128 --augmentation paper --out outputs/flickr8k
   python -m minigroupvit train --data AKCIT/coco2017-captioning --cache disk --preset groupvit_2stage --out outputs/coco
   python -m minigroupvit train --data lmms-lab/flickr30k --stream --workers 4 --out outputs/flickr30k
-  python -m minigroupvit train --data "cc3m/{00000..00331}.tar" --preset groupvit_2stage --batch-size 4096 \
+  python -m minigroupvit train --data "cc3m/{00000..00331}.tar" --preset groupvit_2stage --batch-size 4096 \\
       --augmentation paper,greyscale=0.1 --out outputs/cc3m
 
 Ctrl-C saves and stops; the same command goes on from there. --data takes a folder with parquet files, a
 folder of pictures with a metadata.jsonl, the id of a data set on the hub, or tar shards of the
-webdataset kind (a folder, a pattern with a range in braces, addresses). Where the data have a split
+webdataset kind (a folder, a pattern with a range in braces, addresses). It also recognises, as a folder
+or as the one file: Flickr8k's captions.txt and Flickr8k.token.txt (with Flickr_8k.trainImages.txt and so
+on beside it), Flickr30k's results.csv and other tables of pictures and captions, COCO's
+captions_train2017.json, Karpathy's dataset_coco.json (--split train+restval), and a 1.txt beside each
+1.jpg. Where the data have a split
 "validation", or with --hold-out, retrieval is measured on up to 1,000 of its pictures, and the best
 checkpoint kept. What is not given is as in the recipe.
 
@@ -46,28 +51,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     data = parser.add_argument_group("data")
     data.add_argument("--data", default="scenes", metavar="NAME",
-                      help="scenes, a folder, or a hub id; default: %(default)s")
+                      help="scenes, a folder or a file of captions, shards, or a hub id; default: %(default)s")
     data.add_argument("--num-scenes", type=int, metavar="N", help="how many scenes to train on")
-    data.add_argument("--split", metavar="NAME", help="default: train, or the only one there is of a known set")
+    data.add_argument("--split", metavar="NAME",
+                      help="default: train, or the only one there is of a known set; several: train+restval")
     data.add_argument("--image-column", metavar="NAME", help="default: image; of shards: jpg, jpeg, png, webp")
     data.add_argument("--caption-columns", metavar="A,B",
                       help="default: caption, captions, text, or caption_0, caption_1, ...; of shards: txt")
     data.add_argument("--nouns-column", metavar="NAME",
                       help="nouns of each picture, lists or texts with commas; default: found in the captions, if "
                       "they are English")
-    data.add_argument("--cache", choices=("memory", "disk"), default="memory",
-                      help="pictures decoded once, or anew for every batch; default: %(default)s")
+    data.add_argument("--cache", choices=("memory", "disk"),
+                      help="pictures decoded once, or anew for every batch; default: memory")
     data.add_argument("--stream", action="store_true", help="read the data as they come; shards always are")
     data.add_argument("--workers", type=int, metavar="N",
                       help="processes that decode pictures from disk or stream; default: all cores, at most 8")
-    data.add_argument("--buffer", type=int, default=2000, metavar="N",
-                      help="samples that each worker of a stream shuffles together; default: %(default)s")
+    data.add_argument("--buffer", type=int, metavar="N",
+                      help="samples that each worker of a stream shuffles together; default: 2000")
     data.add_argument("--validation-data", metavar="NAME",
                       help="measure retrieval on these, whose columns have the usual names; default: as --data")
     data.add_argument("--validation-split", metavar="NAME", help="default: validation, where there is one")
     data.add_argument("--hold-out", type=int, metavar="N", help="keep N pictures of the split for validation instead")
-    data.add_argument("--max-skipped", type=float, default=0.05, metavar="SHARE",
-                      help="of broken pictures and empty captions, above which a run stops; default: %(default)s")
+    data.add_argument("--max-skipped", type=float, metavar="SHARE",
+                      help="of broken pictures and empty captions, above which a run stops; default: 0.05")
 
     model = parser.add_argument_group("model")
     model.add_argument("--preset", metavar="NAME",
@@ -102,6 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
         _list_recipes(RECIPES)
         return 0
     wanted = change_recipe(recipe(arguments.recipe), arguments)
+    check_data_options(arguments, wanted)
     shared = {"progress": not arguments.quiet, "device": pick_device(arguments.device)}
     try:
         if arguments.data == "scenes":
@@ -124,27 +131,56 @@ def _list_recipes(recipes: dict[str, Recipe]) -> None:
         print(f"{name:20} {found.about}\n{'':20} {opens}")
 
 
+def check_data_options(arguments: argparse.Namespace, recipe: Recipe) -> None:
+    """Raises ValueError for options of the data that would have no effect beside the others."""
+    from ..data.sources import is_streamed
+
+    def refuse(names: Sequence[str], why: str) -> None:
+        for name in names:
+            if getattr(arguments, name) not in (None, False):
+                raise ValueError(f"--{name.replace('_', '-')} has no effect: {why}")
+
+    of_validation = ("hold_out", "validation_data", "validation_split")
+    if arguments.data == "scenes":
+        refuse((*of_validation, "split", "image_column", "caption_columns", "nouns_column", "cache", "stream",
+                "workers", "buffer", "max_skipped"),
+               "it belongs to captioned pictures, and these are the scenes; say which with --data")
+        return
+    refuse(("num_scenes", "num_proc"), f"it belongs to the scenes, and --data is {arguments.data}")
+    if is_streamed(arguments.data):
+        refuse(("cache",), "shards are always read as they come")
+    elif arguments.stream:
+        refuse(("cache",), "--stream keeps nothing; give one of them")
+    else:
+        refuse(("buffer",), "it belongs to --stream and to shards")
+        refuse(("workers",) if arguments.cache != "disk" else (), "it belongs to --cache disk, --stream and shards")
+    if arguments.hold_out is not None:
+        refuse(of_validation[1:], "--hold-out keeps pictures of --data for validation; give one of them")
+    refuse(of_validation if not recipe.training.eval_every else (), "nothing is validated with --eval-every 0")
+    refuse(("nouns_column",) if not recipe.training.num_prompts else (), "nouns are not used with --num-prompts 0")
+
+
 def open_data(arguments: argparse.Namespace, recipe: Recipe) -> tuple[Captioned, CaptionedImages | None]:
     """What to train on, and the pictures to measure retrieval on, if there are any."""
+    from ..data.caption_files import known_split
     from ..data.open_dataset import splits
     from ..data.sources import open_captioned, open_held_out, open_validation
 
     name, size = arguments.data, recipe.model.image.image_size
-    choices = {"image": arguments.image_column, "cache": "stream" if arguments.stream else arguments.cache,
+    choices = {"image": arguments.image_column, "cache": "stream" if arguments.stream else arguments.cache or "memory",
                "captions": arguments.caption_columns and split_names(arguments.caption_columns),
-               "nouns": arguments.nouns_column, "num_workers": arguments.workers, "max_skipped": arguments.max_skipped}
+               "nouns": arguments.nouns_column, "num_workers": arguments.workers,
+               "max_skipped": 0.05 if arguments.max_skipped is None else arguments.max_skipped}
     if arguments.hold_out is not None:
-        for option in ("validation_data", "validation_split"):
-            if getattr(arguments, option):
-                raise ValueError(f"--hold-out keeps pictures of --data for validation, --{option.replace('_', '-')} names "
-                                 "others; give one of them")
         return open_held_out(name, size, arguments.hold_out, arguments.split, **choices)
-    data = open_captioned(name, size, arguments.split, buffer=arguments.buffer, **choices)
+    data = open_captioned(name, size, arguments.split, **choices,
+                          buffer=2000 if arguments.buffer is None else arguments.buffer)
     if not recipe.training.eval_every:
         return data, None
     if arguments.validation_data:
         return data, open_validation(arguments.validation_data, size, arguments.validation_split)
-    if arguments.validation_split or ("validation" in splits(name) and arguments.split != "validation"):
+    there, trained_on = splits(name), [known_split(part) for part in (arguments.split or "").split("+")]
+    if arguments.validation_split or ("validation" in there and len(there) > 1 and "validation" not in trained_on):
         return data, open_validation(name, size, arguments.validation_split, **choices)
     return data, None
 

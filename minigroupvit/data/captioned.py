@@ -30,8 +30,8 @@ from ..prompts import nouns, prompts_from_nouns, tag_captions, warn_other_script
 from ..tokenizer import Tokenizer
 from .augment import Augmentation, augment, crop_boxes, random_numbers
 from .captions import flip_caption
-from .rows import one_row_per_picture
-from .samples import Columns, Sample, Skipped, find_columns, fit, read_samples, says_something
+from .rows import join_neighbours, read_pictures
+from .samples import KEY, Columns, Sample, Skipped, find_columns, fit, read_samples, says_something
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -149,7 +149,7 @@ def epoch_indices(count: int, step: int, batch_size: int, seed: int) -> np.ndarr
     steps_per_epoch = count // batch_size
     if not steps_per_epoch:
         raise ValueError(f"a batch of {batch_size} is larger than the data set of {count} pictures; take a batch_size "
-                         f"(--batch-size) of at most {count}")
+                         f"of at most {count}")
     epoch, position = divmod(step, steps_per_epoch)
     order = np.random.default_rng([seed, epoch]).permutation(count)
     return order[position * batch_size:(position + 1) * batch_size]
@@ -175,9 +175,10 @@ class CaptionedImages(Captioned):
             raise ValueError(f"expected as many caption lists as pictures, got {len(captions)} for {len(images)}")
         for i, texts in enumerate(captions):
             if isinstance(texts, str):
-                raise ValueError(f"picture {i} needs a list of captions, got the string {texts!r}; write [{texts!r}]")
+                raise ValueError(f"picture {i} needs a list of captions, got the string {texts!r:.60}; write "
+                                 f"[{texts!r:.60}]")
             if not texts or not all(map(says_something, texts)):
-                raise ValueError(f"picture {i} has no usable caption: {list(texts)!r}; leave it out")
+                raise ValueError(f"picture {i} has no usable caption: {list(texts)!r:.100}; leave it out")
         self.images = images
         self.captions = [list(texts) for texts in captions]
         self.nouns = [None] * len(images) if nouns is None else list(nouns)
@@ -203,10 +204,12 @@ class CaptionedImages(Captioned):
 
         column, find_nouns = column_or_function(nouns)
         dataset, columns = undecoded(dataset, image, captions, column)
-        if isinstance(dataset, datasets.Dataset):
-            dataset, columns = one_row_per_picture(dataset, columns)
         skipped = Skipped(max_skipped)
-        return cls.from_samples(read_samples(dataset, columns, image_size, skipped), None, flip, skipped, find_nouns)
+        if isinstance(dataset, datasets.Dataset):
+            samples = read_pictures(dataset, columns, skipped).samples(image_size, skipped)
+        else:       # Nothing can be looked up in it; the rows of a picture are taken to follow each other.
+            samples = read_samples(join_neighbours(dataset, columns), columns, image_size, skipped)
+        return cls.from_samples(samples, None, flip, skipped, find_nouns)
 
     @classmethod
     def from_samples(cls, samples: Iterable[Sample], limit: int | None = None, flip: bool = True,
@@ -233,7 +236,7 @@ class CaptionedImages(Captioned):
     def fingerprint(self) -> dict[str, Any]:
         """How many pictures, and hashes of their captions and pixels."""
         pixels = self.origin or f"{zlib.crc32(self.images.contiguous().numpy()):08x}"
-        return {"pictures": len(self), "captions": short_hash(told(self.captions, self.nouns)), "files": pixels}
+        return {"pictures": len(self), "captions": short_hash(told(zip(self.captions, self.nouns))), "files": pixels}
 
     def first_pictures(self, count: int) -> Tensor:
         """(count, 3, H, W) uint8, to look at while a run goes on."""
@@ -276,9 +279,9 @@ class CaptionedImages(Captioned):
             yield self.batch(step, batch_size, seed, num_prompts, templates, augmentation, device)
 
 
-def told(captions: Sequence[list[str]], nouns: Sequence[list[str] | None]) -> Iterator[str]:
-    """All that is said of the pictures, for a hash."""
-    for texts, found in zip(captions, nouns):
+def told(pictures: Iterable[tuple[list[str], list[str] | None]]) -> Iterator[str]:
+    """All that is said of the pictures, for a hash; of each its captions and its nouns."""
+    for texts, found in pictures:
         yield from (*texts, *(found or ()))
 
 
@@ -289,15 +292,16 @@ def column_or_function(nouns: str | FindNouns | None) -> tuple[str | None, FindN
 
 def undecoded(dataset: Dataset | IterableDataset, image: str | None, captions: Sequence[str] | None,
               nouns: str | None = None) -> tuple[Dataset | IterableDataset, Columns]:
-    """The data set with nothing but these columns, pictures as they are stored, and its `Columns`.
+    """The data set with nothing but these columns and `KEY`, pictures as they are stored, and its `Columns`.
 
     Decoding is ours to do: a broken picture must not end the reading.
     """
     from datasets import Image
 
     features = dataset.features
-    columns = find_columns(list(dataset.column_names or ()), image, captions, nouns)
-    dataset = dataset.select_columns(columns.all)
+    names = list(dataset.column_names or ())
+    columns = find_columns(names, image, captions, nouns)
+    dataset = dataset.select_columns(list(dict.fromkeys([*columns.all, *([KEY] if KEY in names else [])])))
     if features is not None and isinstance(features[columns.image], Image):
         dataset = dataset.cast_column(columns.image, Image(decode=False))
     return dataset, columns

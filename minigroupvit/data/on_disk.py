@@ -26,8 +26,8 @@ from .augment import Augmentation, crop_boxes, random_numbers
 from .captioned import (
     Batch, Captioned, FindNouns, column_or_function, epoch_indices, own_part, short_hash, told, undecoded,
 )
-from .rows import one_row_per_picture
-from .samples import Sample, Skipped, Unusable, fit, read_captions, read_nouns, read_picture, stored_as
+from .rows import read_pictures
+from .samples import Sample, Skipped, Unusable, fit, read_picture, stored_as
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -113,34 +113,25 @@ class CaptionedFiles(Captioned):
         column, find_nouns = column_or_function(nouns)
         super().__init__(flip, Skipped(max_skipped), find_nouns)
         self.image_size, self.num_workers = image_size, worker_count(num_workers)
-        dataset, self.columns = one_row_per_picture(*undecoded(dataset, image, captions, column))
-        self.captions: list[list[str]] = []
-        self.nouns: list[list[str] | None] = []
-        rows = []
-        for number, row in enumerate(dataset.select_columns(self.columns.all[1:])):
-            try:
-                self.captions.append(read_captions(row, self.columns))
-                self.nouns.append(read_nouns(row, self.columns))
-                rows.append(number)
-            except Unusable as error:
-                self.skipped.add(error, f"row {number}")
-        self.skipped.seen = len(dataset)
-        self.skipped.check(len(dataset))
-        if not rows:
+        pictures = read_pictures(*undecoded(dataset, image, captions, column), self.skipped)
+        self.skipped.check(self.skipped.seen)
+        if not pictures.keys:
             raise ValueError(f"the data set is empty; {self.skipped.report()}")
-        self.rows = dataset.select_columns([self.columns.image]).select(rows)
+        self.pictures, self.captions, self.nouns = pictures, pictures.captions, pictures.nouns
         self._broken: set[int] = set()
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.captions)
 
     def __iter__(self) -> Iterator[Sample]:
         """Every sample once, in order."""
-        for row, captions, nouns in zip(self.rows, self.captions, self.nouns):
+        for position, row in enumerate(self.pictures.stored):
             try:
-                yield Sample(fit(read_picture(row[self.columns.image]), self.image_size), captions, nouns)
-            except Unusable:
+                picture = read_picture(row[self.pictures.image])
+            except Unusable as error:
+                self._skip(position, error)
                 continue
+            yield Sample(fit(picture, self.image_size), self.captions[position], self.nouns[position])
 
     @property
     def all_captions(self) -> list[str]:
@@ -149,13 +140,13 @@ class CaptionedFiles(Captioned):
     def fingerprint(self) -> dict[str, Any]:
         """How many pictures, and hashes of their captions and of at most 1,000 stored pictures, evenly spread."""
         spread = range(0, len(self), -(-len(self) // _HASHED))
-        stored = (stored_as(self.rows[position][self.columns.image]) for position in spread)
-        return {"pictures": len(self), "captions": short_hash(told(self.captions, self.nouns)),
+        stored = (stored_as(self.pictures.stored[position][self.pictures.image]) for position in spread)
+        return {"pictures": len(self), "captions": short_hash(told(zip(self.captions, self.nouns))),
                 "files": short_hash(stored)}
 
     def first_pictures(self, count: int) -> Tensor:
         """(count, 3, S, S) uint8, to look at while a run goes on."""
-        reader = Reader(self.rows, self.columns.image, self.image_size, crop=1.0)
+        reader = Reader(self.pictures.stored, self.pictures.image, self.image_size, crop=1.0)
         return reader.__getitems__([(i, None) for i in range(min(count, len(self)))]).images
 
     def batches(self, start: int, stop: int, batch_size: int, seed: int, num_prompts: int, templates: Sequence[str],
@@ -170,7 +161,7 @@ class CaptionedFiles(Captioned):
                 yield list(zip(indices[part].tolist(), random_numbers(batch_size, seed, step)[part]))
 
         loader = DataLoader(
-            Reader(self.rows, self.columns.image, self.image_size, augmentation.crop), batch_sampler=plan(),
+            Reader(self.pictures.stored, self.pictures.image, self.image_size, augmentation.crop), batch_sampler=plan(),
             collate_fn=as_it_is, num_workers=self.num_workers, worker_init_fn=ignore_interrupt,
             generator=torch.Generator())    # of its own: the training's random numbers are none of its business
         for step, loaded in zip(range(start, stop), loader):
@@ -185,9 +176,13 @@ class CaptionedFiles(Captioned):
 
     def _count(self, loaded: Loaded, part: slice) -> None:
         for position, error in loaded.skipped:
-            if position not in self._broken:
-                self._broken.add(position)
-                self.skipped.add(error, f"picture {position}")
+            self._skip(position, error)
         self.skipped.check(self.skipped.seen)
         if len(loaded.positions) < part.stop - part.start:
             raise ValueError(f"{_TRIES} pictures in a row cannot be read; {self.skipped.report()}")
+
+    def _skip(self, position: int, error: Unusable) -> None:
+        """Counts a picture once, not in every epoch."""
+        if position not in self._broken:
+            self._broken.add(position)
+            self.skipped.add(error, self.pictures.keys[position])

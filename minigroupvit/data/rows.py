@@ -3,50 +3,120 @@
 Many data sets have a row for each caption, so that a picture with five captions is there five times. Taken as
 five pictures, some of them would be held out for validation while the others are trained on, and one picture
 would be its own negative in a batch: "not this caption", which is true of it.
+
+A data set that can be read at any place is joined whole (`read_pictures`). Of a stream those rows are joined that
+are in a worker's buffer together (`join_rows`), since most files have the rows of a picture side by side.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from .samples import Columns, caption_texts, read_nouns
+from .samples import (
+    KEY, Columns, Sample, Skipped, Unusable, caption_texts, fit, read_captions, read_nouns, read_picture,
+)
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def one_row_per_picture(dataset: Dataset, columns: Columns) -> tuple[Dataset, Columns]:
-    """The data set with all captions of a picture in its first row; unchanged where every picture has one row.
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures of a data set that have captions, each once."""
+
+    stored: Dataset             # they alone, not decoded
+    image: str                  # their column
+    captions: list[list[str]]
+    nouns: list[list[str] | None]     # of all rows of a picture; None: they are in the captions
+    keys: list[str]             # where each is, as its owner counts
+
+    def samples(self, size: int, skipped: Skipped) -> Iterator[Sample]:
+        """All that can be read, as `size` x `size` pixels; the others go into `skipped`."""
+        for row, captions, nouns, key in zip(self.stored, self.captions, self.nouns, self.keys):
+            try:
+                yield Sample(fit(read_picture(row[self.image]), size), captions, nouns)
+            except Unusable as error:
+                skipped.add(error, key)
+
+
+def read_pictures(dataset: Dataset, columns: Columns, skipped: Skipped) -> Pictures:
+    """The pictures of a data set with the captions and nouns of all their rows; what is of no use goes into `skipped`.
 
     Pictures are the same where their paths are, or where they have no path, their bytes.
 
     Args:
         dataset: pictures as they are stored, not decoded (`captioned.undecoded`).
         columns: its columns.
-
-    Returns:
-        The data set, and its columns: the captions of a picture are then one list, and so are its nouns.
     """
-    first: dict[Any, int] = {}       # picture -> the row that it is first in
-    own = [first.setdefault(_identity(value, number), number) for number, value in enumerate(dataset[columns.image])]
-    rows = list(first.values())
-    if len(rows) == len(dataset):
-        return dataset, columns
+    rows, own = picture_rows(dataset, columns)
     texts: dict[int, list[str]] = {row: [] for row in rows}
-    nouns: dict[int, list[str]] = {row: [] for row in rows}
-    for row, values in zip(own, dataset.select_columns(columns.all[1:])):
-        texts[row] += caption_texts(values, columns)
-        nouns[row] += read_nouns(values, columns) or []
-    name = columns.captions[0]
-    dataset = dataset.select_columns([columns.image]).select(rows).add_column(name, list(texts.values()))
-    if columns.nouns:
-        dataset = dataset.add_column(columns.nouns, list(nouns.values()))
-    return dataset, Columns(columns.image, (name,), columns.nouns)
+    nouns: dict[int, list[str] | None] = dict.fromkeys(rows)
+    wrong: dict[int, list[tuple[Unusable, str]]] = {row: [] for row in rows}
+    keys: dict[int, str] = {}
+    others = [name for name in dataset.column_names if name in (*columns.all[1:], KEY)]
+    for number, (row, values) in enumerate(zip(own, dataset.select_columns(others))):
+        key = values.get(KEY) or f"row {number}"
+        keys.setdefault(row, key)
+        nouns[row] = _both(nouns[row], read_nouns(values, columns))
+        try:
+            found, silent = read_captions(values, columns)
+            texts[row] += found
+            wrong[row] += [(error, key) for error in silent]
+        except Unusable as error:
+            wrong[row].append((error, key))
+    for row in rows:
+        for error, key in wrong[row] if texts[row] else wrong[row][:1]:
+            # A row without a caption is a caption less where other rows have this picture, too.
+            skipped.add(Unusable(error.reason, error.detail, whole_row=not texts[row]), key)
+    skipped.seen += len(rows)
+    kept = [row for row in rows if texts[row]]
+    return Pictures(dataset.select_columns([columns.image]).select(kept), columns.image, [texts[row] for row in kept],
+                    [nouns[row] for row in kept], [keys[row] for row in kept])
 
 
-def _identity(value: Any, number: int) -> Any:
+def picture_rows(dataset: Dataset, columns: Columns) -> tuple[list[int], list[int]]:
+    """The first row of each picture, and for every row the first one of its picture."""
+    first: dict[Any, int] = {}
+    own = [first.setdefault(_identity(value, number), number) for number, value in enumerate(dataset[columns.image])]
+    return list(first.values()), own
+
+
+def join_rows(rows: Iterable[Mapping[str, Any]], columns: Columns) -> list[Mapping[str, Any]]:
+    """Rows with all captions and nouns of a picture in its first one."""
+    first: dict[Any, Mapping[str, Any]] = {}
+    for number, row in enumerate(rows):
+        picture = _identity(row[columns.image], number)
+        first[picture] = _joined(first[picture], row, columns) if picture in first else row
+    return list(first.values())
+
+
+def join_neighbours(rows: Iterable[Mapping[str, Any]], columns: Columns) -> Iterator[Mapping[str, Any]]:
+    """Rows that follow each other, with all captions and nouns of a picture in its first one; each with its `KEY`."""
+    named = ({KEY: f"row {number}", **row} for number, row in enumerate(rows))
+    for _, same in groupby(named, key=lambda row: _identity(row[columns.image], row[KEY])):
+        yield from join_rows(same, columns)
+
+
+def _joined(row: Mapping[str, Any], other: Mapping[str, Any], columns: Columns) -> Mapping[str, Any]:
+    try:
+        texts = caption_texts(row, columns) + caption_texts(other, columns)
+    except Unusable:                 # one of them cannot be read: then the first row is as good as it was
+        return row
+    joined = {**row, **dict.fromkeys(columns.captions), columns.captions[0]: texts}
+    nouns = _both(read_nouns(row, columns), read_nouns(other, columns))
+    return joined if nouns is None else {**joined, columns.nouns: nouns}
+
+
+def _both(some: list[str] | None, others: list[str] | None) -> list[str] | None:
+    """The nouns of two rows of a picture, each once; None where neither has a column of them."""
+    return some if others is None else list(dict.fromkeys([*(some or ()), *others]))
+
+
+def _identity(value: Any, number: Any) -> Any:
     """What is the same for two rows of one picture; the row's own number where there is no picture."""
     if isinstance(value, Mapping):
         value = value.get("path") if not value.get("bytes") else value["bytes"]

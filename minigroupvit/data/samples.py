@@ -24,10 +24,12 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as vision
 
+from ..files import encoding_hint
 from ..images import load_image, to_rgb
 from ..tokenizer import split_words
 
 Box = tuple[int, int, int, int]   # top, left, height, width in pixels
+KEY = "__key__"                   # the column that says where a row is, as its owner counts; webdataset calls it so
 
 
 @dataclass
@@ -40,11 +42,11 @@ class Sample:
 
 
 class Unusable(Exception):
-    """A row without a picture that can be read or without a caption."""
+    """A row without a picture that can be read or without a caption; or one caption of a row that has others."""
 
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(reason, detail)     # both, so that it can travel between processes
-        self.reason, self.detail = reason, detail
+    def __init__(self, reason: str, detail: str = "", whole_row: bool = True) -> None:
+        super().__init__(reason, detail, whole_row)     # all, so that it can travel between processes
+        self.reason, self.detail, self.whole_row = reason, detail, whole_row
 
 
 @dataclass(frozen=True)
@@ -66,24 +68,28 @@ def find_columns(names: Sequence[str], image: str | None = None, captions: Seque
 
     Args:
         names: the columns there are.
-        image: None: "image", or "jpg", "jpeg", "png", "webp" as in shards.
+        image: None: "image", "images", or "jpg", "jpeg", "png", "webp" as in shards.
         captions: None: see `caption_columns`.
         nouns: None: there is no such column.
 
     Raises:
         ValueError: there is no such column; the message has those there are.
     """
-    there = ", ".join(names)
+    there = listed(names)
     if image is None:
-        image = next((name for name in ("image", "jpg", "jpeg", "png", "webp") if name in names), "image")
+        image = next((name for name in ("image", "images", "jpg", "jpeg", "png", "webp") if name in names), "image")
     for wanted in (image, *(captions or ()), *filter(None, [nouns])):
         if wanted not in names:
-            raise ValueError(f"no column {wanted!r}; the data set has {there}; name the one of pictures "
-                             "(--image-column), those of captions (--caption-columns) and, if you like, the one of "
-                             "nouns (--nouns-column)")
+            raise ValueError(f"no column {wanted!r}; the data set has {there}; name the one of pictures with image=..., "
+                             "those of captions with captions=[...], and if you like that of nouns with nouns=...")
     if not captions and not (captions := caption_columns(names)):
-        raise ValueError(f"no column of captions among {there}; name it with captions=[...] (--caption-columns)")
+        raise ValueError(f"no column of captions among {there}; name it with captions=[...]")
     return Columns(image, tuple(captions), nouns)
+
+
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """Names for a message, which a thousand of them would bury."""
+    return ", ".join(names[:most]) + (f", ... ({len(names):,} in all)" if len(names) > most else "")
 
 
 def caption_columns(names: Sequence[str]) -> list[str]:
@@ -111,19 +117,29 @@ def caption_texts(row: Mapping[str, Any], columns: Columns) -> list[str]:
             if isinstance(one, Mapping):     # {"raw": "a cat", "tokens": [...]}, as some sets have it
                 one = next((one[key] for key in ("caption", "text", "raw") if one.get(key)), None)
             if isinstance(one, bytes):
-                one = one.decode("utf-8", errors="replace")
+                one = _decoded(one)
             if isinstance(one, str):
                 found.append(one.strip())
     return found
 
 
-def read_captions(row: Mapping[str, Any], columns: Columns) -> list[str]:
-    """All captions of a row, without those that say nothing. Raises Unusable if none is left."""
+def _decoded(text: bytes) -> str:
+    """Raises Unusable for a text of a shard that is in another encoding: half of it would be no letters."""
+    try:
+        return text.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Unusable("a caption that is not in UTF-8", encoding_hint(text, error.start)) from None
+
+
+def read_captions(row: Mapping[str, Any], columns: Columns) -> tuple[list[str], list[Unusable]]:
+    """The captions of a row, and what is wrong with those that are left out. Raises Unusable if none is left."""
     texts = caption_texts(row, columns)
+    silent = [Unusable("no word", repr(text)[:60], whole_row=False)
+              for text in texts if text and not says_something(text)]
     if found := [text for text in texts if says_something(text)]:
-        return found
-    if any(texts):
-        raise Unusable("no caption that has a word", repr(next(filter(None, texts)))[:60])
+        return found, silent
+    if silent:
+        raise Unusable("no caption that has a word", silent[0].detail)
     kinds = {type(row.get(column)).__name__ for column in columns.captions} - {"NoneType", "str", "list", "bytes"}
     if kinds:
         raise Unusable("a caption that is no text", f"expected text or a list of texts, got {', '.join(sorted(kinds))}")
@@ -199,10 +215,10 @@ def fit(picture: Image.Image | Tensor, size: int, box: Box | None = None) -> Ten
 
 
 class Skipped:
-    """Counts what was left out, by reason, of how many rows seen.
+    """Counts what was left out, by reason, of how many captioned pictures seen.
 
     Args:
-        share: of the rows that may be left out at most.
+        share: of the pictures that may be left out at most.
     """
 
     def __init__(self, share: float = 0.05) -> None:
@@ -211,38 +227,46 @@ class Skipped:
         self.share = share
         self.seen = 0
         self.reasons: Counter[str] = Counter()
-        self.examples: dict[str, str] = {}    # the first of each reason
+        self.captions: Counter[str] = Counter()     # left out while their picture stays
+        self.examples: dict[str, str] = {}          # the first of each reason
 
     @property
     def count(self) -> int:
         return sum(self.reasons.values())
 
     def add(self, error: Unusable, where: str) -> None:
-        self.reasons[error.reason] += 1
+        (self.reasons if error.whole_row else self.captions)[error.reason] += 1
         self.examples.setdefault(error.reason, f"{where}: {error.detail}" if error.detail else where)
 
     def check(self, rows: int) -> None:
-        """Raises ValueError where more than the share of `rows` rows was left out."""
+        """Raises ValueError where more than the share of `rows` pictures was left out."""
         if self.count > self.share * rows:
-            raise ValueError(
-                f"{self.report()}. More than {self.share:.0%} is too much: mend the data set, or allow more with "
-                "max_skipped (--max-skipped)")
+            raise ValueError(f"{self.report()}. More than {self.share:.0%} is too much: mend the data set, or allow "
+                             "more with max_skipped")
 
     def report(self) -> str:
         """One line: how many were left out, and why."""
-        if not self.reasons:
-            return f"nothing skipped of {self.seen:,} captioned pictures"
-        parts = [f"{count:,} with {reason} (such as {self.examples[reason]})"
-                 for reason, count in self.reasons.most_common()]
-        return f"skipped {self.count:,} of {self.seen:,} captioned pictures: {'; '.join(parts)}"
+        told = f"{self.seen:,} captioned pictures"
+        told = (f"skipped {self.count:,} of {told}: {self._told(self.reasons)}" if self.reasons else
+                f"nothing skipped of {told}")
+        if self.captions:
+            told += f"; and {self.captions.total():,} of their captions: {self._told(self.captions)}"
+        return told
+
+    def _told(self, counts: Counter[str]) -> str:
+        return "; ".join(f"{count:,} with {reason} (such as {self.examples[reason]})"
+                         for reason, count in counts.most_common())
 
 
 def read_samples(rows: Iterator[Mapping[str, Any]], columns: Columns, size: int, skipped: Skipped) -> Iterator[Sample]:
     """The rows of use as samples of `size` x `size` pixels; the others go into `skipped`."""
     for number, row in enumerate(rows):
         skipped.seen += 1
+        where = row.get(KEY) or f"row {number}"
         try:
-            captions = read_captions(row, columns)
+            captions, silent = read_captions(row, columns)
+            for error in silent:
+                skipped.add(error, where)
             yield Sample(fit(read_picture(row[columns.image]), size), captions, read_nouns(row, columns))
         except Unusable as error:
-            skipped.add(error, f"row {number}")
+            skipped.add(error, where)

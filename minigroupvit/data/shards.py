@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from .captioned import undecoded
-from .samples import Columns, Skipped, Unusable
+from .samples import KEY, Columns, Skipped, Unusable, listed
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
@@ -82,12 +82,12 @@ class TarShards:
         return len(self.names)
 
     def read(self, number: int) -> Iterator[Mapping[str, Any]]:
-        """The rows of a shard, with a value for each column and `__key__`. Raises BrokenShard."""
+        """The rows of a shard, with a value for each column and `KEY`. Raises BrokenShard."""
         for sample in _samples(self.names[number]):
             row = {column: _member(sample, column) for column in self.columns.all[1:]}
             pictures = [self.columns.image, *_PICTURES]       # pictures of several kinds may be in one shard
             row[self.columns.image] = next((sample[kind] for kind in pictures if kind in sample), None)
-            yield row | {"__key__": f"{self.names[number]}, {sample['__key__']}"}
+            yield row | {KEY: f"{self.names[number]}, {sample[KEY]}"}
 
 
 def _samples(shard: str) -> Iterator[dict[str, Any]]:
@@ -149,7 +149,7 @@ def open_tar_shards(name: str | Path, image: str | None = None, captions: Sequen
     for column in columns.all:
         if column.partition(".")[0] not in members:
             raise ValueError(f"no member .{column.partition('.')[0]} in {names[0]}; its samples have "
-                             f"{', '.join(members)}")
+                             f"{listed(members)}")
     return TarShards(names, columns)
 
 
@@ -180,13 +180,13 @@ class HubShards:
         return [f"part {number} of the data set" for number in range(len(self))]
 
     def read(self, number: int) -> Iterator[Mapping[str, Any]]:
-        """The rows of a file, with `__key__`. Raises BrokenShard."""
+        """The rows of a file, with `KEY`. Raises BrokenShard."""
         try:
             row_number = 0
             # In batches: row by row, `datasets` would share the rows of this one file among the workers.
             for batch in self.dataset.shard(len(self), number).iter(batch_size=16):
                 for values in zip(*batch.values()):
-                    yield dict(zip(batch, values)) | {"__key__": f"row {row_number} of {self.names[number]}"}
+                    yield {KEY: f"row {row_number} of {self.names[number]}"} | dict(zip(batch, values))
                     row_number += 1
         except Exception as error:       # the network, the hub, a file cut off: each library has its own errors
             raise BrokenShard(f"{self.names[number]}: {error}") from error

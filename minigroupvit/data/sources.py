@@ -1,6 +1,6 @@
 """Captioned pictures from anywhere, by name, ready for training.
 
-    open_captioned("photos/", 96)                       parquet files, or pictures with a metadata.jsonl
+    open_captioned("photos/", 96)                       parquet files, pictures with their captions beside them
     open_captioned("jxie/flickr8k", 128)                from the hub, into memory
     open_captioned("AKCIT/coco2017-captioning", 224, cache="disk")
     open_captioned("cc3m/{00000..00331}.tar", 224)      webdataset shards, read as they come
@@ -14,11 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .captioned import CaptionedImages, FindNouns, column_or_function, undecoded
 from .on_disk import CaptionedFiles
 from .open_dataset import known, open_dataset, split_or_default, splits
-from .rows import one_row_per_picture
-from .samples import Skipped
+from .rows import picture_rows
+from .samples import KEY, Skipped
 from .shards import HubShards, is_shards, open_tar_shards
 from .streams import CaptionedStream
 
@@ -59,6 +61,9 @@ def open_captioned(name: str | Path, image_size: int, split: str | None = None, 
     column, find_nouns = column_or_function(nouns)
     if is_streamed(name):
         preset = known(name)
+        if preset is None and split not in (None, "train"):
+            raise ValueError(f"tar shards have no splits, so there is no {split!r} in {name}; give the shards of that "
+                             "part by a pattern of their own")
         where = preset.shards[split_or_default(name, split)] if preset else name
         return CaptionedStream(open_tar_shards(where, image, captions, skipped, column), image_size, flip, num_workers,
                                buffer, skipped, find_nouns)
@@ -90,19 +95,29 @@ def open_validation(name: str | Path, image_size: int, split: str | None = None,
     choices.pop("nouns", None)       # retrieval is measured by captions
     # From the disk or the stream, so that not more is read than is kept.
     cache = "stream" if choices.pop("cache", "memory") == "stream" else "disk"
-    return CaptionedImages.from_samples(open_captioned(name, image_size, split, cache=cache, **choices), limit)
+    data = open_captioned(name, image_size, split, cache=cache, **choices)
+    return CaptionedImages.from_samples(data, limit, skipped=data.skipped)
 
 
-def hold_out(dataset: Dataset, count: int, seed: int = 0) -> tuple[Dataset, Dataset]:
-    """Keeps `count` pictures, drawn at random, apart for validation: (the others, those).
+def hold_out(dataset: Dataset, count: int, seed: int = 0, image: str | None = None,
+             captions: Sequence[str] | None = None) -> tuple[Dataset, Dataset]:
+    """Keeps `count` pictures, drawn at random, with all their rows apart for validation: (the others, those).
+
+    Args:
+        image, captions: names of the columns; see `find_columns`.
 
     Raises ValueError where that leaves nothing to train on.
     """
-    if not 0 < count < len(dataset):
-        raise ValueError(f"cannot hold out {count:,} of {len(dataset):,} pictures; it must be from 1 to "
-                         f"{len(dataset) - 1:,}")
-    parts = dataset.train_test_split(test_size=count, seed=seed)
-    return parts["train"], parts["test"]
+    stored, columns = undecoded(dataset, image, captions)
+    pictures, own = picture_rows(stored, columns)     # pictures, not rows: no caption of one may stay in the training
+    if not 0 < count < len(pictures):
+        raise ValueError(f"cannot hold out {count:,} of {len(pictures):,} pictures; it must be from 1 to "
+                         f"{len(pictures) - 1:,}")
+    if KEY not in dataset.column_names:               # rows keep the names that their owner knows
+        dataset = dataset.add_column(KEY, [f"row {number}" for number in range(len(dataset))])
+    held = set(np.random.default_rng(seed).permutation(pictures)[:count].tolist())
+    return tuple(dataset.select([n for n, picture in enumerate(own) if (picture in held) == wanted])
+                 for wanted in (False, True))
 
 
 def open_held_out(name: str | Path, image_size: int, count: int, split: str | None = None, image: str | None = None,
@@ -116,12 +131,8 @@ def open_held_out(name: str | Path, image_size: int, count: int, split: str | No
     if cache == "stream" or is_streamed(name):
         raise ValueError("pictures can be held out of a set in memory or on the disk, not of a stream; name other data "
                          "for validation")
-    # Pictures are held out, not rows: no caption of one may be left in the training.
-    column, _ = column_or_function(nouns)
-    columns = (*_columns(name, image, captions), column)
-    dataset, found = one_row_per_picture(*undecoded(open_dataset(name, split), *columns))
-    columns = (found.image, found.captions)
-    rest, held = hold_out(dataset, count)
+    columns = _columns(name, image, captions)
+    rest, held = hold_out(open_dataset(name, split), count, 0, *columns)
     validation = CaptionedImages.from_dataset(held, image_size, *columns, max_skipped=max_skipped)
     if cache == "disk":
         return CaptionedFiles(rest, image_size, *columns, num_workers=num_workers, max_skipped=max_skipped,

@@ -10,6 +10,9 @@ the first process); the buffer of that moment is read and shuffled again, and th
 passed over. With other numbers a new pass begins: what the broken-off one has shown may come again,
 at most once, and what it has not shown comes in the new pass. Where the network breaks a shard off,
 the rest of it is missing in that pass, and counted.
+
+Rows of one picture become one picture with several captions where they are in a buffer together. Those that
+are farther apart stay pictures of their own, and may be each other's negatives in a batch.
 """
 
 from __future__ import annotations
@@ -29,11 +32,11 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..losses import rank_and_size
 from .augment import Augmentation, crop_boxes, random_numbers
-from .captioned import Batch, Captioned, FindNouns, own_part, short_hash
+from .captioned import Batch, Captioned, FindNouns, own_part, short_hash, told
 from .on_disk import as_it_is, ignore_interrupt, worker_count
+from .rows import join_neighbours, join_rows
 from .samples import (
-    Sample, Skipped, Unusable, caption_texts, fit, read_captions, read_nouns, read_picture, read_samples,
-    stored_as,
+    KEY, Sample, Skipped, Unusable, fit, read_captions, read_nouns, read_picture, read_samples, stored_as,
 )
 from .shards import BrokenShard, Shards
 from .stream_places import Diary, Place
@@ -52,6 +55,7 @@ class Loaded:
     skipped: list[tuple[Unusable, str]]      # those of no use, and where they are
     worker: int
     place: Place                             # after this batch
+    given: int = 0                           # pictures of a whole pass, where they are too few for a batch
 
 
 class Worker(IterableDataset):
@@ -72,7 +76,8 @@ class Worker(IterableDataset):
         worker = ((info.id if info else 0) + self.start) % self.workers
         stream = self.rank * self.workers + worker               # among the workers of all processes
         place = self.places.get(worker, Place())
-        useful = place != Place(place.pass_number)               # whether this pass has given anything
+        # Pictures that this pass has given; of a resumed one it is not known, and more than were needed.
+        useful = 0 if place == Place(place.pass_number) else self.batch_size
         images: list[Tensor] = []
         captions: list[list[str]] = []
         nouns: list[list[str] | None] = []
@@ -80,17 +85,18 @@ class Worker(IterableDataset):
         seen = 0
         for place, row in self._rows(stream, place, skipped):
             if row is None:                                      # the end of a pass
-                if not useful:
-                    yield Loaded(torch.empty(0), [], [], seen, list(skipped), worker, place)
+                if useful < self.batch_size:                     # else a picture would be twice in a batch
+                    yield Loaded(torch.empty(0), [], [], seen, list(skipped), worker, place, useful)
                     return
-                useful = False
+                useful = 0
                 continue
             seen += 1
             try:
-                texts = read_captions(row, self.shards.columns)
+                texts, silent = read_captions(row, self.shards.columns)
+                skipped += [(error, row[KEY]) for error in silent]
                 picture = read_picture(row[self.shards.columns.image])
             except Unusable as error:
-                skipped.append((error, row["__key__"]))
+                skipped.append((error, row[KEY]))
                 continue
             box = None
             if self.crop < 1:
@@ -99,7 +105,7 @@ class Worker(IterableDataset):
             images.append(fit(picture, self.image_size, box))
             captions.append(texts)
             nouns.append(read_nouns(row, self.shards.columns))
-            useful = True
+            useful += 1
             if len(images) == self.batch_size:
                 yield Loaded(torch.stack(images), captions, nouns, seen, list(skipped), worker, place)
                 images, captions, nouns, seen = [], [], [], 0
@@ -114,9 +120,11 @@ class Worker(IterableDataset):
             rows = self._in_order(order, shard, sample, skipped)
             while block := list(islice(rows, self.buffer)):
                 shard, sample, _ = block[0]
-                mixed = np.random.default_rng([self.seed, stream, pass_number, shard, sample]).permutation(len(block))
-                for number in range(given, len(block)):
-                    yield Place(pass_number, shard, sample, number + 1), block[mixed[number]][2]
+                pictures = join_rows([row for _, _, row in block], self.shards.columns)
+                order_of_block = np.random.default_rng([self.seed, stream, pass_number, shard, sample])
+                mixed = order_of_block.permutation(len(pictures))
+                for number in range(given, len(pictures)):
+                    yield Place(pass_number, shard, sample, number + 1), pictures[mixed[number]]
                 given = 0
             pass_number, shard, sample, given = pass_number + 1, 0, 0, 0
             yield Place(pass_number), None
@@ -141,7 +149,7 @@ class CaptionedStream(Captioned):
         image_size: pixels a side of the batches' pictures.
         flip, skipped, find_nouns: see `Captioned`.
         num_workers: processes that read and decode; see `worker_count`. Never more than there are shards.
-        buffer: samples that a worker shuffles together; it holds their encoded bytes in memory.
+        buffer: rows that a worker shuffles, and whose pictures it compares; it holds their bytes in memory.
     """
 
     def __init__(self, shards: Shards, image_size: int, flip: bool = True, num_workers: int | None = None,
@@ -155,7 +163,10 @@ class CaptionedStream(Captioned):
 
     def __iter__(self) -> Iterator[Sample]:
         """Every sample once, in order."""
-        yield from read_samples(self._all_rows(), self.shards.columns, self.image_size, self.skipped)
+        yield from read_samples(self._neighbours(), self.shards.columns, self.image_size, self.skipped)
+
+    def _neighbours(self) -> Iterator[Mapping[str, Any]]:
+        return join_neighbours(self._all_rows(), self.shards.columns)
 
     def _all_rows(self) -> Iterator[Mapping[str, Any]]:
         for number in range(len(self.shards)):
@@ -167,24 +178,25 @@ class CaptionedStream(Captioned):
     @cached_property
     def all_captions(self) -> list[str]:
         """The captions of the first 20,000 samples: enough to learn a vocabulary from."""
-        found: list[str] = []
-        for row in islice(self._all_rows(), 20_000):
+        return [caption for captions, _ in self._texts_of_first(20_000) for caption in captions]
+
+    def _texts_of_first(self, count: int) -> Iterator[tuple[list[str], list[str] | None]]:
+        """Captions and nouns of the first samples, without those that are of no use."""
+        for row in islice(self._all_rows(), count):
             try:
-                found += read_captions(row, self.shards.columns)
+                yield read_captions(row, self.shards.columns)[0], read_nouns(row, self.shards.columns)
             except Unusable:
                 continue
-        return found
 
     def fingerprint(self) -> dict[str, Any]:
-        """How many shards, hashes of their names and sizes, and of the captions of the first 100 samples."""
-        captions = (text for row in islice(self._all_rows(), 100) for text in caption_texts(row, self.shards.columns))
-        return {"shards": len(self.shards), "captions": short_hash(captions),
+        """How many shards, hashes of their names and sizes, and of the captions and nouns of the first 100 samples."""
+        return {"shards": len(self.shards), "captions": short_hash(told(self._texts_of_first(100))),
                 "files": short_hash(stored_as(name) for name in self.shards.names)}
 
     def first_pictures(self, count: int) -> Tensor:
         """(count, 3, S, S) uint8, to look at while a run goes on."""
         skipped = Skipped()
-        samples = read_samples(self._all_rows(), self.shards.columns, self.image_size, skipped)
+        samples = read_samples(self._neighbours(), self.shards.columns, self.image_size, skipped)
         images = [sample.image for sample in islice(samples, count)]
         if not images:
             raise ValueError(f"nothing in the data set can be used; {skipped.report()}")
@@ -221,6 +233,10 @@ class CaptionedStream(Captioned):
                 self.skipped.add(error, where)
             if error.reason == BROKEN:
                 self._broken.add(where)
+        if not len(loaded.images) and loaded.given:
+            raise ValueError(f"a whole pass over a worker's shards gives {loaded.given:,} pictures, which are too few "
+                             "for one batch of a process; take a smaller batch_size, fewer num_workers, or "
+                             f"cache='memory' where it is possible; {self.skipped.report()}")
         if not len(loaded.images):
             raise ValueError(f"a whole pass over a worker's shards had nothing to give; {self.skipped.report()}")
         if len(self._broken) > max(1, self.skipped.share * len(self.shards)):

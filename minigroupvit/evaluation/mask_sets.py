@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..files import read_text
-from ..images import load_image
+from ..images import load_image, pictures_below
 from ..model import GroupViT
 from ..protocol import PROTOCOLS, Protocol, protocol_for
 from .benchmarks import BENCHMARKS, Benchmark
@@ -197,6 +197,11 @@ def _coco_object(root: Path) -> MaskSet:
 
 def _folder(root: Path) -> MaskSet:
     _need("folder", root, root, root / "images", root / "masks", root / "classes.txt")
+    for place in (root / "images", root / "masks"):
+        below = [path for path in pictures_below(place) if path.parent != place]
+        if below:
+            raise ValueError(f"{len(below)} files such as {below[0]} lie in a folder of {place}; put all of them "
+                             f"straight into it; expected below {root}: {_FOLDER}")
     pictures = _by_stem(p for p in (root / "images").iterdir() if p.suffix.lower() in _PICTURES)
     masks = _by_stem(p for p in (root / "masks").iterdir() if p.suffix.lower() == ".png")
     for some, others, kind in ((pictures, masks, "mask"), (masks, pictures, "picture")):

@@ -73,5 +73,5 @@ def _heads(width: int, argument: str) -> int:
     if width % HEAD_CHANNELS:
         raise ValueError(
             f"a width of {width} is no multiple of {HEAD_CHANNELS} channels a head, and shapes cannot tell how many "
-            f"heads share it; give {argument} (--{argument.replace('_', '-')})")
+            f"heads share it; give {argument}")
     return width // HEAD_CHANNELS

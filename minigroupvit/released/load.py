@@ -116,5 +116,5 @@ def _clip(config: GroupViTConfig, path: str | Path) -> ClipTokenizer:
     if config.text.vocab_size != ClipTokenizer.vocab_size:
         raise ValueError(
             f"the text encoder of {path} knows {config.text.vocab_size} tokens, CLIP's vocabulary has "
-            f"{ClipTokenizer.vocab_size}; give the tokenizer of these weights: load(path, tokenizer=...) (--tokenizer)")
+            f"{ClipTokenizer.vocab_size}; give the tokenizer of these weights: load(path, tokenizer=...)")
     return ClipTokenizer(config.text.context_length)

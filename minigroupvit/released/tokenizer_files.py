@@ -108,7 +108,7 @@ def read_tokenizer(path: str | Path, context_length: int) -> Tokenizer:
         return CaptionTokenizer(entries, known or [e for e in entries[3:-1] if not e.startswith("##")], context_length)
     raise ValueError(f"{path} has a vocabulary of {len(entries)} entries of the kind {model.get('type')}, which is "
                      f"neither CLIP's nor one of captions ({PAD}, {UNKNOWN}, {START}, words, {END}); give the "
-                     "tokenizer of these weights: load(path, tokenizer=...) (--tokenizer)")
+                     "tokenizer of these weights: load(path, tokenizer=...)")
 
 
 def _clip_entries() -> list[str]:

@@ -161,7 +161,7 @@ def sharpen(model: GroupViT, step: int, first: ImageConfig, config: TrainConfig)
 
 
 class TrainingStopped(RuntimeError):
-    """The loss was not finite. The last good checkpoint is untouched."""
+    """The loss was not finite. The last good checkpoint, if there is one, is untouched."""
 
 
 def train(model: GroupViT, data: Captioned, config: TrainConfig, recorder: Recorder) -> GroupViT:
@@ -176,9 +176,9 @@ def train(model: GroupViT, data: Captioned, config: TrainConfig, recorder: Recor
     of_segments = (config.segment_weight, config.patch_weight, config.meaning_similarity_weight,
                    config.patch_similarity_weight)
     if any(of_segments) and model.config.head != "linear":
-        raise ValueError("segment_weight, patch_weight and the weights of similarity of meaning send segments through the "
-                         "head in training, whose BatchNorm would count them beside the images; take head='linear', or "
-                         "all of them 0 as in the paper")
+        raise ValueError("segment_weight, patch_weight and the weights of similarity of meaning send segments through "
+                         "the head in training, whose BatchNorm would count them beside the images; set all of them to "
+                         "0 as in the paper, or take a model with a linear head")
     device = model.device
     model = synchronize_batch_norm(model)
     optimizer = make_optimizer(model, config.lr, config.weight_decay, config.text_lr)
@@ -222,10 +222,12 @@ def train(model: GroupViT, data: Captioned, config: TrainConfig, recorder: Recor
 def _advice(step: int, rate: float, model: GroupViT, losses: dict[str, Tensor], norm: Tensor,
             recorder: Recorder) -> str:
     values = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
+    kept = (f"The last good checkpoint is {recorder.last_path}." if recorder.last_path.exists() else
+            "There is no checkpoint yet.")
     return (f"step {step}: the loss or its gradient is not finite ({values}, gradient norm {norm.item():.4g}) at "
             f"learning rate {rate:.2e} and logit scales {model.scale().item():.1f} and "
-            f"{model.scale(multi_label=True).item():.1f}. The last good checkpoint is {recorder.last_path}. "
-            "Try half the learning rate, a longer warm-up, a smaller clip_norm, or precision='fp32'.")
+            f"{model.scale(multi_label=True).item():.1f}. {kept} "
+            "Try half the learning rate, a longer warm-up, or precision fp32.")
 
 
 @contextmanager

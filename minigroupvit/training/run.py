@@ -21,11 +21,12 @@ from ..evaluation.groups import emergence
 from ..evaluation.metrics import evaluate
 from ..evaluation.retrieval import evaluate_retrieval
 from ..evaluation.scenes import scene_tensors
+from ..losses import rank_and_size
 from ..model import GroupViT
 from ..segmentation import Protocol
 from ..tokenizer import CaptionTokenizer
 from .distributed import join_processes
-from .loop import train
+from .loop import TrainConfig, train
 from .recipes import Recipe
 from .record import Recorder
 
@@ -148,13 +149,28 @@ def train_on_dataset(recipe: Recipe, dataset: Dataset | Captioned, out: str | Pa
     if validation is None:
         return _run(recipe, data, out, None, data.first_pictures(NUM_SNAPSHOTS), progress, device)
     held = source(validation, "memory")
+    if held.skipped.count:
+        tqdm.write(f"for validation: {held.skipped.report()}")
     return _run(recipe, data, out, lambda model: evaluate_retrieval(model, held), held.first_pictures(NUM_SNAPSHOTS),
                 progress, device, watch="mean_recall")
 
 
+def fit_batch(config: TrainConfig, data: Captioned) -> TrainConfig:
+    """The configuration with a batch as large as the data allow, which is said where it is smaller than it was."""
+    count = len(data) if isinstance(data, (CaptionedImages, CaptionedFiles)) else config.batch_size
+    processes = rank_and_size()[1]
+    largest = count // processes * processes
+    if config.batch_size <= count or largest < 2:    # of one picture nothing can be learnt: the training says so
+        return config
+    tqdm.write(f"batches are of {largest:,} pictures, not of {config.batch_size:,}: there are no more to train on")
+    return replace(config, batch_size=largest)
+
+
 def _run(recipe: Recipe, data: Captioned, out: str | Path, validate, snapshots: torch.Tensor, progress: bool,
          device: str | torch.device | None, watch: str = "miou", watch_groups=None) -> GroupViT:
-    model = build_model(recipe, data).to(join_processes(pick_device(device)))
+    device = join_processes(pick_device(device))
+    recipe = replace(recipe, training=fit_batch(recipe.training, data))
+    model = build_model(recipe, data).to(device)
     recorder = Recorder(out, recipe.training, validate, snapshots, progress=progress, watch=watch,
                         watch_groups=watch_groups)
     train(model, data, recipe.training, recorder)
