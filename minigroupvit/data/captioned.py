@@ -26,10 +26,10 @@ from ..images import normalize
 from ..losses import rank_and_size
 from ..prompts import nouns, prompts_from_nouns, tag_captions
 from ..tokenizer import Tokenizer
-from .augment import Augmentation, augment, crop_boxes, random_numbers
+from .augment import Augmentation, augment, image_seeds
 from .captions import flip_caption
 from .rows import one_row_per_picture
-from .samples import Columns, Sample, Skipped, find_columns, fit, read_samples, says_something
+from .samples import Columns, Sample, Skipped, find_columns, read_samples, says_something
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -95,14 +95,12 @@ class Captioned:
                    for c, n in zip(chosen, found)]
         return Texts(chosen, prompts, found, flipped)
 
-    def _finish(self, images: Tensor, texts: Texts, numbers: Tensor, augmentation: Augmentation,
-                device: torch.device | str) -> Batch:
-        """Pictures (B, 3, H, W) uint8 and what was drawn for them, as the training takes them."""
+    def _finish(self, images: Tensor, texts: Texts, device: torch.device | str) -> Batch:
+        """Augmented pictures (B, 3, H, W) uint8 and what was drawn for them, as the training takes them."""
         images = images.to(device)
         if texts.flipped is not None:
             flipped = torch.tensor(texts.flipped, device=device)
             images = torch.where(flipped[:, None, None, None], images.flip(-1), images)
-        images = augment(images, numbers, augmentation)
         return Batch(normalize(images.float() / 255), texts.captions, texts.prompts, texts.nouns)
 
 
@@ -202,13 +200,9 @@ class CaptionedImages(Captioned):
         indices, part = self.indices(step, batch_size, seed), own_part(batch_size)
         texts = self._draw_texts([self.captions[i] for i in indices], random.Random(f"{seed} {step}"), num_prompts,
                                  templates, augmentation.flip).part(part)
-        numbers = random_numbers(batch_size, seed, step)[part]
-        images = self.images[torch.from_numpy(indices[part])]
-        if augmentation.crop < 1:
-            H, W = images.shape[-2:]
-            boxes = crop_boxes(numbers, [(H, W)] * len(images), augmentation.crop)
-            images = torch.stack([fit(image, H, box) for image, box in zip(images, boxes)])
-        return self._finish(images, texts, numbers, augmentation, device)
+        seeds = image_seeds(batch_size, seed, step)[part]
+        images = [augment(self.images[i], augmentation, own) for i, own in zip(indices[part], seeds)]
+        return self._finish(torch.stack(images), texts, device)
 
     def batches(self, start: int, stop: int, batch_size: int, seed: int, num_prompts: int, templates: Sequence[str],
                 augmentation: Augmentation = Augmentation(), device: torch.device | str = "cpu",

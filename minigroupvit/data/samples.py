@@ -20,12 +20,9 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional as vision
 
 from ..images import load_image, to_rgb
 from ..tokenizer import split_words
-
-Box = tuple[int, int, int, int]   # top, left, height, width in pixels
 
 
 @dataclass
@@ -150,15 +147,11 @@ def read_picture(value: Any) -> Image.Image:
         raise Unusable("a missing file" if missing else "a picture that cannot be read", str(error)) from None
 
 
-def fit(picture: Image.Image | Tensor, size: int, box: Box | None = None) -> Tensor:
-    """A picture, or a box of it, as a square (3, S, S) uint8. The aspect ratio is not kept."""
-    if box is not None:
-        picture = vision.crop(picture, *box)
-    if isinstance(picture, Image.Image):
-        if picture.size != (size, size):
-            picture = picture.resize((size, size), Image.Resampling.BICUBIC)
-        return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
-    return vision.resize(picture, [size, size], vision.InterpolationMode.BICUBIC, antialias=True)
+def fit(picture: Image.Image, size: int) -> Tensor:
+    """A picture as a square (3, S, S) uint8. The aspect ratio is not kept."""
+    if picture.size != (size, size):
+        picture = picture.resize((size, size), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
 class Skipped:

@@ -28,10 +28,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..losses import rank_and_size
-from .augment import Augmentation, crop_boxes, random_numbers
+from .augment import Augmentation, augment, image_seeds
 from .captioned import Batch, Captioned, own_part
 from .on_disk import as_it_is, ignore_interrupt, worker_count
-from .samples import Sample, Skipped, Unusable, fit, read_captions, read_picture, read_samples
+from .samples import Sample, Skipped, Unusable, read_captions, read_picture, read_samples
 from .shards import BrokenShard, Shards
 from .stream_places import Diary, Place
 
@@ -56,11 +56,11 @@ class Worker(IterableDataset):
     places: where each worker goes on. start: the step of the first batch, which says whose turn it is.
     """
 
-    def __init__(self, shards: Shards, image_size: int, batch_size: int, buffer: int, seed: int, crop: float,
-                 workers: int, start: int, places: Mapping[int, Place]) -> None:
+    def __init__(self, shards: Shards, image_size: int, batch_size: int, buffer: int, seed: int,
+                 augmentation: Augmentation, workers: int, start: int, places: Mapping[int, Place]) -> None:
         super().__init__()
         self.shards, self.image_size, self.batch_size, self.buffer = shards, image_size, batch_size, buffer
-        self.seed, self.crop, self.workers, self.start, self.places = seed, crop, workers, start, places
+        self.seed, self.augmentation, self.workers, self.start, self.places = seed, augmentation, workers, start, places
         self.rank, self.size = rank_and_size()
 
     def __iter__(self) -> Iterator[Loaded]:
@@ -87,11 +87,8 @@ class Worker(IterableDataset):
             except Unusable as error:
                 skipped.append((error, row["__key__"]))
                 continue
-            box = None
-            if self.crop < 1:
-                numbers = random_numbers(1, self.seed, stream, *astuple(place))
-                box = crop_boxes(numbers, [(picture.height, picture.width)], self.crop)[0]
-            images.append(fit(picture, self.image_size, box))
+            own_seed = image_seeds(1, self.seed, stream, *astuple(place))[0]
+            images.append(augment(picture, self.augmentation, own_seed, self.image_size))
             captions.append(texts)
             useful = True
             if len(images) == self.batch_size:
@@ -189,7 +186,7 @@ class CaptionedStream(Captioned):
         workers = max(1, num_workers)    # without any, this process does their work
         diary = Diary(folder, workers, len(self.shards), self.buffer) if folder is not None else None
         places = diary.resume(start) if diary else {}
-        source = Worker(self.shards, self.image_size, part.stop - part.start, self.buffer, seed, augmentation.crop,
+        source = Worker(self.shards, self.image_size, part.stop - part.start, self.buffer, seed, augmentation,
                         workers, start, places)
         loader = DataLoader(source, batch_size=None, collate_fn=as_it_is, num_workers=num_workers,
                             worker_init_fn=ignore_interrupt, generator=torch.Generator())
@@ -199,8 +196,7 @@ class CaptionedStream(Captioned):
                 diary.write(step + 1, loaded.worker, loaded.place)
             texts = self._draw_texts(loaded.captions, random.Random(f"{seed} {step} {rank}"), num_prompts, templates,
                                      augmentation.flip)
-            numbers = random_numbers(batch_size, seed, step)[part]
-            yield self._finish(loaded.images, texts, numbers, augmentation, device)
+            yield self._finish(loaded.images, texts, device)
 
     def _count(self, loaded: Loaded) -> None:
         self.skipped.seen += loaded.seen
