@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from .layers import at_least_single
+
 # ImageNet's statistics, as in the released code (transformers' processor uses CLIP's).
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
@@ -84,7 +86,7 @@ def to_batch(images: Tensor | np.ndarray | Image.Image | list) -> Tensor:
         raise ValueError(
             f"expected floats from 0 to 1, got {low:.3g} to {high:.3g}; "
             "divide values up to 255 by 255, and do not normalise: the model does that itself")
-    return images.float() if images.dtype in (torch.float16, torch.bfloat16) else images
+    return at_least_single(images)
 
 
 def normalize(images: Tensor) -> Tensor:

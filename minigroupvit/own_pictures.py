@@ -28,12 +28,10 @@ from .formats import write_atomically
 from .images import load_image
 from .instances import coco_result, enlarge, find_instances
 from .model import GroupViT
-from .protocol import Protocol
+from .protocol import BACKGROUND, IGNORED, Protocol
 from .segmentation import Segmentation, embed_classes, segment
 from .visual.palette import NO_CLASS, class_colours
 from .visual.plots import save_overlay
-
-BACKGROUND, IGNORED = 0, 255   # of index masks; the first class is 1
 
 # What cannot be opened, such as Apple's .heic without a plug-in of Pillow, is to be missed loudly.
 _ENDINGS = {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".avif", ".tif", ".tiff", ".ppm", ".heic",
@@ -88,8 +86,8 @@ def segment_picture(model: GroupViT, picture: Image.Image, class_names: Sequence
 
 
 def index_mask(labels: np.ndarray, class_names: Sequence[str]) -> Image.Image:
-    """Labels (H, W), -1 for background, as a palette picture: 0 background, class c is c + 1."""
-    mask = Image.fromarray((labels + 1).astype(np.uint8))
+    """Labels (H, W), `BACKGROUND` or a class, as a palette picture: 0 background, class c is c + 1."""
+    mask = Image.fromarray((labels - BACKGROUND).astype(np.uint8))
     colours = np.ones((256, 3))
     colours[:len(class_names) + 1] = [to_rgb(NO_CLASS), *class_colours(class_names)]
     mask.putpalette((255 * colours).round().astype(np.uint8).tobytes())
@@ -98,7 +96,7 @@ def index_mask(labels: np.ndarray, class_names: Sequence[str]) -> Image.Image:
 
 def class_shares(labels: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
     """Size of labels (H, W), and the number, name and share of each class, background first; fractions of 1."""
-    counts = np.bincount(labels.ravel() + 1, minlength=len(class_names) + 1) / labels.size
+    counts = np.bincount(labels.ravel() - BACKGROUND, minlength=len(class_names) + 1) / labels.size
     return {"width": labels.shape[1], "height": labels.shape[0], "ignored_index": IGNORED,
             "classes": [{"index": index, "name": name, "share": float(share)}
                         for index, (name, share) in enumerate(zip(["background", *class_names], counts))]}

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# The numbers of a label map that are no class; the classes are 0, 1, ...
+BACKGROUND, IGNORED = -1, 255     # 255: not judged, as data sets have it
+
 
 @dataclass(frozen=True)
 class Protocol:

@@ -38,11 +38,11 @@ from minigroupvit.checkpoint import load_checkpoint
 from minigroupvit.data.captioned import CaptionedImages
 from minigroupvit.data.sources import open_captioned
 from minigroupvit.evaluation.cuts import colour_clusters, evaluate_cut, rings, tiles
-from minigroupvit.evaluation.mask_sets import BACKGROUND, MaskSet, open_masks
+from minigroupvit.evaluation.mask_sets import MaskSet, open_masks
 from minigroupvit.evaluation.photographs import evaluate_masks
 from minigroupvit.evaluation.retrieval import chance_recall, evaluate_retrieval
 from minigroupvit.model import GroupViT
-from minigroupvit.protocol import PROTOCOLS, Protocol
+from minigroupvit.protocol import BACKGROUND, PROTOCOLS, Protocol
 from minigroupvit.training.recipes import RECIPES, recipe
 from minigroupvit.training.record import current_commit, device_name
 from minigroupvit.training.run import build_model, train_on_dataset

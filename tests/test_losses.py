@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from minigroupvit.distributed import gather, gather_lists
 from minigroupvit.losses import (
-    assignment_information, gather, gather_lists, image_text_loss, likeness, meaning_similarity_loss, multi_label_loss,
+    assignment_information, image_text_loss, likeness, meaning_similarity_loss, multi_label_loss,
     pixel_similarity_loss, similarity_loss,
 )
 

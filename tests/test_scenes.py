@@ -16,7 +16,7 @@ from minigroupvit.data.captions import SYNONYMS, flip_caption, plural
 from minigroupvit.data.dice import Dice
 from minigroupvit.data.drawings import OBJECTS, cut_out, drawing_pyramids, num_drawings
 from minigroupvit.data.scene_config import SPLITS
-from minigroupvit.data.scene_sets import load_scenes, scene_arrays
+from minigroupvit.data.scene_sets import load_scenes
 from minigroupvit.data.scenes import PARTS, SceneConfig, make_scene
 from minigroupvit.data.textures import BACKGROUNDS
 from minigroupvit.evaluation.baselines import ColourClassifier

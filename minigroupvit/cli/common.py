@@ -30,19 +30,6 @@ def split_names(text: str) -> list[str]:
     return [name.strip() for row in csv.reader(text.splitlines(), skipinitialspace=True) for name in row]
 
 
-def pick_device(name: str | None):
-    """The device of that name, a GPU if there is one, or the CPU; ValueError if it cannot be used."""
-    import torch
-
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f"cannot use --device {name}: {str(error).splitlines()[0]}") from None
-    return torch.device(name)
-
-
 def make_parent(path: str) -> Path:
     """The path, whose folder is made if need be."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)

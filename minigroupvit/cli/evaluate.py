@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .common import add_protocol, make_parent, pick_device, protocol_choices, split_names
+from .common import add_protocol, make_parent, protocol_choices, split_names
 
 ABOUT = "measure a model on held-out scenes, or on photographs with masks"
 EXAMPLES = """
@@ -62,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from ..checkpoint import load, write_atomically
+    from ..distributed import pick_device
 
     if arguments.data == "scenes" and arguments.root:
         raise ValueError(f"--root {arguments.root} belongs to photographs; say which, such as --data folder")

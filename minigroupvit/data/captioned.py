@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..distributed import rank_and_size
 from ..images import normalize
-from ..losses import rank_and_size
 from ..prompts import nouns, prompts_from_nouns, tag_captions
 from ..tokenizer import Tokenizer
 from .augment import Augmentation, augment, image_seeds

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from ..losses import rank_and_size
+from ..distributed import rank_and_size
 from .augment import Augmentation, augment, image_seeds
 from .captioned import Batch, Captioned, own_part
 from .on_disk import as_it_is, ignore_interrupt, worker_count

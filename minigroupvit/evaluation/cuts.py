@@ -23,7 +23,8 @@ from tqdm import tqdm
 
 from .groups import probing_jaccard
 from .intervals import draws, interval, mean_of
-from .mask_sets import BACKGROUND, IGNORED, MaskSet
+from ..protocol import BACKGROUND, IGNORED
+from .mask_sets import MaskSet
 from .metrics import MaskFigures, oracle_labels, segments_used
 
 CLUSTERS = (2, 3, 4, 6, 8)    # tried in each picture; `SHARED_CLUSTERS` is one set for all pictures

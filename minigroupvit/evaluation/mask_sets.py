@@ -18,11 +18,10 @@ from torch import Tensor
 
 from ..files import read_text
 from ..images import load_image
-from ..protocol import PROTOCOLS, Protocol
+from ..protocol import BACKGROUND, IGNORED, PROTOCOLS, Protocol
 from .benchmarks import BENCHMARKS, Benchmark
 from .drawn_masks import DrawnMask, read_instances
 
-BACKGROUND, IGNORED = -1, 255
 _UNKNOWN = -2
 _PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 _FOLDER = ("images/ (.jpg, .png ...), masks/ with a .png of the same name for each (every pixel the number of its "

@@ -21,12 +21,12 @@ from tqdm import tqdm
 
 from ..images import to_batch
 from ..model import GroupViT
-from ..protocol import Protocol
+from ..protocol import BACKGROUND, IGNORED, Protocol
 from ..segmentation import Seen, embed_classes, name_pixels, see
 from .boundary import BoundaryFigures
 from .clusters import cluster_patches
 from .groups import oracle_pixels, probing_jaccard, whole_groups
-from .mask_sets import BACKGROUND, IGNORED, Example, MaskSet
+from .mask_sets import Example, MaskSet
 from .metrics import MaskFigures, count_pairs, group_use
 
 # Beside mIoU, which is always there. `oracle` (C3), `probing` (C2) and `groups` (adjusted Rand index against the

@@ -28,8 +28,8 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm.auto import tqdm
 
 from ..checkpoint import load_tensors, read_checkpoint, save_checkpoint, write_atomically
+from ..distributed import rank_and_size
 from ..images import normalize
-from ..losses import rank_and_size
 from ..model import GroupViT
 from ..segmentation import group_maps
 
