@@ -24,6 +24,7 @@ from .released import load_released
 from .tokenizer import tokenizer_from_state
 
 _PACKAGE = Path(__file__).resolve().parent
+_PHOTOGRAPHS = "photographs"     # begin of the names, and folder in data/, of the weights with a licence of their own
 
 
 def save_checkpoint(path: str | Path, model: GroupViT, about: dict[str, Any] | None = None,
@@ -70,15 +71,22 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> Gro
     return model.to(device).eval()
 
 
-def weights_folder() -> Path:
-    """Where the shipped weights lie: in the installed package, or in data/weights of a clone."""
+def weights_folder(name: str = "scenes") -> Path:
+    """The folder of the shipped weights of this name: in the installed package, or data/weights of a clone.
+
+    The weights `photographs*` have a licence of their own (non-commercial): they are in data/photographs of a
+    clone, and nowhere in an installed package.
+    """
+    if name.startswith(_PHOTOGRAPHS):
+        return _PACKAGE.parent / "data" / _PHOTOGRAPHS
     inside = _PACKAGE / "weights"
     return inside if inside.is_dir() else _PACKAGE.parent / "data" / "weights"
 
 
 def shipped_weights() -> list[str]:
     """Names that `load` takes."""
-    return sorted(path.stem for path in weights_folder().glob("*.safetensors") if "." not in path.stem)
+    folders = (weights_folder(), weights_folder(_PHOTOGRAPHS))
+    return sorted({path.stem for folder in folders for path in folder.glob("*.safetensors") if "." not in path.stem})
 
 
 def load(name: str | Path = "scenes", device: str | torch.device = "cpu") -> GroupViT:
@@ -94,7 +102,7 @@ def load(name: str | Path = "scenes", device: str | torch.device = "cpu") -> Gro
     """
     path = Path(name)
     if str(name) in shipped_weights():
-        return load_checkpoint(weights_folder() / f"{name}.safetensors", device)
+        return load_checkpoint(weights_folder(str(name)) / f"{name}.safetensors", device)
     if path.suffix == ".safetensors":
         return load_checkpoint(path, device)
     if path.is_file():
@@ -103,6 +111,11 @@ def load(name: str | Path = "scenes", device: str | torch.device = "cpu") -> Gro
         return load_folder(path, device)
     if is_hub_id(name):
         return load_folder(download(str(name)), device)
+    if str(name).startswith(_PHOTOGRAPHS):
+        raise ValueError(
+            f"the weights {str(name)!r} are for non-commercial research alone and are not in an installed package; they "
+            f"are in data/{_PHOTOGRAPHS} of a clone of github.com/minigroupvit/minigroupvit, with their licence: "
+            f"give the path of {name}.safetensors there. Shipped here: {', '.join(shipped_weights())}")
     raise ValueError(
         f"no shipped weights {str(name)!r}; there are {', '.join(shipped_weights())}, or give the path of a "
         ".safetensors checkpoint, a checkpoint of the authors, a folder of save_pretrained or of transformers, "

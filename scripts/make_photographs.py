@@ -11,10 +11,10 @@ on), as
 
 does; chooses how masks are read out on coco128-seg in VOC's words, and never on what is reported; and writes
 
-    data/weights/NAME.safetensors, .json, .log.jsonl    the model, where it comes from, its log
-    results/photographs.json                            retrieval on the test pictures; masks and groups on VOC;
-                                                        the same of models that were not trained, and of cuts
-                                                        that need no model
+    data/photographs/NAME.safetensors, .json, .log.jsonl    the model, where it comes from, its log
+    results/photographs.json                                retrieval on the test pictures; masks and groups on VOC;
+                                                            the same of models that were not trained, and of cuts
+                                                            that need no model
 
 and the README's table of them, which `--table` writes again without measuring. No picture of the data sets is
 written anywhere.
@@ -160,7 +160,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="the folder of the three data sets")
     parser.add_argument("--table", action="store_true", help="write the table again without measuring")
     parser.add_argument("--runs", type=Path, default=Path("outputs/photographs"))
-    parser.add_argument("--out", type=Path, default=Path("data/weights"))
+    parser.add_argument("--out", type=Path, default=Path("data/photographs"))
     parser.add_argument("--device", default=None, help="cuda or cpu; found out if not given")
     parser.add_argument("--threads", type=int, default=None, help="of the CPU; all if not given")
     arguments = parser.parse_args()

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from ..distributed import rank_and_size
+from ..extras import extra
 from ..images import normalize
 from ..prompts import nouns, prompts_from_nouns, tag_captions
 from ..tokenizer import Tokenizer
@@ -150,7 +151,8 @@ class CaptionedImages(Captioned):
         Raises:
             ValueError: no such column; too many rows without a readable picture or a caption.
         """
-        import datasets
+        with extra("data"):
+            import datasets
 
         dataset, columns = undecoded(dataset, image, captions)
         if isinstance(dataset, datasets.Dataset):
@@ -218,7 +220,8 @@ def undecoded(dataset: Dataset | IterableDataset, image: str | None, captions: S
 
     Decoding is ours to do: a broken picture must not end the reading.
     """
-    from datasets import Image
+    with extra("data"):
+        from datasets import Image
 
     features = dataset.features
     columns = find_columns(list(dataset.column_names or ()), image, captions)

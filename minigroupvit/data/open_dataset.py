@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from ..extras import extra
 from ..files import read_text
 from .hub_presets import HUB_PRESETS, HubPreset
 
@@ -68,7 +69,8 @@ def splits(name: str | Path) -> list[str]:
         return list(parts)
     if preset := known(name):
         return list(preset.splits)
-    from datasets import get_dataset_split_names
+    with extra("data"):
+        from datasets import get_dataset_split_names
 
     try:
         return _ask_the_hub(str(name), lambda: get_dataset_split_names(str(name)))
@@ -133,7 +135,8 @@ def _split_of(file: Path) -> str:
 
 
 def _read_parquet(files: list[Path], split: str, streaming: bool) -> Dataset | IterableDataset:
-    from datasets import load_dataset
+    with extra("data"):
+        from datasets import load_dataset
 
     try:
         return load_dataset("parquet", data_files={split: [str(file) for file in files]}, split=split,
@@ -145,7 +148,8 @@ def _read_parquet(files: list[Path], split: str, streaming: bool) -> Dataset | I
 
 def _read_pictures(folder: Path) -> Dataset:
     """The lines of the metadata, with `file_name` as the path of a picture: a missing one shows when it is read."""
-    from datasets import Dataset, Image
+    with extra("data"):
+        from datasets import Dataset, Image
 
     file = next(folder / name for name in _METADATA if (folder / name).exists())
     read = {".jsonl": Dataset.from_json, ".csv": Dataset.from_csv, ".parquet": Dataset.from_parquet}[file.suffix]
@@ -171,7 +175,8 @@ def _read_pictures(folder: Path) -> Dataset:
 
 
 def _open_hub(name: str, split: str, streaming: bool) -> Dataset | IterableDataset:
-    from datasets import load_dataset
+    with extra("data"):
+        from datasets import load_dataset
 
     dataset = _ask_the_hub(name, lambda: load_dataset(name, split=split, streaming=streaming))
     if streaming:

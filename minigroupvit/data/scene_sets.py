@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..extras import extra
 from .scene_config import SPLITS, SceneConfig
 from .scenes import make_scene
 
@@ -99,7 +100,8 @@ def load_scenes(split: str = "train", num_scenes: int = 10_000, config: SceneCon
         ValueError: an unknown split or a number of scenes below one.
     """
     _check(split, num_scenes)
-    import datasets
+    with extra("data"):
+        import datasets
 
     described = {"class_name": datasets.Value("string"), "colour": datasets.Value("string"),
                  "second_colour": datasets.Value("string"), "drawing": datasets.Value("int32"),

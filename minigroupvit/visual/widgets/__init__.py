@@ -17,6 +17,11 @@ without any widget: the functions of `figures` draw into axes that they are give
 
 from __future__ import annotations
 
+from ...extras import extra
+
+with extra("widgets"):     # ahead of the modules, which import these plainly
+    import anywidget, IPython, ipywidgets, traitlets  # noqa: E401, F401
+
 from .caption_box import CaptionBox
 from .explorer import GroupExplorer
 from .figures import draw_group, draw_masks, mask_figure
