@@ -113,7 +113,7 @@ def load(name: str | Path = "scenes", device: str | torch.device = "cpu") -> Gro
         return load_folder(download(str(name)), device)
     if str(name).startswith(_PHOTOGRAPHS):
         raise ValueError(
-            f"the weights {str(name)!r} are for non-commercial research alone and are not in an installed package; they "
+            f"the weights {str(name)!r} are for non-commercial research alone and not in an installed package; they "
             f"are in data/{_PHOTOGRAPHS} of a clone of github.com/minigroupvit/minigroupvit, with their licence: "
             f"give the path of {name}.safetensors there. Shipped here: {', '.join(shipped_weights())}")
     raise ValueError(

@@ -1,4 +1,4 @@
-"""Devices and processes. Several processes train one model: each takes its share of every batch, gradients are averaged.
+"""Devices, and several processes that train one model: each takes its share of every batch, gradients are averaged.
 
     torchrun --nproc-per-node 4 -m minigroupvit train
 

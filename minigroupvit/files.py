@@ -17,5 +17,5 @@ def read_text(path: str | Path) -> str:
         line = content[:error.start].count(b"\n") + 1
         raise ValueError(
             f"{path} is not in UTF-8: line {line} has the byte 0x{content[error.start]:02x}, as Windows-1252 and "
-            f"Latin-1 write letters such as {bytes([content[error.start]]).decode('cp1252', errors='replace')!r}; save it as "
-            "UTF-8") from None
+            f"Latin-1 write letters such as {bytes([content[error.start]]).decode('cp1252', errors='replace')!r}; "
+            "save it as UTF-8") from None

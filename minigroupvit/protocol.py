@@ -49,7 +49,8 @@ class Protocol:
         if not isinstance(self.refine, int) or self.refine < 0:
             raise ValueError(f"refine is {self.refine!r}; give a number of iterations such as 20, or 0 for none")
         if self.refine and self.pixels == "patches":
-            raise ValueError("refine moves the edges of groups, and with pixels='patches' there are none; take refine=0")
+            raise ValueError("refine moves the edges of groups, and with pixels='patches' there are none; take "
+                             "refine=0")
         if self.overlap < 1:
             raise ValueError(f"overlap is {self.overlap}; 1 sets patches side by side, 2 every half patch")
         for name in ("short_side", "long_side", "window", "stride"):

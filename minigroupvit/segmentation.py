@@ -41,7 +41,8 @@ from .sliding import Window, canvas_size, look_through, stitch, windows_on
 
 __all__ = [
     "PROTOCOLS", "Protocol", "Seen", "Segmentation", "add_background", "balance_scores", "embed_classes", "group_maps",
-    "label_pixels", "largest_scores", "name_pixels", "patch_scores", "pixel_groups", "refine_maps", "score_groups", "see", "segment",
+    "label_pixels", "largest_scores", "name_pixels", "patch_scores", "pixel_groups", "refine_maps", "score_groups",
+    "see", "segment",
     "shared_scores", "window_scores",
 ]
 
@@ -59,7 +60,7 @@ class Segmentation:
     scores: Tensor              # (B, C, H, W) score of each class at each pixel
     groups: list[Tensor]        # per stage (B, H, W): each pixel's group; none where windows slide or patches speak
     group_scores: Tensor        # (B, G, C) score of each class for each final group; (B, V·G, C) of many windows
-    maps: list[Tensor]          # per stage (B, G, h, w): share of each patch (refined: pixel) in each group; as `groups`
+    maps: list[Tensor]          # per stage (B, G, h, w): share of each patch (or refined pixel) in each group
     image_embeddings: Tensor    # (B, E) unit vectors; the mean of many windows
     class_names: list[str]
 

@@ -126,11 +126,13 @@ def counts(data: CaptionedImages, names: list[str]) -> dict[str, int]:
 def table(record: dict[str, Any]) -> str:
     """The README's table: what was learnt from photographs, and what there is to beat."""
     def row(name: str, retrieval: dict[str, float], masks: dict[str, float]) -> str:
-        values = [*(retrieval.get(f"{way}_recall_{k}") for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)),
+        ways = ("image_to_text", "text_to_image")
+        values = [*(retrieval.get(f"{way}_recall_{k}") for way in ways for k in (1, 5, 10)),
                   *(masks.get(key) for key in ("ari", "oracle_miou", "miou"))]
         return f"| {name} | " + " | ".join("–" if v is None else f"{100 * v:.1f}" for v in values) + " |"
 
-    cuts = {"tiles": "8 tiles", "colour_clusters": "K-means on colours, 8 clusters", "middle_and_border": "middle and border, two pieces",
+    cuts = {"tiles": "8 tiles", "colour_clusters": "K-means on colours, 8 clusters",
+            "middle_and_border": "middle and border, two pieces",
             "rings": "8 rings around the middle"}
     models = record["models"]
     first = models["photographs"]
@@ -143,8 +145,9 @@ def table(record: dict[str, Any]) -> str:
                for name in NAMES if name in models)]
     minutes = ", ".join(f"{models[name]['seconds'] / 60:.0f}" for name in NAMES if name in models)
     return "\n".join(lines) + (
-        f"\n\nMeasured {record['date']} by `{record['command']}`; trained in {minutes} minutes on one busy core each. First "
-        "image to text among 5,000 captions, then text to image among 1,000 test pictures; then groups and masks on 441 photographs of VOC 2012, "
+        f"\n\nMeasured {record['date']} by `{record['command']}`; trained in {minutes} minutes on one busy core each. "
+        "First image to text among 5,000 captions, then text to image among 1,000 test pictures; then groups and masks "
+        "on 441 photographs of VOC 2012, "
         f"{len(first['trained']['chosen']['iou_per_class']) - 1} classes and background.\n")
 
 

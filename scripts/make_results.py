@@ -76,13 +76,15 @@ def table(record: dict[str, Any]) -> str:
     lines += ["", f"Measured {record['date']} by `{record['command']}`. 95 % intervals of `scenes`: mIoU "
               + ", ".join(f"{name} {' to '.join(map(percent, record[key + '_interval']))}" for key, name in (
                   ("miou", "of all classes"), ("miou_objects", "of objects"))) + "; of `scenes_groupvit`: "
-              + ", ".join(f"{name} {' to '.join(map(percent, record['groupvit'][key + '_interval']))}" for key, name in (
-                  ("miou", "of all classes"), ("miou_objects", "of objects")))
-              + f". Its second stage uses {record['groupvit']['segments_used_per_stage'][-1]:.1f} groups a picture that hold "
-              f"2 % of the pixels or more. `scenes_clip_vit` had {vit['step']:,} steps of the image-text loss alone, in which "
-              "it hardly learnt an object: it is no fair rival yet. With drawings never seen in training `scenes` reaches "
-              f"{percent(record['unseen']['miou'])} ({percent(record['unseen']['miou_objects'])} on objects), the colour of "
-              f"each pixel {percent(record['unseen']['colour_classifier']['miou_objects'])} on objects.", "",
+              + ", ".join(f"{name} {' to '.join(map(percent, record['groupvit'][key + '_interval']))}"
+                          for key, name in (("miou", "of all classes"), ("miou_objects", "of objects")))
+              + f". Its second stage uses {record['groupvit']['segments_used_per_stage'][-1]:.1f} groups a picture "
+              "that hold 2 % of the pixels or more. "
+              f"`scenes_clip_vit` had {vit['step']:,} steps of the image-text loss alone, in which it hardly learnt an "
+              "object: it is no fair rival yet. With drawings never seen in training "
+              f"`scenes` reaches {percent(record['unseen']['miou'])} ({percent(record['unseen']['miou_objects'])} on "
+              f"objects), the colour of each pixel "
+              f"{percent(record['unseen']['colour_classifier']['miou_objects'])} on objects.", "",
               _instances(record["instances"], percent), "", _goes_by(record, percent), "",
               _ceiling(percent), ""]
     return "\n".join(lines)
@@ -109,7 +111,8 @@ def _goes_by(record: dict[str, Any], percent: Callable[[float], str]) -> str:
                      + " | ".join(kept) + " |")
     lines += ["", f"ARI of the groups on {record['num_controls']} of the scenes: `scenes` "
               f"{_with_interval(record, 'controls_model_ari', percent)}, `scenes_groupvit` "
-              f"{_with_interval(record['groupvit'], 'controls_model_ari', percent)}; without captions k-means of colours has "
+              f"{_with_interval(record['groupvit'], 'controls_model_ari', percent)}; without captions k-means of "
+              "colours has "
               + ", ".join(f"{_with_interval(c, 'ari', percent)} ({c['method']}, K = {c['clusters']})" for c in clusters
                           if c is best or c["clusters"] == 4) + "."]
     return "\n".join(lines)
@@ -127,12 +130,13 @@ def _ceiling(percent: Callable[[float], str]) -> str:
 def _instances(figures: dict[str, Any], percent: Callable[[float], str]) -> str:
     """Mask AP in a sentence."""
     def both(part: str) -> str:
-        return f"{percent(figures[part]['ap'])} (pieces of the true masks: {percent(figures['true_masks'][part]['ap'])})"
+        true = percent(figures["true_masks"][part]["ap"])
+        return f"{percent(figures[part]['ap'])} (pieces of the true masks: {true})"
 
     return (f"Instances are pieces of a class's mask. Mask AP on the objects of {figures['num_images']} test scenes: "
             f"{both('all')}; AP at IoU 0.5: {percent(figures['all']['ap50'])}. Where no twins touch "
-            f"{both('without_touching_twins')}, where they do {both('touching_twins')}: touching things of one class are "
-            "one piece, and no group tells them apart.")
+            f"{both('without_touching_twins')}, where they do {both('touching_twins')}: touching things of one class "
+            "are one piece, and no group tells them apart.")
 
 
 def _cost(stored: dict[str, Any]) -> str:

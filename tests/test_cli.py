@@ -402,4 +402,5 @@ def test_names_as_csv_and_from_a_file(tmp_path) -> None:
 
 def test_two_ways_to_validate_are_one_too_many(tmp_path, capsys) -> None:
     assert run("train --hold-out 3 --validation-data other --data", tmp_path, "--out", tmp_path / "run") == 2
-    assert "--hold-out keeps pictures of --data for validation, --validation-data names others" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "--hold-out keeps pictures of --data for validation, --validation-data names others" in said

@@ -40,7 +40,8 @@ def test_metadata_with_a_byte_order_mark_and_in_another_encoding(tmp_path, kind:
         file.write_bytes(mark + text.encode())
         assert open_dataset(tmp_path)["caption"][2] == "a café, 2"
     file.write_bytes(text.encode("cp1252"))
-    with pytest.raises(ValueError, match=f"metadata.{kind} is not in UTF-8: line {1 + (kind == 'csv')} has the byte 0xe9"):
+    line = 1 + (kind == "csv")
+    with pytest.raises(ValueError, match=f"metadata.{kind} is not in UTF-8: line {line} has the byte 0xe9"):
         open_dataset(tmp_path)
 
 

@@ -122,5 +122,6 @@ def test_weights_with_a_licence_of_their_own_lie_beside_it():
 def test_citation():
     """The software, and the paper to cite in its place."""
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-    assert f"version: {minigroupvit.__version__}\n" in citation and "preferred-citation:\n  type: conference-paper" in citation
+    assert f"version: {minigroupvit.__version__}\n" in citation
+    assert "preferred-citation:\n  type: conference-paper" in citation
     assert "2202.11094" in citation and "year: 2022" in citation

@@ -31,8 +31,9 @@ def table(tmp_path):
     def write(rows, kind: str):
         if kind == "parquet":
             features = datasets.Features({"image": datasets.Image(), "caption": datasets.Value("string")})
-            Dataset.from_dict({"image": [{"bytes": encoded(n), "path": None} for n, _ in rows],
-                               "caption": [caption for _, caption in rows]}, features).to_parquet(tmp_path / "a.parquet")
+            columns = {"image": [{"bytes": encoded(n), "path": None} for n, _ in rows],
+                       "caption": [caption for _, caption in rows]}
+            Dataset.from_dict(columns, features).to_parquet(tmp_path / "a.parquet")
             return tmp_path
         for n, _ in rows:
             (tmp_path / f"{n}.png").write_bytes(encoded(n))
@@ -73,7 +74,8 @@ def test_a_caption_without_a_word_is_skipped_and_named(table, silent: str) -> No
 
 
 @pytest.mark.parametrize(("value", "reason"), [
-    (3.5, "a caption that is no text"), ({"id": 4}, "a caption that is no text"), (np.array([1, 2]), "a caption that is no text"),
+    (3.5, "a caption that is no text"), ({"id": 4}, "a caption that is no text"),
+    (np.array([1, 2]), "a caption that is no text"),
     ([None, 4], "no caption"), (True, "a caption that is no text")])
 def test_cells_that_are_no_captions(value, reason: str) -> None:
     with pytest.raises(Unusable) as error:

@@ -122,8 +122,8 @@ def open_data(arguments: argparse.Namespace, recipe: Recipe) -> tuple[Captioned,
     if arguments.hold_out is not None:
         for option in ("validation_data", "validation_split"):
             if getattr(arguments, option):
-                raise ValueError(f"--hold-out keeps pictures of --data for validation, --{option.replace('_', '-')} names "
-                                 "others; give one of them")
+                raise ValueError(f"--hold-out keeps pictures of --data for validation, --{option.replace('_', '-')} "
+                                 "names others; give one of them")
         return open_held_out(name, size, arguments.hold_out, arguments.split, **choices)
     data = open_captioned(name, size, arguments.split, buffer=arguments.buffer, **choices)
     if not recipe.training.eval_every:

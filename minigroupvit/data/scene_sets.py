@@ -81,7 +81,7 @@ def _rows(indices: list[int], split: str, config: SceneConfig, seed: int, versio
 
 
 def load_scenes(split: str = "train", num_scenes: int = 10_000, config: SceneConfig = SceneConfig(),
-                seed: int = 0, num_proc: int | None = None) -> "datasets.Dataset":
+                seed: int = 0, num_proc: int | None = None) -> datasets.Dataset:
     """The first scenes of a split as a data set with the columns image, caption, mask, instances,
     instance_mask, part_mask.
 

@@ -67,13 +67,13 @@ class Worker(IterableDataset):
         info = get_worker_info()
         worker = ((info.id if info else 0) + self.start) % self.workers
         stream = self.rank * self.workers + worker               # among the workers of all processes
-        place = self.places.get(worker, Place())
-        useful = place != Place(place.pass_number)               # whether this pass has given anything
+        first = self.places.get(worker, Place())
+        useful = first != Place(first.pass_number)               # whether this pass has given anything
         images: list[Tensor] = []
         captions: list[list[str]] = []
         skipped: list[tuple[Unusable, str]] = []
         seen = 0
-        for place, row in self._rows(stream, place, skipped):
+        for place, row in self._rows(stream, first, skipped):
             if row is None:                                      # the end of a pass
                 if not useful:
                     yield Loaded(torch.empty(0), [], seen, list(skipped), worker, place)

@@ -19,7 +19,11 @@ from ..data.augment import Augmentation
 from ..data.captioned import Batch, Captioned, pack_texts, shared_prompts
 from ..distributed import any_process, average_gradients, gather_lists, rank_and_size, synchronize_batch_norm
 from ..losses import (
-    assignment_information, image_text_loss, meaning_similarity_loss, multi_label_loss, pixel_similarity_loss,
+    assignment_information,
+    image_text_loss,
+    meaning_similarity_loss,
+    multi_label_loss,
+    pixel_similarity_loss,
 )
 from ..model import GroupViT
 from ..prompts import SIMPLE_TEMPLATES
@@ -174,9 +178,9 @@ def train(model: GroupViT, data: Captioned, config: TrainConfig, recorder: Recor
     of_segments = (config.segment_weight, config.patch_weight, config.meaning_similarity_weight,
                    config.patch_similarity_weight)
     if any(of_segments) and model.config.head != "linear":
-        raise ValueError("segment_weight, patch_weight and the weights of similarity of meaning send segments through the "
-                         "head in training, whose BatchNorm would count them beside the images; take head='linear', or "
-                         "all of them 0 as in the paper")
+        raise ValueError("segment_weight, patch_weight and the weights of similarity of meaning send segments through "
+                         "the head in training, whose BatchNorm would count them beside the images; take "
+                         "head='linear', or all of them 0 as in the paper")
     device = model.device
     model = synchronize_batch_norm(model)
     optimizer = make_optimizer(model, config.lr, config.weight_decay, config.text_lr)

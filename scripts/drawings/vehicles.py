@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from .shapes import (
-    Step, bezier, detail, ellipse, main, mirrored, polygon, rectangle, second, shade, smooth, stroke, turned,
+    Step,
+    bezier,
+    detail,
+    ellipse,
+    main,
+    mirrored,
+    polygon,
+    rectangle,
+    second,
+    shade,
+    smooth,
+    stroke,
+    turned,
 )
 
 

@@ -20,7 +20,10 @@ from __future__ import annotations
 from ...extras import extra
 
 with extra("widgets"):     # ahead of the modules, which import these plainly
-    import anywidget, IPython, ipywidgets, traitlets  # noqa: E401, F401
+    import anywidget  # noqa: F401
+    import IPython  # noqa: F401
+    import ipywidgets  # noqa: F401
+    import traitlets  # noqa: F401
 
 from .caption_box import CaptionBox
 from .explorer import GroupExplorer
