@@ -1,7 +1,7 @@
 # On a fresh Debian or Ubuntu: sudo apt install git make python3-venv
 #
 #   make demo      segment held-out scenes with the shipped weights: outputs/demo/
-#   make test      every test, then every notebook on the smallest budget
+#   make test      ruff, every test, then every notebook on the smallest budget
 #   make browser   the quickstart in JupyterLab in a real browser (Debian: sudo apt install chromium)
 #   make lab       JupyterLab on the first notebook
 #   make notebooks run the notebooks again and keep what they show: notebooks/
@@ -31,6 +31,7 @@ demo: $(STAMP)
 	$(BIN)/python -m minigroupvit demo
 
 test: $(STAMP)
+	$(BIN)/ruff check
 	$(BIN)/python -m pytest $(ARGS)
 	MINIGROUPVIT_BUDGET=tiny $(BIN)/python -m pytest --nbval-lax notebooks
 
@@ -67,7 +68,7 @@ weights: $(STAMP)
 	$(BIN)/python scripts/make_weights.py $(ARGS)
 
 # Made once, and again when what is to be installed has changed.
-$(STAMP): requirements.txt pyproject.toml
+$(STAMP): pyproject.toml
 	@command -v $(PYTHON) >/dev/null || \
 	{ echo "there is no $(PYTHON): sudo apt install python3 python3-venv, or make PYTHON=..."; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -76,8 +77,7 @@ $(STAMP): requirements.txt pyproject.toml
 	{ echo "$(PYTHON) cannot make environments: sudo apt install python3-venv"; exit 1; }
 	@echo "installing into $(VENV): some minutes, once"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements.txt
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[all,test]'
 	@touch $(STAMP)
 
 clean:

@@ -28,6 +28,7 @@ from .tokenizer import tokenizer_from_state
 from .tokenizer_interface import Tokenizer
 
 _PACKAGE = Path(__file__).resolve().parent
+_PHOTOGRAPHS = "photographs"     # begin of the names, and folder in data/, of the weights with a licence of their own
 
 
 def save_checkpoint(path: str | Path, model: GroupViT, about: dict[str, Any] | None = None,
@@ -85,15 +86,22 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu",
     return model.to(device).eval()
 
 
-def weights_folder() -> Path:
-    """Where the shipped weights lie: in the installed package, or in data/weights of a clone."""
+def weights_folder(name: str = "scenes") -> Path:
+    """The folder of the shipped weights of this name: in the installed package, or data/weights of a clone.
+
+    The weights `photographs*` have a licence of their own (non-commercial): they are in data/photographs of a
+    clone, and nowhere in an installed package.
+    """
+    if name.startswith(_PHOTOGRAPHS):
+        return _PACKAGE.parent / "data" / _PHOTOGRAPHS
     inside = _PACKAGE / "weights"
     return inside if inside.is_dir() else _PACKAGE.parent / "data" / "weights"
 
 
 def shipped_weights() -> list[str]:
     """Names that `load` takes."""
-    return sorted(path.stem for path in weights_folder().glob("*.safetensors") if "." not in path.stem)
+    folders = (weights_folder(), weights_folder(_PHOTOGRAPHS))
+    return sorted({path.stem for folder in folders for path in folder.glob("*.safetensors") if "." not in path.stem})
 
 
 def load(name: str | Path = "scenes", device: str | torch.device = "cpu", *, num_heads: int | None = None,
@@ -124,7 +132,7 @@ def load(name: str | Path = "scenes", device: str | torch.device = "cpu", *, num
     choices = {"num_heads": num_heads, "text_num_heads": text_num_heads, "image_size": image_size,
                "drop_path": drop_path, "tokenizer": tokenizer}
     if str(name) in shipped_weights():
-        return load_checkpoint(weights_folder() / f"{name}.safetensors", device, **choices)
+        return load_checkpoint(weights_folder(str(name)) / f"{name}.safetensors", device, **choices)
     if path.suffix == ".safetensors":
         return load_checkpoint(path, device, **choices)
     if path.is_file():
@@ -133,6 +141,11 @@ def load(name: str | Path = "scenes", device: str | torch.device = "cpu", *, num
         return load_folder(path, device, **choices)
     if is_hub_id(name):
         return load_folder(download(str(name)), device, **choices)
+    if str(name).startswith(_PHOTOGRAPHS):
+        raise ValueError(
+            f"the weights {str(name)!r} are for non-commercial research alone and not in an installed package; they "
+            f"are in data/{_PHOTOGRAPHS} of a clone of github.com/minigroupvit/minigroupvit, with their licence: "
+            f"give the path of {name}.safetensors there. Shipped here: {', '.join(shipped_weights())}")
     raise ValueError(
         f"no shipped weights {str(name)!r}; there are {', '.join(shipped_weights())}, or give the path of a "
         ".safetensors checkpoint, a checkpoint of the authors, a folder of save_pretrained or of transformers, "

@@ -23,7 +23,6 @@ from .model import GroupViT
 from .protocol import Protocol
 from .tokenizer_interface import Tokenizer
 
-
 POSITIONS = "image_encoder.patch_embed.positions"
 
 

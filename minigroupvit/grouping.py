@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .layers import MLP, CrossAttention
+from .layers import MLP, CrossAttention, at_least_single
 
 
 def gumbel_noise(like: Tensor) -> Tensor:
@@ -90,7 +90,11 @@ class Grouping:
     """How the tokens of one stage were shared among its groups."""
 
     soft: Tensor  # (B, G, N) softmax over the groups, free of noise: what masks are made of
-    hard: Tensor  # (B, G, N) one-hot of its largest, free of noise
+
+    @property
+    def hard(self) -> Tensor:
+        """(B, G, N) one-hot of the largest of `soft`, free of noise."""
+        return one_hot_largest(self.soft)
 
 
 class Assign(nn.Module):
@@ -106,9 +110,8 @@ class Assign(nn.Module):
 
     def logits(self, groups: Tensor, tokens: Tensor) -> Tensor:
         """Likeness of each group (B, G, D) to each token (B, N, D): (B, G, N)."""
-        logits = self.q_proj(groups) @ self.k_proj(tokens).transpose(-2, -1) * self.scale
         # Half precision has too few digits for a softmax and its noise.
-        return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+        return at_least_single(self.q_proj(groups) @ self.k_proj(tokens).transpose(-2, -1) * self.scale)
 
     def forward(self, assignment: Tensor, tokens: Tensor) -> Tensor:
         """Segments (B, G, D) of tokens (B, N, D) under an assignment (B, G, N)."""
@@ -228,7 +231,7 @@ class GroupingBlock(nn.Module):
         elif self.residual == "learned":
             segments = segments + self.residual_tokens
         segments = segments + self.mlp_channels(self.norm_new_x(segments))
-        return segments, Grouping(soft=soft, hard=one_hot_largest(soft))
+        return segments, Grouping(soft)
 
     def ungrouped(self, tokens: Tensor) -> Tensor:
         """Every token as a segment of its own, the finest grouping there is: tokens to segments, (B, N, D) both.

@@ -219,12 +219,9 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.patch_embed = PatchEmbedding(config)
-        depth = sum(config.depths)
         # Drop-path rises linearly over the blocks of all stages.
-        rates = [config.drop_path * i / max(1, depth - 1) for i in range(depth)]
-        ends = [sum(config.depths[: i + 1]) for i in range(len(config.depths))]
-        self.stages = nn.ModuleList(
-            Stage(config, i, rates[end - config.depths[i]: end]) for i, end in enumerate(ends))
+        rates = torch.linspace(0, config.drop_path, sum(config.depths), device="cpu").split(config.depths)
+        self.stages = nn.ModuleList(Stage(config, i, own.tolist()) for i, own in enumerate(rates))
         self.norm = nn.LayerNorm(config.width)
         self.apply(_init)
         if config.blocks_std != 0.02:

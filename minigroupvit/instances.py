@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from pycocotools import mask as coco_mask
 from scipy import ndimage
 from torch import Tensor
 
+from .extras import extra
 from .images import enlarge
 
 SMALLEST = 0.01   # share of the picture: less is no thing of its own
@@ -78,12 +78,16 @@ def find_instances(labels: Tensor, scores: Tensor, smallest: float = SMALLEST) -
 
 def encode_rle(mask: np.ndarray) -> dict[str, Any]:
     """COCO's run-length encoding of a mask (H, W), as JSON can hold it: `size` [H, W] and `counts`."""
+    with extra("evaluation"):
+        from pycocotools import mask as coco_mask
     rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))       # COCO counts down the columns
     return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
 def decode_rle(rle: dict[str, Any]) -> np.ndarray:
     """The mask (H, W), true and false, of a run-length encoding."""
+    with extra("evaluation"):
+        from pycocotools import mask as coco_mask
     return coco_mask.decode(rle).astype(bool)
 
 

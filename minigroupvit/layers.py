@@ -13,6 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def at_least_single(x: Tensor) -> Tensor:
+    """Half precision to single; other types stay."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """softmax(q kᵀ / √d) v for q (B, H, N, d) and k, v (B, H, M, d): (B, H, N, d).
 

@@ -16,46 +16,11 @@ a temperature of its own.
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-
-def rank_and_size() -> tuple[int, int]:
-    """This process's number and how many there are; (0, 1) where torch.distributed is not in use."""
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank(), dist.get_world_size()
-    return 0, 1
-
-
-class _Gather(torch.autograd.Function):
-    """Rows of all processes going forward; going back, the sum of all processes' gradients for one's own."""
-
-    @staticmethod
-    def forward(ctx, features: Tensor) -> Tensor:
-        parts = [torch.empty_like(features) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, features.contiguous())
-        return torch.cat(parts)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
-        gradient = gradient.contiguous()
-        dist.all_reduce(gradient)
-        return gradient.chunk(dist.get_world_size())[dist.get_rank()]
-
-
-def gather(features: Tensor) -> Tensor:
-    """The rows of all processes, first process first, with gradients: (B, ...) -> (A, ...)."""
-    return features if rank_and_size()[1] == 1 else _Gather.apply(features)
-
-
-def gather_lists(rows: list) -> list:
-    """The rows of all processes, first process first, of a list of texts or other objects."""
-    if rank_and_size()[1] == 1:
-        return rows
-    parts: list[list] = [[] for _ in range(dist.get_world_size())]
-    dist.all_gather_object(parts, rows)
-    return [row for part in parts for row in part]
+from .distributed import gather, rank_and_size
+from .layers import at_least_single
 
 
 def cosines(a: Tensor, b: Tensor) -> Tensor:
@@ -220,5 +185,5 @@ def assignment_information(soft: Tensor) -> Tensor:
     def entropy(shares: Tensor) -> Tensor:
         return -(shares * shares.clamp_min(1e-8).log()).sum(dim=1)
 
-    soft = soft.float() if soft.dtype in (torch.bfloat16, torch.float16) else soft
+    soft = at_least_single(soft)
     return entropy(soft.mean(dim=2)).mean() - entropy(soft).mean()

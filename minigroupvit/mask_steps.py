@@ -25,15 +25,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .image_encoder import ImageOutput
+from .layers import at_least_single
 from .model import GroupViT
 from .prompts import class_prompts
 from .tokenizer import warn_unknown
 from .tokenizer_interface import Tokenizer
-
-
-def _full(x: Tensor) -> Tensor:
-    """Half precision to single; double stays."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 @contextmanager
@@ -57,7 +53,7 @@ def group_maps(output: ImageOutput, assignment: str = "soft") -> list[Tensor]:
     h, w = output.grid
     maps: list[Tensor] = []
     for grouping in output.groupings:
-        share = _full(getattr(grouping, assignment))                      # (B, G, N)
+        share = at_least_single(getattr(grouping, assignment))                      # (B, G, N)
         maps.append(share if not maps else share @ maps[-1])              # (B, G, h·w)
     if not maps:
         maps = [torch.eye(h * w, device=output.segment_tokens.device).expand(B, -1, -1)]
@@ -135,7 +131,7 @@ def embed_classes(model: GroupViT, class_names: Sequence[str],
     with evaluating(model):
         features = model.text_encoder(ids.to(model.device))                # (C·T, D)
         projected = model.text_head(features).unflatten(0, (len(prompts), -1))  # (C, T, E)
-    return F.normalize(_full(projected).mean(dim=1), dim=-1)
+    return F.normalize(at_least_single(projected).mean(dim=1), dim=-1)
 
 
 def _check_distinct(class_names: Sequence[str], ids: Tensor, tokenizer: Tokenizer) -> None:

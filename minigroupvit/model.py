@@ -16,6 +16,7 @@ from .clip_tokenizer import ClipTokenizer
 from .config import GroupViTConfig
 from .hub import HubModel
 from .image_encoder import ImageEncoder, ImageOutput
+from .layers import at_least_single
 from .text_encoder import TextEncoder
 from .tokenizer_interface import Tokenizer
 
@@ -158,4 +159,4 @@ class GroupViT(nn.Module, HubModel):
 
 def unit(x: Tensor) -> Tensor:
     """Vectors of length 1, in full precision."""
-    return F.normalize(x.float() if x.dtype in (torch.bfloat16, torch.float16) else x, dim=-1)
+    return F.normalize(at_least_single(x), dim=-1)

@@ -29,12 +29,10 @@ from .formats import write_atomically
 from .images import PICTURE_ENDINGS, load_image, pictures_below, to_rgb
 from .instances import coco_result, find_instances
 from .model import GroupViT
-from .protocol import Protocol, protocol_for
+from .protocol import BACKGROUND, IGNORED, Protocol, protocol_for
 from .segmentation import Segmentation, embed_classes, segment
 from .visual.palette import NO_CLASS, class_colours
 from .visual.plots import save_overlay
-
-BACKGROUND, IGNORED = 0, 255   # of index masks; the first class is 1
 
 
 def list_pictures(folder: str | Path) -> list[Path]:
@@ -73,17 +71,17 @@ def segment_picture(model: GroupViT, picture: str | Path | Image.Image, class_na
 
 
 def index_mask(labels: np.ndarray, class_names: Sequence[str]) -> Image.Image:
-    """Labels (H, W), -1 for background, as a palette picture: 0 background, class c is c + 1."""
-    mask = Image.fromarray((labels + 1).astype(np.uint8))
-    palette = np.ones((256, 3))
-    palette[:len(class_names) + 1] = [colors.to_rgb(NO_CLASS), *class_colours(class_names)]
-    mask.putpalette((255 * palette).round().astype(np.uint8).tobytes())
+    """Labels (H, W), `BACKGROUND` or a class, as a palette picture: 0 background, class c is c + 1."""
+    mask = Image.fromarray((labels - BACKGROUND).astype(np.uint8))
+    colours = np.ones((256, 3))
+    colours[:len(class_names) + 1] = [colors.to_rgb(NO_CLASS), *class_colours(class_names)]
+    mask.putpalette((255 * colours).round().astype(np.uint8).tobytes())
     return mask
 
 
 def class_shares(labels: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
     """Size of labels (H, W), and the number, name and share of each class, background first; fractions of 1."""
-    counts = np.bincount(labels.ravel() + 1, minlength=len(class_names) + 1) / labels.size
+    counts = np.bincount(labels.ravel() - BACKGROUND, minlength=len(class_names) + 1) / labels.size
     return {"width": labels.shape[1], "height": labels.shape[0], "ignored_index": IGNORED,
             "classes": [{"index": index, "name": name, "share": float(share)}
                         for index, (name, share) in enumerate(zip(["background", *class_names], counts))]}

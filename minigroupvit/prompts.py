@@ -243,7 +243,8 @@ def _check_templates(templates: Sequence[str]) -> None:
     if isinstance(templates, str):
         raise ValueError(f"expected a list of templates, got the string {templates!r:.60}; write [{templates!r:.60}]")
     if len(templates) == 0:
-        raise ValueError("expected a list of templates, got an empty one; give one or more, such as 'a photo of a {}.'")
+        raise ValueError("expected a list of templates, got an empty one; give at least one, such as "
+                         "'a photo of a {}.'")
     for template in templates:
         _check_template(template)
 
@@ -252,5 +253,5 @@ def _check_templates(templates: Sequence[str]) -> None:
 def _check_template(template: str) -> None:
     # Without "{}" and other braces gone, exactly one place is left.
     if not isinstance(template, str) or template.count("{}") != 1 or re.search("[{}]", template.replace("{}", "")):
-        raise ValueError(f"template {template!r:.60} needs '{{}}', the place for the word, exactly once and no other "
+        raise ValueError(f"template {template!r:.60} needs '{{}}', the place for the word, exactly once, and no other "
                          "braces")

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 _LONGEST = 8   # times the shorter side: more of a strip's length than this is squeezed before the model sees it
 
+# The numbers of a label map that are no class; the classes are 0, 1, ...
+BACKGROUND, IGNORED = -1, 255     # 255: not judged, as data sets have it
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -53,7 +56,8 @@ class Protocol:
         if not isinstance(self.refine, int) or self.refine < 0:
             raise ValueError(f"refine is {self.refine!r}; give a number of iterations such as 20, or 0 for none")
         if self.refine and self.pixels == "patches":
-            raise ValueError("refine moves the edges of groups, and with pixels='patches' there are none; take refine=0")
+            raise ValueError("refine moves the edges of groups, and with pixels='patches' there are none; take "
+                             "refine=0")
         if self.overlap < 1:
             raise ValueError(f"overlap is {self.overlap}; 1 sets patches side by side, 2 every half patch")
         for name in ("short_side", "long_side", "window", "stride"):

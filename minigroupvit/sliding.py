@@ -27,7 +27,6 @@ from torch import Tensor
 from .images import resize, size_for
 from .protocol import Protocol
 
-
 # Scores of all words for all pixels take most of the memory. What goes beyond a good screen adds nothing: even at 448
 # pixels a patch is a 28th of the shorter side.
 MOST_PIXELS = 500_000

@@ -22,11 +22,12 @@ from minigroupvit.checkpoint import write_atomically
 from minigroupvit.data.captioned import CaptionedImages, pack_texts
 from minigroupvit.data.scene_sets import scene_arrays
 from minigroupvit.data.scenes import make_scene
+from minigroupvit.distributed import pick_device
 from minigroupvit.layers import attend
 from minigroupvit.training.loop import training_loss
 from minigroupvit.training.recipes import recipe
 from minigroupvit.training.record import current_commit, device_name
-from minigroupvit.training.run import build_model, pick_device
+from minigroupvit.training.run import build_model
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -21,10 +21,9 @@ import importlib
 import pkgutil
 from pathlib import Path
 
+import drawings
 import numpy as np
 from matplotlib.path import Path as Curve
-
-import drawings
 
 SIZE = 128  # pixels of a shipped drawing
 OVERSAMPLE = 6  # each of them is the mean of 6 x 6 samples

@@ -13,7 +13,7 @@ on), as
 
 does; chooses how masks are read out on coco128-seg in VOC's words, and never on what is reported; and writes
 
-    data/weights/NAME.safetensors, .json, .log.jsonl    the model, where it comes from, its log
+    data/photographs/NAME.safetensors, .json, .log.jsonl    the model, where it comes from, its log
     results/photographs.json                            retrieval on the test pictures; masks and groups on VOC;
                                                         the same of models that were not trained, and of cuts
                                                         that need no model; how much better a model is than each
@@ -43,12 +43,12 @@ from minigroupvit.data.captioned import CaptionedImages
 from minigroupvit.data.sources import open_captioned
 from minigroupvit.evaluation.cuts import Cut, colour_clusters, evaluate_cut, judge_cut, rings, tiles
 from minigroupvit.evaluation.intervals import Judged
-from minigroupvit.evaluation.mask_sets import BACKGROUND, MaskSet, open_masks
+from minigroupvit.evaluation.mask_sets import MaskSet, open_masks
 from minigroupvit.evaluation.photographs import background_share, evaluate_masks, judge_masks
 from minigroupvit.evaluation.retrieval import chance_recall, evaluate_retrieval
 from minigroupvit.formats import protocol_from_dict
 from minigroupvit.model import GroupViT
-from minigroupvit.protocol import PROTOCOLS, Protocol
+from minigroupvit.protocol import BACKGROUND, PROTOCOLS, Protocol
 from minigroupvit.training.recipes import RECIPES, recipe
 from minigroupvit.training.record import current_commit, device_name
 from minigroupvit.training.run import build_model, train_on_dataset
@@ -241,7 +241,7 @@ def main() -> None:
     parser.add_argument("--compare", action="store_true", help="compare the stored models with the cuts; no training")
     parser.add_argument("--table", action="store_true", help="write the table again without measuring")
     parser.add_argument("--runs", type=Path, default=Path("outputs/photographs"))
-    parser.add_argument("--out", type=Path, default=Path("data/weights"))
+    parser.add_argument("--out", type=Path, default=Path("data/photographs"))
     parser.add_argument("--device", default=None, help="cuda or cpu; found out if not given")
     parser.add_argument("--threads", type=int, default=None, help="of the CPU; all if not given")
     arguments = parser.parse_args()

@@ -164,12 +164,13 @@ def _blocks(found: dict[str, Any]) -> str:
 def _instances(figures: dict[str, Any]) -> str:
     """Mask AP in a sentence."""
     def both(part: str) -> str:
-        return f"{percent(figures[part]['ap'])} (pieces of the true masks: {percent(figures['true_masks'][part]['ap'])})"
+        true = percent(figures["true_masks"][part]["ap"])
+        return f"{percent(figures[part]['ap'])} (pieces of the true masks: {true})"
 
     return (f"Instances are pieces of a class's mask. Mask AP on the objects of {figures['num_images']} test scenes: "
             f"{both('all')}; AP at IoU 0.5: {percent(figures['all']['ap50'])}. Where no twins touch "
-            f"{both('without_touching_twins')}, where they do {both('touching_twins')}: touching things of one class are "
-            "one piece, and no group tells them apart.")
+            f"{both('without_touching_twins')}, where they do {both('touching_twins')}: touching things of one class "
+            "are one piece, and no group tells them apart.")
 
 
 def _cost(stored: dict[str, Any]) -> str:

@@ -32,9 +32,10 @@ from minigroupvit.training.recipes import RECIPES, recipe
 from minigroupvit.training.run import evaluate_on_scenes, train_on_scenes
 
 SCENES = [name for name in RECIPES if name.startswith("scenes")]
-# Tried on the validation scenes, one after the other: iterations of refinement, patches per side of a patch, whether the mirrored picture is
-# looked at too, numbers of classes kept, what is added to the means of the words.
-CHOICES = {"refine": (0, 10), "overlap": (1, 2), "flip": (False, True), "top_classes": (4, 6), "balance": (None, 0.01, 0.03, 0.1)}
+# Tried on the validation scenes, one after the other: iterations of refinement, patches per side of a patch, whether
+# the mirrored picture is looked at too, numbers of classes kept, what is added to the means of the words.
+CHOICES = {"refine": (0, 10), "overlap": (1, 2), "flip": (False, True), "top_classes": (4, 6),
+           "balance": (None, 0.01, 0.03, 0.1)}
 NUM_VALIDATION = 300
 NUM_TEST = 1000
 

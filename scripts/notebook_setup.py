@@ -33,7 +33,8 @@ sys.path[:0] = [str(f) for f in folders if (f / "minigroupvit/__init__.py").is_f
 if getattr(importlib.util.find_spec("minigroupvit"), "origin", None) is None:
     package = "minigroupvit @ git+REPOSITORY@BRANCH"
     if subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package]).returncode:
-        raise RuntimeError(f"could not install {package}: check the network, or clone the repository beside this notebook")
+        raise RuntimeError(f"could not install {package}: check the network, or clone the repository beside "
+                           "this notebook")
     importlib.invalidate_caches()
 MORE%matplotlib inline
 from minigroupvit.visual.notebook import begin

@@ -6,8 +6,7 @@ import re
 
 import torch
 from torch import Tensor, nn
-from transformers import GroupViTConfig as TheirConfig
-from transformers import GroupViTModel as TheirModel
+from transformers import GroupViTConfig as TheirConfig, GroupViTModel as TheirModel
 
 from minigroupvit.config import GroupViTConfig
 

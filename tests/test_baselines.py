@@ -150,7 +150,8 @@ def test_fractions_are_fractions(metrics):
         for key, value in values.items():
             if isinstance(value, dict) and key != "protocol":
                 yield from numbers(value)
-            elif key.startswith(("miou", "oracle")) and not key.endswith("_interval") or key in ("recognition_ap", *SceneConfig().class_names):
+            elif (key.startswith(("miou", "oracle")) and not key.endswith("_interval")
+                  or key in ("recognition_ap", *SceneConfig().class_names)):
                 yield value
 
     found = list(numbers(metrics))

@@ -51,8 +51,8 @@ def test_the_figure_has_every_piece_and_marks_the_nouns(tokenizer):
     figure = caption_figure(caption, ["cat", "zebra"], ["a cat."], tokens, row)
     ids = [str(i) for i in row]
     assert texts(figure) == ["caption", "Look,", "a", "Cat", "/", "zebra!", "nouns", "cat", "zebra",
-                             "prompts", "a cat.", "tokens", "start", ids[0], "[UNK]", ids[1], "a", ids[2], "cat", ids[3],
-                             "[UNK]", ids[4], "end", ids[5]]
+                             "prompts", "a cat.", "tokens", "start", ids[0], "[UNK]", ids[1], "a", ids[2], "cat",
+                             ids[3], "[UNK]", ids[4], "end", ids[5]]
     colour = {text.get_text(): text.get_bbox_patch().get_facecolor() for text in figure.texts if text.get_bbox_patch()}
     assert colour["Cat"] == colour["zebra!"] == colour["zebra"] != colour["Look,"] == colour["/"]
     assert colour["[UNK]"] not in (colour["a"], colour["start"])

@@ -127,7 +127,7 @@ def test_a_missing_file_and_a_folder(path: Path) -> None:
 
 def test_unknown_shipped_weights_are_listed(path: Path, model: GroupViT, monkeypatch) -> None:
     save_checkpoint(path, model)
-    monkeypatch.setattr(checkpoint, "weights_folder", lambda: path.parent)
+    monkeypatch.setattr(checkpoint, "weights_folder", lambda name="scenes": path.parent)
     assert checkpoint.shipped_weights() == ["model"]
     assert load("model").config == load(str(path)).config == model.config
     with pytest.raises(ValueError, match="no shipped weights 'modle'; there are model"):

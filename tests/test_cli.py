@@ -26,6 +26,7 @@ from minigroupvit.config import PRESETS
 from minigroupvit.data.augment import PAPER
 from minigroupvit.data.scenes import make_scene
 from minigroupvit.data.sources import open_captioned
+from minigroupvit.distributed import pick_device
 from minigroupvit.images import load_image
 from minigroupvit.own_pictures import class_shares
 from minigroupvit.released.write import unlike_transformers
@@ -103,7 +104,7 @@ def test_module_and_mistakes_of_grammar(tmp_path):
     ("segment PICTURE --classes sun --weights WEIGHTS --background-threshold 3", "a probability from 0 to 1"),
     ("segment PICTURE --classes sun --weights WEIGHTS --top-classes 0", "keep at least 1 class"),
     ("segment PICTURE --classes sun --weights WEIGHTS --short-side 0", "--short-side is 0"),
-    ("segment PICTURE --classes sun --weights WEIGHTS --device abacus", "cannot use --device abacus"),
+    ("segment PICTURE --classes sun --weights WEIGHTS --device abacus", "cannot use the device abacus"),
     ("segment PICTURE --classes sun --weights nothing", "no shipped weights 'nothing'"),
     ("segment PICTURE --classes sun --weights nothing.safetensors", "there is no checkpoint at nothing.safetensors"),
     ("segment PICTURE --classes sun --weights CUT", "is not a minigroupvit checkpoint, or it is cut off"),
@@ -509,7 +510,7 @@ def test_demo_gets_its_folder(monkeypatch, tmp_path):
 
 
 def test_a_device_by_name():
-    assert cli.common.pick_device("cpu") == torch.device("cpu")
+    assert pick_device("cpu") == torch.device("cpu")
 
 
 @pytest.mark.parametrize("name", ["groupvit_2stage", "groupvit_1stage", "clip_vit"])

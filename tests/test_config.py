@@ -52,8 +52,8 @@ def test_every_field_survives() -> None:
         image=ImageConfig(image_size=64, patch_size=8, width=96, num_heads=3, depths=(2, 1), num_group_tokens=(9, 0),
                           num_output_groups=(7, 0), drop_path=0.2, stem="convolution", stem_depth=1, positions="sincos",
                           assignment="soft", gumbel_noise=0.5, temperature=0.3, residual="learned",
-                          straight_through=False, merged_values="before", merge_weights="patches", later_tokens_std=0.02,
-                          blocks_std=0.08),
+                          straight_through=False, merged_values="before", merge_weights="patches",
+                          later_tokens_std=0.02, blocks_std=0.08),
         text=TextConfig(vocab_size=99, context_length=20, width=64, num_heads=2, depth=3),
         embed_dim=32, head="linear", text_head="normed", head_width=48, tokenizer="captions")
     default = GroupViTConfig()

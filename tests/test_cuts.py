@@ -8,7 +8,15 @@ import torch
 from PIL import Image
 
 from minigroupvit.evaluation.cuts import (
-    CLUSTERS, SHARED_CLUSTERS, against_controls, colour_clusters, controls, evaluate_cut, judge_cut, rings, tiles,
+    CLUSTERS,
+    SHARED_CLUSTERS,
+    against_controls,
+    colour_clusters,
+    controls,
+    evaluate_cut,
+    judge_cut,
+    rings,
+    tiles,
 )
 from minigroupvit.evaluation.mask_sets import open_masks
 
@@ -54,7 +62,8 @@ def test_the_place_of_a_pixel_counts_as_much_as_one_says() -> None:
     picture[:, ::2] = 120                                       # stripes
     by_colour, by_place = colour_clusters(2)(picture), colour_clusters(2, position=1e4)(picture)
     assert by_colour[0, 0] == by_colour[0, 63] != by_colour[1, 0]
-    pieces = [by_place[:32], by_place[32:]] if by_place[0, 0] == by_place[0, 63] else [by_place[:, :32], by_place[:, 32:]]
+    rows = by_place if by_place[0, 0] == by_place[0, 63] else by_place.T
+    pieces = [rows[:32], rows[32:]]
     assert all(len(piece.unique()) == 1 for piece in pieces)
 
 

@@ -13,9 +13,9 @@ import torch.multiprocessing as mp
 
 from minigroupvit.config import GroupViTConfig, ImageConfig, TextConfig
 from minigroupvit.data.captioned import CaptionedImages
+from minigroupvit.distributed import join_processes, synchronize_batch_norm
 from minigroupvit.model import GroupViT
 from minigroupvit.tokenizer import CaptionTokenizer
-from minigroupvit.training.distributed import join_processes, synchronize_batch_norm
 from minigroupvit.training.loop import TrainConfig, train
 from minigroupvit.training.record import Recorder
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from photographs import photographs
+from PIL import Image
 
 from minigroupvit.evaluation.benchmarks import BENCHMARKS
 from minigroupvit.evaluation.mask_sets import open_masks

@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from photographs import photographs
+from PIL import Image
 
 from minigroupvit import cli
 from minigroupvit.checkpoint import load, save_checkpoint

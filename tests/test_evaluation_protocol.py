@@ -14,9 +14,10 @@ from protocol_steps import LEFT_OUT, PROTOCOL, WORDS, picture, telling_weights
 
 from minigroupvit import segmentation
 from minigroupvit.evaluation import boundary, groups, metrics, photographs
-from minigroupvit.evaluation.mask_sets import BACKGROUND, IGNORED, open_masks
+from minigroupvit.evaluation.mask_sets import open_masks
 from minigroupvit.evaluation.photographs import evaluate_masks
 from minigroupvit.images import IMAGE_MEAN, IMAGE_STD
+from minigroupvit.protocol import BACKGROUND, IGNORED
 
 # Word 5 is "red"; a point is background. Double precision, and no score nearer to the next than 3e-4.
 PINNED = """

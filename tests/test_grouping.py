@@ -6,8 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from minigroupvit.grouping import (
@@ -201,8 +200,10 @@ def test_assignment_in_half_precision_has_single_precision_logits() -> None:
     (lambda: soft_assignment(torch.zeros(1, 4, 5), temperature=0.0), "temperature is 0.0"),
     (lambda: hard_assignment(torch.zeros(1, 4, 5), noise=-1.0), "noise is -1.0"),
     (lambda: merge(torch.zeros(2, 4, 5), torch.zeros(2, 6, 8)), "B and N must be the same"),
-    (lambda: GroupingBlock(64, 4, 8, 4)(torch.zeros(2, 9, 32), torch.zeros(2, 8, 64)), r"tokens \(B, N, D\) of width D = 64"),
-    (lambda: GroupingBlock(64, 4, 8, 4)(torch.zeros(2, 9, 64), torch.zeros(2, 7, 64)), "expected 8 group tokens for each of 2"),
+    (lambda: GroupingBlock(64, 4, 8, 4)(torch.zeros(2, 9, 32), torch.zeros(2, 8, 64)),
+     r"tokens \(B, N, D\) of width D = 64"),
+    (lambda: GroupingBlock(64, 4, 8, 4)(torch.zeros(2, 9, 64), torch.zeros(2, 7, 64)),
+     "expected 8 group tokens for each of 2"),
 ])
 def test_each_part_checks_what_it_gets(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):

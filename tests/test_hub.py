@@ -141,7 +141,8 @@ def test_a_hub_without_the_model(remote: Path) -> None:
 @pytest.mark.parametrize(("name", "expected"), [
     ("nvidia/groupvit-gcc-yfcc", True), ("me/model_2.1", True), ("scenes", False), ("a/b/c", False),
     ("/a/b", False),
-    ("../b", False), ("./b", False), ("runs/model.pth", False), ("runs/last.safetensors", False), ("a /b", False), ("", False)])
+    ("../b", False), ("./b", False), ("runs/model.pth", False), ("runs/last.safetensors", False), ("a /b", False),
+    ("", False)])
 def test_what_could_be_an_id(name: str, expected: bool) -> None:
     assert is_hub_id(name) is expected
 

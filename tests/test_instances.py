@@ -1,4 +1,4 @@
-"""Instances: connected pieces, their run-length encoding, their average precision, and what `segment` writes of them."""
+"""Instances: connected pieces, their run-length encoding, average precision, and what `segment` writes of them."""
 
 from __future__ import annotations
 

@@ -62,7 +62,8 @@ def test_average_precision_of_a_draw_is_scikit_learns() -> None:
     assert average_precision_of(scores, present, whole) == pytest.approx([expected])
     weights = draws(40, 5)
     for drawn, value in zip(weights, average_precision_of(scores, present, weights)):
-        expected = np.mean([average_precision_score(present[:, c], scores[:, c], sample_weight=drawn) for c in range(3)])
+        expected = np.mean([average_precision_score(present[:, c], scores[:, c], sample_weight=drawn)
+                            for c in range(3)])
         assert value == pytest.approx(expected, abs=1e-9)
 
 

@@ -13,9 +13,15 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from minigroupvit.distributed import gather, gather_lists
 from minigroupvit.losses import (
-    assignment_information, gather, gather_lists, image_text_loss, likeness, meaning_similarity_loss, multi_label_loss,
-    pixel_similarity_loss, similarity_loss,
+    assignment_information,
+    image_text_loss,
+    likeness,
+    meaning_similarity_loss,
+    multi_label_loss,
+    pixel_similarity_loss,
+    similarity_loss,
 )
 
 # B pictures  K prompts per picture  C channels
@@ -162,7 +168,8 @@ def losses_and_gradients(rows: slice) -> dict[str, Tensor]:
     assert gather_lists(list(range(B))[rows]) == list(range(B))
     for name, loss in (("image_text", image_text_loss(images, texts, given["log_scale"].exp())),
                        ("multi_label", multi_label_loss(images, prompts, given["log_scale"].exp())),
-                       ("segments", multi_label_loss(segments, prompts, given["log_scale"].exp(), given["areas"][rows])),
+                       ("segments", multi_label_loss(segments, prompts, given["log_scale"].exp(),
+                                                     given["areas"][rows])),
                        ("shared", multi_label_loss(images, prompts, given["log_scale"].exp(), positives=positives)),
                        ("information", assignment_information((given["log_scale"] * segments).softmax(dim=1)))):
         gradients = torch.autograd.grad(loss, list(parameters.values()), retain_graph=True, allow_unused=True)
@@ -343,9 +350,11 @@ def test_meaning_similarity_against_a_slow_loop() -> None:
 
 
 @pytest.mark.parametrize("call, message", [
-    (lambda: image_text_loss(torch.ones(4, 8), torch.ones(5, 8), 1.0), r"one text for each, \(B, C\); got \(4, 8\) and \(5, 8\)"),
+    (lambda: image_text_loss(torch.ones(4, 8), torch.ones(5, 8), 1.0),
+     r"one text for each, \(B, C\); got \(4, 8\) and \(5, 8\)"),
     (lambda: image_text_loss(torch.ones(8), torch.ones(8), 1.0), r"expected images \(B, C\)"),
-    (lambda: multi_label_loss(torch.ones(6, 8), torch.ones(4, 3, 8), 1.0), r"K for each of the images \(6, 8\); got \(4, 3, 8\)"),
+    (lambda: multi_label_loss(torch.ones(6, 8), torch.ones(4, 3, 8), 1.0),
+     r"K for each of the images \(6, 8\); got \(4, 3, 8\)"),
     (lambda: multi_label_loss(torch.ones(4, 8), torch.ones(4, 3, 9), 1.0), "got"),
     (lambda: multi_label_loss(torch.ones(4, 5, 8), torch.ones(4, 3, 8), 1.0), "with their areas"),
     (lambda: multi_label_loss(torch.ones(4, 5, 8), torch.ones(4, 3, 8), 1.0, torch.ones(4, 6)), "with their areas"),

@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from minigroupvit.evaluation.metrics import (
-    MaskFigures, adjusted_rand, evaluate, group_use, oracle_labels, oracle_miou, present_objects, recognition_ap)
+    MaskFigures,
+    adjusted_rand,
+    evaluate,
+    group_use,
+    oracle_labels,
+    oracle_miou,
+    present_objects,
+    recognition_ap,
+)
 from minigroupvit.segmentation import Protocol, segment
 
 NAMES = ["sun", "heart", "brick"]
@@ -18,8 +26,8 @@ def test_iou_is_counted_over_the_whole_set_not_per_picture():
     truth = torch.tensor([[[0, 2, 2, 2]], [[0, 0, 0, 2]]])
     labels = torch.tensor([[[0, 2, 2, 2]], [[2, 2, 2, 2]]])
     figures = MaskFigures(NAMES, num_objects=2)
-    for t, l in zip(truth, labels):
-        figures.update(l[None], t[None])
+    for true, found in zip(truth, labels):
+        figures.update(found[None], true[None])
     found = figures.compute()
     assert found["iou_per_class"]["sun"] == pytest.approx(1 / 4)      # per picture: mean of 1 and 0
     assert found["iou_per_class"]["brick"] == pytest.approx(4 / 7)
@@ -44,8 +52,8 @@ def test_iou_equals_a_slow_loop():
     figures.update(labels[:2], truth[:2])
     figures.update(labels[2:], truth[2:])
     for c, name in enumerate(NAMES):
-        both = sum(int(t == c and l == c) for t, l in zip(truth.flatten(), labels.flatten()))
-        either = sum(int(t == c or l == c) for t, l in zip(truth.flatten(), labels.flatten()))
+        both = sum(int(t == c and x == c) for t, x in zip(truth.flatten(), labels.flatten()))
+        either = sum(int(t == c or x == c) for t, x in zip(truth.flatten(), labels.flatten()))
         assert figures.compute()["iou_per_class"][name] == pytest.approx(both / either)
 
 

@@ -133,7 +133,8 @@ def test_instances_open_as_results_of_coco(photos, weights, tmp_path):
         assert pixels[y:y + h, x:x + w].sum() == pixels.sum() == thing["area"] and 0 <= thing["score"] <= 1
         assert set(mask[pixels]) == {thing["category_id"]} and NAMES[thing["category_id"] - 1] == thing["name"]
     truth = COCO()
-    truth.dataset = {"info": {}, "images": [{"id": 7, "width": report["width"], "height": report["height"]}], "annotations": [],
+    truth.dataset = {"info": {}, "annotations": [],
+                     "images": [{"id": 7, "width": report["width"], "height": report["height"]}],
                      "categories": [{"id": c["index"]} for c in report["classes"]]}
     truth.createIndex()
     opened = truth.loadRes([thing | {"image_id": 7} for thing in report["instances"]])

@@ -6,10 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
+
+import minigroupvit
 
 ROOT = Path(__file__).parent.parent
 
@@ -27,7 +30,11 @@ scenes = [make_scene(index, "test") for index in range(20)]
 result = segment(load("scenes"), np.stack([s.image for s in scenes]), SceneConfig().class_names)
 masks = np.stack([s.mask for s in scenes])
 right = (result.labels.numpy() == masks)[masks < len(SceneConfig().objects)]
-print(json.dumps({"package": minigroupvit.__file__, "weights": str(weights_folder()),
+try:
+    minigroupvit.load("photographs_projected")
+except ValueError as error:
+    refused = str(error)
+print(json.dumps({"package": minigroupvit.__file__, "refused": refused, "weights": str(weights_folder()),
                   "names": shipped_weights(), "right": float(right.mean())}))
 """
 
@@ -69,6 +76,7 @@ def test_the_wheel_holds_the_package_its_data_and_its_weights(wheel):
                for path in (ROOT / "data" / "weights").rglob("*") if path.is_file()}
     assert "minigroupvit/data/drawings.npz" in sources and "minigroupvit/weights/scenes.safetensors" in weights
     assert ours == sources | weights
+    assert not any("photographs" in name for name in weights), "these are not under the package's licence"
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
@@ -76,7 +84,9 @@ def test_the_installed_package_segments(installed, tmp_path):
     said = json.loads(call(sys.executable, "-c", SCRIPT, cwd=tmp_path, PYTHONPATH=str(installed)))
     assert said["package"] == str(installed / "minigroupvit" / "__init__.py")
     assert said["weights"] == str(installed / "minigroupvit" / "weights")
-    assert "scenes" in said["names"]
+    assert "scenes" in said["names"] and not any(name.startswith("photographs") for name in said["names"])
+    assert "'photographs_projected' are for non-commercial research" in said["refused"]
+    assert "data/photographs of a clone of github.com/minigroupvit/minigroupvit" in said["refused"]
     assert said["right"] > 0.4      # share of the objects' pixels; backgrounds alone are learnt at once
 
 
@@ -94,7 +104,24 @@ def test_the_installed_command_segments(installed, tmp_path):
 def test_a_source_archive_gives_the_same_wheel(wheel, tmp_path):
     call(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", tmp_path, cwd=ROOT)
     (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as source:
+        assert not any("data/photographs" in name for name in source.getnames())
     (tmp_path / "again").mkdir()
     again = build_wheel(archive, tmp_path / "again")
     with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(again) as other:
         assert {i.filename: i.CRC for i in one.infolist()} == {i.filename: i.CRC for i in other.infolist()}
+
+
+def test_weights_with_a_licence_of_their_own_lie_beside_it():
+    folder = ROOT / "data" / "photographs"
+    assert "non-commercial" in (folder / "LICENSE.md").read_text()
+    assert {path.name.split(".")[0] for path in folder.glob("*.safetensors")} == {
+        "photographs", "photographs_paper", "photographs_projected"}
+
+
+def test_citation():
+    """The software, and the paper to cite in its place."""
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"version: {minigroupvit.__version__}\n" in citation
+    assert "preferred-citation:\n  type: conference-paper" in citation
+    assert "2202.11094" in citation and "year: 2022" in citation

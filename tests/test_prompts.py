@@ -5,8 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from minigroupvit import prompts
 from minigroupvit.prompts import (
@@ -168,7 +167,7 @@ def test_the_80_templates_of_clip() -> None:
         function("cat") for function in open_clip.OPENAI_IMAGENET_TEMPLATES
     ]
     with pytest.raises(AttributeError, match="no attribute 'OTHER_TEMPLATES'"):
-        prompts.OTHER_TEMPLATES
+        prompts.OTHER_TEMPLATES  # noqa: B018
 
 
 def test_simple_templates_add_no_noun_but_the_words_of_pictures() -> None:

@@ -76,7 +76,7 @@ def test_segment_refines_every_stage_and_names_what_was_refined(model: GroupViT)
     picture = torch.rand(1, 3, 16, 16)
     words = ["sun", "heart", "brick"]
     protocol = Protocol(pixels="shared", refine=3)
-    plain, refined = segment(model, picture, words, replace(protocol, refine=0)), segment(model, picture, words, protocol)
+    plain, refined = (segment(model, picture, words, p) for p in (replace(protocol, refine=0), protocol))
     for before, after, groups in zip(plain.maps, refined.maps, refined.groups):
         expected = refine_maps(before, picture, 3, 2 * model.config.image.patch_size)
         torch.testing.assert_close(after, expected)

@@ -39,7 +39,7 @@ def script(name: str):
 
 
 def record(name: str) -> dict:
-    return json.loads((weights_folder() / f"{name}.json").read_text(encoding="utf-8"))
+    return json.loads((weights_folder(name) / f"{name}.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("name", ["make_results", "make_photographs"])
@@ -63,12 +63,12 @@ def test_a_record_belongs_to_its_weights(name):
     # A record may be older than a field of the configuration: its default is how the model was then.
     assert GroupViTConfig.from_dict(stored["config"]) == model.config
     assert stored["parameters"] == sum(p.numel() for p in model.parameters()) < 5_000_000
-    assert (weights_folder() / f"{name}.safetensors").stat().st_size < 10e6
+    assert (weights_folder(name) / f"{name}.safetensors").stat().st_size < 10e6
     # Trained by the recipe that the package has, and by no mask: the log has losses of texts only.
     # A field that is younger than the weights had its default.
     default, wanted = (json.loads(json.dumps(asdict(config))) for config in (TrainConfig(), recipe(name).training))
     assert default | stored["train_config"] == wanted
-    lines = [json.loads(line) for line in (weights_folder() / f"{name}.log.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (weights_folder(name) / f"{name}.log.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == recipe(name).training.steps
 
 

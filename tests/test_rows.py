@@ -32,8 +32,9 @@ def table(tmp_path):
     def write(rows, kind: str):
         if kind == "parquet":
             features = datasets.Features({"image": datasets.Image(), "caption": datasets.Value("string")})
-            Dataset.from_dict({"image": [{"bytes": encoded(n), "path": None} for n, _ in rows],
-                               "caption": [caption for _, caption in rows]}, features).to_parquet(tmp_path / "a.parquet")
+            columns = {"image": [{"bytes": encoded(n), "path": None} for n, _ in rows],
+                       "caption": [caption for _, caption in rows]}
+            Dataset.from_dict(columns, features).to_parquet(tmp_path / "a.parquet")
             return tmp_path
         for n, _ in rows:
             (tmp_path / f"{n}.png").write_bytes(encoded(n))

@@ -16,7 +16,7 @@ from minigroupvit.data.captions import SYNONYMS, flip_caption, plural
 from minigroupvit.data.dice import Dice
 from minigroupvit.data.drawings import OBJECTS, cut_out, drawing_pyramids, num_drawings
 from minigroupvit.data.scene_config import SPLITS
-from minigroupvit.data.scene_sets import load_scenes, scene_arrays
+from minigroupvit.data.scene_sets import load_scenes
 from minigroupvit.data.scenes import PARTS, SceneConfig, make_scene
 from minigroupvit.data.textures import BACKGROUNDS
 from minigroupvit.evaluation.baselines import ColourClassifier
@@ -61,7 +61,7 @@ def test_pinned_scenes():
 def test_pinned_scenes_of_another_process():
     code = ("import json, zlib; from minigroupvit.data.scenes import make_scene\n"
             "def c(s): return zlib.crc32(s.image.tobytes() + s.mask.tobytes() + s.caption.encode())\n"
-            "print(json.dumps({p: [c(make_scene(i, p)) for i in range(4, -1, -1)][::-1] for p in %r}))" % (SPLITS,))
+            f"print(json.dumps({{p: [c(make_scene(i, p)) for i in range(4, -1, -1)][::-1] for p in {SPLITS!r}}}))")
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(out.stdout) == PINNED
 
@@ -169,7 +169,7 @@ def test_no_two_objects_look_the_same():
 def test_every_colour_keeps_its_name():
     """Shades vary, and nobody would call one by another colour's name: ranges do not meet."""
     dice = Dice(0)
-    for name, (hue, saturation, lightness) in colours.PALETTE.items():
+    for name in colours.PALETTE:
         shades = np.array([colours.draw_shade(name, dice) for _ in range(200)])
         assert 0 <= shades.min() and shades.max() <= 255 and len(np.unique(shades, axis=0)) == 200
         assert shades.std(axis=0).max() > 5

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from minigroupvit.grouping import Grouping, one_hot_largest
+from minigroupvit.grouping import Grouping
 from minigroupvit.image_encoder import ImageOutput, StageOutput
 from minigroupvit.images import normalize
 from minigroupvit.model import GroupViT
@@ -37,7 +37,7 @@ WORDS = ["sun", "heart", "brick"]
 
 def image_output(*assignments: Tensor, grid: tuple[int, int]) -> ImageOutput:
     """What the encoder would return with these soft assignments (B, G, N), one per stage."""
-    stages = [StageOutput(torch.zeros(1), None, Grouping(soft, one_hot_largest(soft))) for soft in assignments]
+    stages = [StageOutput(torch.zeros(1), None, Grouping(soft)) for soft in assignments]
     return ImageOutput(torch.zeros(1, 2), torch.zeros(1, 2, 2), stages, grid)
 
 

@@ -8,8 +8,7 @@ import warnings
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from minigroupvit.clip_tokenizer import ClipTokenizer
 from minigroupvit.tokenizer import CaptionTokenizer, split_words, tokenizer_from_state, warn_unknown
@@ -252,7 +251,8 @@ def test_clip_tokens_and_words(clip: ClipTokenizer) -> None:
 
 
 def test_importing_the_module_is_cheap() -> None:
-    program = "import sys, minigroupvit.tokenizer, minigroupvit.prompts; print('open_clip' in sys.modules, 'textblob' in sys.modules)"
+    program = ("import sys, minigroupvit.tokenizer, minigroupvit.prompts; "
+               "print('open_clip' in sys.modules, 'textblob' in sys.modules)")
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["False", "False"]
 

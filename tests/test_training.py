@@ -27,7 +27,13 @@ from minigroupvit.prompts import SIMPLE_TEMPLATES
 from minigroupvit.segmentation import group_maps
 from minigroupvit.training import loop
 from minigroupvit.training.loop import (
-    TrainConfig, TrainingStopped, at_step, stop_on_interrupt, train, training_loss, uses_bf16,
+    TrainConfig,
+    TrainingStopped,
+    at_step,
+    stop_on_interrupt,
+    train,
+    training_loss,
+    uses_bf16,
 )
 from minigroupvit.training.optimizer import decays, learning_rate, make_optimizer
 from minigroupvit.training.record import Recorder, differences
@@ -387,7 +393,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(run, tmp_path: Path, captioned:
         run(tmp_path, data=Watched(captioned, poison_picture))
     message = str(error.value)
     rate = learning_rate(6, 12, 3e-3, 3, SHORT.min_lr)
-    for part in ("step 6: ", f"learning rate {rate:.2e}", "Try half the learning rate", str(tmp_path / "last.safetensors")):
+    for part in ("step 6: ", f"learning rate {rate:.2e}", "Try half the learning rate",
+                 str(tmp_path / "last.safetensors")):
         assert part in message
     assert re.search(r"logit scales 1\d\.\d and 1\d\.\d\.", message)
     header, tensors = read_checkpoint(tmp_path / "last.safetensors")
@@ -505,7 +512,8 @@ def test_snapshots_come_early_and_show_emergence(make_model, captioned: Captione
 
 
 def test_sigterm_saves_and_stops_as_ctrl_c_does(run, captioned: CaptionedImages, tmp_path: Path) -> None:
-    run(tmp_path, data=Watched(captioned, lambda step, batch: os.kill(os.getpid(), signal.SIGTERM) if step == 4 else None))
+    run(tmp_path, data=Watched(
+        captioned, lambda step, batch: os.kill(os.getpid(), signal.SIGTERM) if step == 4 else None))
     assert read_checkpoint(tmp_path / "last.safetensors")[0]["about"]["step"] == 5
 
 

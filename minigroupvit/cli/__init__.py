@@ -2,7 +2,8 @@
 
 argparse, because it is in the standard library and six commands need no more. What takes time to
 import (torch, datasets, matplotlib) is imported by the command that needs it: `--help` is instant.
-Mistakes of the user are ValueErrors of the package: one line on stderr and exit code 2.
+Mistakes of the user are ValueErrors of the package, and libraries may be missing (`extras`): one line on stderr
+and exit code 2.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..extras import MissingExtra
 from . import demo, evaluate, export, import_weights, segment, train
 from .common import fail, in_options
 
@@ -26,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = _short_warning(warnings.showwarning, arguments)
             return arguments.run(arguments) or 0
-    except ValueError as error:
+    except (ValueError, MissingExtra) as error:
         return fail(in_options(str(error), arguments), 2)
     except OSError as error:  # a folder that cannot be written, a full disk
         return fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 2)

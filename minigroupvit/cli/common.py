@@ -63,19 +63,6 @@ def split_names(text: str) -> list[str]:
         raise ValueError(f"{text[:60]!r}... is no list of names separated by commas: {error}") from None
 
 
-def pick_device(name: str | None):
-    """The device of that name, a GPU if there is one, or the CPU; ValueError if it cannot be used."""
-    import torch
-
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f"cannot use --device {name}: {str(error).splitlines()[0]}") from None
-    return torch.device(name)
-
-
 def make_parent(path: str) -> Path:
     """The path, whose folder is made if need be."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .common import add_protocol, load_weights, make_parent, pick_device, protocol_choices, split_names
+from .common import add_protocol, load_weights, make_parent, protocol_choices, split_names
 
 ABOUT = "measure a model on held-out scenes, or on photographs with masks"
 EXAMPLES = """
@@ -67,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from ..checkpoint import write_atomically
+    from ..distributed import pick_device
 
     if arguments.data == "scenes" and arguments.root:
         raise ValueError(f"--root {arguments.root} belongs to photographs; say which, such as --data folder")

@@ -35,8 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from ..checkpoint import WEIGHTS as WEIGHTS_FILE
-    from ..checkpoint import is_ours
+    from ..checkpoint import WEIGHTS as WEIGHTS_FILE, is_ours
     from ..released import export_released, export_transformers
 
     source, out = Path(arguments.checkpoint), Path(arguments.out)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import add_protocol, fail, load_weights, make_parent, pick_device, protocol_choices, split_names
+from .common import add_protocol, fail, load_weights, make_parent, protocol_choices, split_names
 
 if TYPE_CHECKING:
     from ..model import GroupViT
@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from ..distributed import pick_device
     from ..images import load_image
     from ..own_pictures import list_pictures, segment_pictures
     from ..protocol import protocol_for

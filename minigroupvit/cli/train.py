@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import fail, pick_device, split_names
+from .common import fail, split_names
 
 if TYPE_CHECKING:
     from ..data.captioned import Captioned, CaptionedImages
@@ -100,6 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from ..distributed import pick_device
     from ..training.loop import TrainingStopped
     from ..training.recipes import RECIPES, recipe
     from ..training.run import train_on_dataset, train_on_scenes

@@ -24,14 +24,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..distributed import rank_and_size
+from ..extras import extra
 from ..images import normalize
-from ..losses import rank_and_size
 from ..prompts import nouns, prompts_from_nouns, tag_captions, warn_other_script
 from ..tokenizer import Tokenizer
-from .augment import Augmentation, augment, crop_boxes, random_numbers
+from .augment import Augmentation, augment, image_seeds
 from .captions import flip_caption
 from .rows import join_neighbours, read_pictures
-from .samples import KEY, Columns, Sample, Skipped, find_columns, fit, read_samples, says_something
+from .samples import KEY, Columns, Sample, Skipped, find_columns, read_samples, says_something
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -125,14 +126,12 @@ class Captioned:
                              "expected a list of words")
         return tuple(found)
 
-    def _finish(self, images: Tensor, texts: Texts, numbers: Tensor, augmentation: Augmentation,
-                device: torch.device | str) -> Batch:
-        """Pictures (B, 3, H, W) uint8 and what was drawn for them, as the training takes them."""
+    def _finish(self, images: Tensor, texts: Texts, device: torch.device | str) -> Batch:
+        """Augmented pictures (B, 3, H, W) uint8 and what was drawn for them, as the training takes them."""
         images = images.to(device)
         if texts.flipped is not None:
             flipped = torch.tensor(texts.flipped, device=device)
             images = torch.where(flipped[:, None, None, None], images.flip(-1), images)
-        images = augment(images, numbers, augmentation)
         return Batch(normalize(images.float() / 255), texts.captions, texts.prompts, texts.nouns)
 
 
@@ -200,7 +199,8 @@ class CaptionedImages(Captioned):
         Raises:
             ValueError: no such column; too many rows without a readable picture or a caption.
         """
-        import datasets
+        with extra("data"):
+            import datasets
 
         column, find_nouns = column_or_function(nouns)
         dataset, columns = undecoded(dataset, image, captions, column)
@@ -263,13 +263,9 @@ class CaptionedImages(Captioned):
         indices, part = self.indices(step, batch_size, seed), own_part(batch_size)
         texts = self._draw_texts([self.captions[i] for i in indices], random.Random(f"{seed} {step}"), num_prompts,
                                  templates, augmentation.flip, [self.nouns[i] for i in indices]).part(part)
-        numbers = random_numbers(batch_size, seed, step)[part]
-        images = self.images[torch.from_numpy(indices[part])]
-        if augmentation.crop < 1:
-            H, W = images.shape[-2:]
-            boxes = crop_boxes(numbers, [(H, W)] * len(images), augmentation.crop)
-            images = torch.stack([fit(image, H, box) for image, box in zip(images, boxes)])
-        return self._finish(images, texts, numbers, augmentation, device)
+        seeds = image_seeds(batch_size, seed, step)[part]
+        images = [augment(self.images[i], augmentation, own) for i, own in zip(indices[part], seeds)]
+        return self._finish(torch.stack(images), texts, device)
 
     def batches(self, start: int, stop: int, batch_size: int, seed: int, num_prompts: int, templates: Sequence[str],
                 augmentation: Augmentation = Augmentation(), device: torch.device | str = "cpu",
@@ -296,7 +292,8 @@ def undecoded(dataset: Dataset | IterableDataset, image: str | None, captions: S
 
     Decoding is ours to do: a broken picture must not end the reading.
     """
-    from datasets import Image
+    with extra("data"):
+        from datasets import Image
 
     features = dataset.features
     names = list(dataset.column_names or ())

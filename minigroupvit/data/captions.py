@@ -8,7 +8,8 @@ says where they are. Class names are never given as labels: prompted nouns come 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from .dice import Dice
 
@@ -90,12 +91,12 @@ def _with_article(phrase: str, dice: Dice) -> str:
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
 
 
-def _word(name: str, config: "SceneConfig", dice: Dice) -> str:
+def _word(name: str, config: SceneConfig, dice: Dice) -> str:
     words = SYNONYMS[name]
     return dice.choice(words) if dice.chance(config.synonym) and words else name
 
 
-def _adjective(instance: "Instance", image_size: int, dice: Dice) -> str:
+def _adjective(instance: Instance, image_size: int, dice: Dice) -> str:
     """A colour most of the time, else the size where it stands out, else a matter of taste."""
     if dice.chance(0.7):
         return instance.colour
@@ -106,7 +107,7 @@ def _adjective(instance: "Instance", image_size: int, dice: Dice) -> str:
     return dice.choice(_LARGE if size > 0.7 else _ADJECTIVES)
 
 
-def _describe(group: Sequence["Instance"], adjective: bool, config: "SceneConfig", dice: Dice) -> str:
+def _describe(group: Sequence[Instance], adjective: bool, config: SceneConfig, dice: Dice) -> str:
     """One class of objects: "a red cat", "two cats", "the kitty and another kitty"."""
     word = _word(group[0].class_name, config, dice)
     colours = {instance.colour for instance in group}
@@ -122,7 +123,7 @@ def _describe(group: Sequence["Instance"], adjective: bool, config: "SceneConfig
     return " and ".join(phrases)
 
 
-def _relation(first: "Instance", second: "Instance", dice: Dice) -> str:
+def _relation(first: Instance, second: Instance, dice: Dice) -> str:
     """How the first lies to the second, by the middles of their boxes."""
     across = (first.box[0] + first.box[2] - second.box[0] - second.box[2]) / 2
     down = (first.box[1] + first.box[3] - second.box[1] - second.box[3]) / 2
@@ -143,7 +144,7 @@ def _join(phrases: list[str], dice: Dice) -> str:
     return ", ".join(phrases[:-1]) + last + phrases[-1]
 
 
-def _place(backgrounds: Sequence[str], config: "SceneConfig", dice: Dice) -> tuple[str, str]:
+def _place(backgrounds: Sequence[str], config: SceneConfig, dice: Dice) -> tuple[str, str]:
     """The backgrounds, upper one first, as a place ("on the grass") and as a thing ("the grass")."""
     words = [_word(name, config, dice) for name in backgrounds]
     form = dice.choice(_PLACES[backgrounds[0]])
@@ -156,8 +157,8 @@ def _place(backgrounds: Sequence[str], config: "SceneConfig", dice: Dice) -> tup
     return place, thing
 
 
-def write_caption(instances: Sequence["Instance"], backgrounds: Sequence[str],
-                  config: "SceneConfig", dice: Dice) -> str:
+def write_caption(instances: Sequence[Instance], backgrounds: Sequence[str],
+                  config: SceneConfig, dice: Dice) -> str:
     """Describe a scene.
 
     Args:

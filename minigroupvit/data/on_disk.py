@@ -22,9 +22,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from .augment import Augmentation, crop_boxes, random_numbers
+from .augment import AUGMENTATIONS, Augmentation, augment, image_seeds
 from .captioned import (
-    Batch, Captioned, FindNouns, column_or_function, epoch_indices, own_part, short_hash, told, undecoded,
+    Batch,
+    Captioned,
+    FindNouns,
+    column_or_function,
+    epoch_indices,
+    own_part,
+    short_hash,
+    told,
+    undecoded,
 )
 from .rows import read_pictures
 from .samples import Sample, Skipped, Unusable, fit, read_picture, stored_as
@@ -58,17 +66,17 @@ class Loaded:
 
 
 class Reader(torch.utils.data.Dataset):
-    """Decodes pictures by their position; in a worker. An item is (position, random numbers)."""
+    """Decodes and augments pictures by their position; in a worker. An item is (position, seed of augmentation)."""
 
-    def __init__(self, rows: Dataset, image: str, image_size: int, crop: float) -> None:
-        self.rows, self.image, self.image_size, self.crop = rows, image, image_size, crop
+    def __init__(self, rows: Dataset, image: str, image_size: int, augmentation: Augmentation) -> None:
+        self.rows, self.image, self.image_size, self.augmentation = rows, image, image_size, augmentation
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitems__(self, items: list[tuple[int, Tensor]]) -> Loaded:
+    def __getitems__(self, items: list[tuple[int, int]]) -> Loaded:
         images, positions, skipped = [], [], []
-        for wanted, numbers in items:
+        for wanted, seed in items:
             for position in range(wanted, wanted + min(_TRIES, len(self))):
                 position %= len(self)
                 try:
@@ -76,10 +84,7 @@ class Reader(torch.utils.data.Dataset):
                 except Unusable as error:
                     skipped.append((position, error))
                     continue
-                box = None
-                if self.crop < 1:
-                    box = crop_boxes(numbers[None], [(picture.height, picture.width)], self.crop)[0]
-                images.append(fit(picture, self.image_size, box))
+                images.append(augment(picture, self.augmentation, seed, self.image_size))
                 positions.append(position)
                 break
         # Fewer than asked for only where nothing could be read for long; the training process then stops.
@@ -146,8 +151,8 @@ class CaptionedFiles(Captioned):
 
     def first_pictures(self, count: int) -> Tensor:
         """(count, 3, S, S) uint8, to look at while a run goes on."""
-        reader = Reader(self.pictures.stored, self.pictures.image, self.image_size, crop=1.0)
-        return reader.__getitems__([(i, None) for i in range(min(count, len(self)))]).images
+        reader = Reader(self.pictures.stored, self.pictures.image, self.image_size, AUGMENTATIONS["none"])
+        return reader.__getitems__([(i, 0) for i in range(min(count, len(self)))]).images
 
     def batches(self, start: int, stop: int, batch_size: int, seed: int, num_prompts: int, templates: Sequence[str],
                 augmentation: Augmentation = Augmentation(), device: torch.device | str = "cpu",
@@ -155,13 +160,13 @@ class CaptionedFiles(Captioned):
         """The batches of the steps from `start` on, those to come in the making. `folder`: nothing is kept there."""
         part = own_part(batch_size)
 
-        def plan() -> Iterator[list[tuple[int, Tensor]]]:
+        def plan() -> Iterator[list[tuple[int, int]]]:
             for step in range(start, stop):
                 indices = epoch_indices(len(self), step, batch_size, seed)
-                yield list(zip(indices[part].tolist(), random_numbers(batch_size, seed, step)[part]))
+                yield list(zip(indices[part].tolist(), image_seeds(batch_size, seed, step)[part]))
 
         loader = DataLoader(
-            Reader(self.pictures.stored, self.pictures.image, self.image_size, augmentation.crop), batch_sampler=plan(),
+            Reader(self.pictures.stored, self.pictures.image, self.image_size, augmentation), batch_sampler=plan(),
             collate_fn=as_it_is, num_workers=self.num_workers, worker_init_fn=ignore_interrupt,
             generator=torch.Generator())    # of its own: the training's random numbers are none of its business
         for step, loaded in zip(range(start, stop), loader):
@@ -171,8 +176,7 @@ class CaptionedFiles(Captioned):
             texts = self._draw_texts([self.captions[i] for i in indices], random.Random(f"{seed} {step}"),
                                      num_prompts, templates, augmentation.flip,
                                      [self.nouns[i] for i in indices]).part(part)
-            numbers = random_numbers(batch_size, seed, step)[part]
-            yield self._finish(loaded.images, texts, numbers, augmentation, device)
+            yield self._finish(loaded.images, texts, device)
 
     def _count(self, loaded: Loaded, part: slice) -> None:
         for position, error in loaded.skipped:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..extras import extra
 from .caption_files import known_split
 from .folders import find_on_disk, one_line, read_parquet
 from .hub_presets import HUB_PRESETS, HubPreset
@@ -71,7 +72,8 @@ def splits(name: str | Path) -> list[str]:
         return list(found.parts)
     if preset := known(name):
         return list(preset.splits)
-    from datasets import get_dataset_split_names
+    with extra("data"):
+        from datasets import get_dataset_split_names
 
     try:
         return _ask_the_hub(str(name), lambda: get_dataset_split_names(str(name)))
@@ -95,7 +97,8 @@ def split_or_default(name: str | Path, split: str | None) -> str:
 
 
 def _open_hub(name: str, split: str, streaming: bool) -> Dataset | IterableDataset:
-    from datasets import load_dataset
+    with extra("data"):
+        from datasets import load_dataset
 
     dataset = _ask_the_hub(name, lambda: load_dataset(name, split=split, streaming=streaming))
     if streaming:

@@ -17,7 +17,16 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from .samples import (
-    KEY, Columns, Sample, Skipped, Unusable, caption_texts, fit, read_captions, read_nouns, read_picture,
+    KEY,
+    Columns,
+    Sample,
+    Skipped,
+    Unusable,
+    caption_texts,
+    fit,
+    read_captions,
+    read_nouns,
+    read_picture,
 )
 
 if TYPE_CHECKING:

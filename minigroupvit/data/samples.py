@@ -22,13 +22,11 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional as vision
 
 from ..files import encoding_hint
 from ..images import load_image, to_rgb
 from ..tokenizer import split_words
 
-Box = tuple[int, int, int, int]   # top, left, height, width in pixels
 KEY = "__key__"                   # the column that says where a row is, as its owner counts; webdataset calls it so
 
 
@@ -203,15 +201,11 @@ def stored_as(value: Any) -> str:
     return type(value).__name__
 
 
-def fit(picture: Image.Image | Tensor, size: int, box: Box | None = None) -> Tensor:
-    """A picture, or a box of it, as a square (3, S, S) uint8. The aspect ratio is not kept."""
-    if box is not None:
-        picture = vision.crop(picture, *box)
-    if isinstance(picture, Image.Image):
-        if picture.size != (size, size):
-            picture = picture.resize((size, size), Image.Resampling.BICUBIC)
-        return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
-    return vision.resize(picture, [size, size], vision.InterpolationMode.BICUBIC, antialias=True)
+def fit(picture: Image.Image, size: int) -> Tensor:
+    """A picture as a square (3, S, S) uint8. The aspect ratio is not kept."""
+    if picture.size != (size, size):
+        picture = picture.resize((size, size), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
 class Skipped:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..extras import extra
 from .scene_config import SPLITS, SceneConfig
 from .scenes import make_scene
 
@@ -80,7 +81,7 @@ def _rows(indices: list[int], split: str, config: SceneConfig, seed: int, versio
 
 
 def load_scenes(split: str = "train", num_scenes: int = 10_000, config: SceneConfig = SceneConfig(),
-                seed: int = 0, num_proc: int | None = None) -> "datasets.Dataset":
+                seed: int = 0, num_proc: int | None = None) -> datasets.Dataset:
     """The first scenes of a split as a data set with the columns image, caption, mask, instances,
     instance_mask, part_mask.
 
@@ -99,7 +100,8 @@ def load_scenes(split: str = "train", num_scenes: int = 10_000, config: SceneCon
         ValueError: an unknown split or a number of scenes below one.
     """
     _check(split, num_scenes)
-    import datasets
+    with extra("data"):
+        import datasets
 
     described = {"class_name": datasets.Value("string"), "colour": datasets.Value("string"),
                  "second_colour": datasets.Value("string"), "drawing": datasets.Value("int32"),

@@ -20,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from ..extras import extra
 from .captioned import undecoded
 from .samples import KEY, Columns, Skipped, Unusable, listed
 
@@ -49,7 +50,8 @@ def expand(name: str | Path) -> list[str]:
     Raises:
         ValueError: there is none.
     """
-    from webdataset.shardlists import expand_urls
+    with extra("data"):
+        from webdataset.shardlists import expand_urls
 
     found: list[str] = []
     for part in map(os.path.expanduser, expand_urls(str(name))):
@@ -91,7 +93,8 @@ class TarShards:
 
 
 def _samples(shard: str) -> Iterator[dict[str, Any]]:
-    from webdataset.tariterators import group_by_keys, tar_file_expander
+    with extra("data"):
+        from webdataset.tariterators import group_by_keys, tar_file_expander
 
     try:
         with _open(shard) as stream:

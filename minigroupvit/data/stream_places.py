@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint import write_atomically
-from ..losses import rank_and_size
+from ..distributed import rank_and_size
 
 
 @dataclass(frozen=True)

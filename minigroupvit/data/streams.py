@@ -30,14 +30,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from ..losses import rank_and_size
-from .augment import Augmentation, crop_boxes, random_numbers
+from ..distributed import rank_and_size
+from .augment import Augmentation, augment, image_seeds
 from .captioned import Batch, Captioned, FindNouns, own_part, short_hash, told
 from .on_disk import as_it_is, ignore_interrupt, worker_count
 from .rows import join_neighbours, join_rows
-from .samples import (
-    KEY, Sample, Skipped, Unusable, fit, read_captions, read_nouns, read_picture, read_samples, stored_as,
-)
+from .samples import KEY, Sample, Skipped, Unusable, read_captions, read_nouns, read_picture, read_samples, stored_as
 from .shards import BrokenShard, Shards
 from .stream_places import Diary, Place
 
@@ -64,26 +62,26 @@ class Worker(IterableDataset):
     places: where each worker goes on. start: the step of the first batch, which says whose turn it is.
     """
 
-    def __init__(self, shards: Shards, image_size: int, batch_size: int, buffer: int, seed: int, crop: float,
-                 workers: int, start: int, places: Mapping[int, Place]) -> None:
+    def __init__(self, shards: Shards, image_size: int, batch_size: int, buffer: int, seed: int,
+                 augmentation: Augmentation, workers: int, start: int, places: Mapping[int, Place]) -> None:
         super().__init__()
         self.shards, self.image_size, self.batch_size, self.buffer = shards, image_size, batch_size, buffer
-        self.seed, self.crop, self.workers, self.start, self.places = seed, crop, workers, start, places
+        self.seed, self.augmentation, self.workers, self.start, self.places = seed, augmentation, workers, start, places
         self.rank, self.size = rank_and_size()
 
     def __iter__(self) -> Iterator[Loaded]:
         info = get_worker_info()
         worker = ((info.id if info else 0) + self.start) % self.workers
         stream = self.rank * self.workers + worker               # among the workers of all processes
-        place = self.places.get(worker, Place())
+        first = self.places.get(worker, Place())
         # Pictures that this pass has given; of a resumed one it is not known, and more than were needed.
-        useful = 0 if place == Place(place.pass_number) else self.batch_size
+        useful = 0 if first == Place(first.pass_number) else self.batch_size
         images: list[Tensor] = []
         captions: list[list[str]] = []
         nouns: list[list[str] | None] = []
         skipped: list[tuple[Unusable, str]] = []
         seen = 0
-        for place, row in self._rows(stream, place, skipped):
+        for place, row in self._rows(stream, first, skipped):
             if row is None:                                      # the end of a pass
                 if useful < self.batch_size:                     # else a picture would be twice in a batch
                     yield Loaded(torch.empty(0), [], [], seen, list(skipped), worker, place, useful)
@@ -98,11 +96,8 @@ class Worker(IterableDataset):
             except Unusable as error:
                 skipped.append((error, row[KEY]))
                 continue
-            box = None
-            if self.crop < 1:
-                numbers = random_numbers(1, self.seed, stream, *astuple(place))
-                box = crop_boxes(numbers, [(picture.height, picture.width)], self.crop)[0]
-            images.append(fit(picture, self.image_size, box))
+            own_seed = image_seeds(1, self.seed, stream, *astuple(place))[0]
+            images.append(augment(picture, self.augmentation, own_seed, self.image_size))
             captions.append(texts)
             nouns.append(read_nouns(row, self.shards.columns))
             useful += 1
@@ -213,7 +208,7 @@ class CaptionedStream(Captioned):
         workers = max(1, num_workers)    # without any, this process does their work
         diary = Diary(folder, workers, len(self.shards), self.buffer) if folder is not None else None
         places = diary.resume(start) if diary else {}
-        source = Worker(self.shards, self.image_size, part.stop - part.start, self.buffer, seed, augmentation.crop,
+        source = Worker(self.shards, self.image_size, part.stop - part.start, self.buffer, seed, augmentation,
                         workers, start, places)
         loader = DataLoader(source, batch_size=None, collate_fn=as_it_is, num_workers=num_workers,
                             worker_init_fn=ignore_interrupt, generator=torch.Generator())
@@ -223,8 +218,7 @@ class CaptionedStream(Captioned):
                 diary.write(step + 1, loaded.worker, loaded.place)
             texts = self._draw_texts(loaded.captions, random.Random(f"{seed} {step} {rank}"), num_prompts, templates,
                                      augmentation.flip, loaded.nouns)
-            numbers = random_numbers(batch_size, seed, step)[part]
-            yield self._finish(loaded.images, texts, numbers, augmentation, device)
+            yield self._finish(loaded.images, texts, device)
 
     def _count(self, loaded: Loaded) -> None:
         self.skipped.seen += loaded.seen

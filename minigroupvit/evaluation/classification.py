@@ -48,7 +48,7 @@ def open_image_folder(root: str | Path, image_size: int) -> tuple[ImageFolder, l
             raise ValueError(f"{file} has {len(names)} names for {len(found.classes)} folders; expected: {_LAYOUT}")
         return found, names
     if len(found.classes) == 1000 and all(re.fullmatch(r"n\d{8}", name) for name in found.classes):
-        from open_clip import IMAGENET_CLASSNAMES     # in the order of the numbers
+        from open_clip import IMAGENET_CLASSNAMES  # in the order of the numbers
 
         return found, list(IMAGENET_CLASSNAMES)
     return found, [name.replace("_", " ") for name in found.classes]

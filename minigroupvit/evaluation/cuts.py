@@ -14,16 +14,17 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from skimage.color import rgb2lab
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 from tqdm import tqdm
 
+from ..extras import extra
 from ..mask_steps import refine_maps
+from ..protocol import BACKGROUND
 from .groups import probing_jaccard
 from .intervals import Judged, difference, draws, interval, mean_of
-from .mask_sets import BACKGROUND, MaskSet
+from .mask_sets import MaskSet
 from .metrics import MaskFigures, adjusted_rand, oracle_labels, oracle_miou, segments_used
 
 CLUSTERS = (2, 3, 4, 6, 8)    # tried in each picture; `SHARED_CLUSTERS` is one set for all pictures
@@ -42,7 +43,7 @@ def colour_clusters(num_pieces: int = 8, position: float = 0.0, seed: int = 0) -
     """
     def cut(picture: Tensor) -> Tensor:
         small = F.interpolate(picture[None].float() / 255, (_SIDE, _SIDE), mode="area")[0]     # (3, s, s)
-        features = rgb2lab(small.permute(1, 2, 0).numpy()).reshape(-1, 3)                      # (s·s, 3)
+        features = _cielab(small.permute(1, 2, 0).numpy()).reshape(-1, 3)                   # (s·s, 3)
         if position:
             features = np.concatenate([features, position * _places(_SIDE, _SIDE).reshape(-1, 2).numpy()], axis=1)
         # One start is enough: another seed moves the figures of a whole set by less than they differ.
@@ -164,10 +165,17 @@ def against_controls(ari_of_each: Sequence[float], found: Sequence[Mapping[str, 
     return compared
 
 
+def _cielab(pixels: np.ndarray) -> np.ndarray:
+    """Colours (..., 3) from 0 to 1 in CIELAB, where distances are as we see them."""
+    with extra("evaluation"):
+        from skimage.color import rgb2lab
+    return rgb2lab(pixels)
+
+
 def _lab(images: Tensor, side: int) -> np.ndarray:
-    """Pictures (N, 3, H, W) shrunk to (N, side, side, 3), in CIELAB, where distances are as we see them."""
+    """Pictures (N, 3, H, W) shrunk to (N, side, side, 3), in CIELAB."""
     small = F.interpolate(images.float() / 255, (side, side), mode="area")
-    return rgb2lab(small.permute(0, 2, 3, 1).numpy()).astype(np.float64)
+    return _cielab(small.permute(0, 2, 3, 1).numpy()).astype(np.float64)
 
 
 def _clusters(colours: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:

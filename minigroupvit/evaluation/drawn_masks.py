@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
+from ..extras import extra
 from ..files import read_text
 
 
@@ -27,6 +27,8 @@ class DrawnMask:
 
     def numbers(self) -> np.ndarray:
         """COCO's category of each pixel, from 1, or 0: (H, W)."""
+        with extra("evaluation"):
+            from pycocotools import mask as coco_mask
         drawn = np.zeros(self.size, np.int64)
         for one in sorted(self.instances, key=lambda one: -one["area"]):
             outline = one["segmentation"]

@@ -18,6 +18,7 @@ from torchmetrics.detection import MeanAveragePrecision
 
 from ..data.scene_config import SceneConfig
 from ..data.scenes import Scene, make_scene
+from ..extras import extra
 from ..instances import SMALLEST, FoundInstance, find_instances
 from ..model import GroupViT
 from ..protocol import Protocol, protocol_for
@@ -41,6 +42,8 @@ def mask_ap(found: Sequence[Sequence[FoundInstance]], truth: Sequence[Sequence[F
     Returns `ap`, mean over the IoU thresholds 0.5, 0.55, ... 0.95, and `ap50`, from 0 to 1, None if there
     is no true instance; `num_images` and `num_instances`, true ones.
     """
+    with extra("evaluation"):
+        import pycocotools  # noqa: F401 - torchmetrics counts with it
     metric = MeanAveragePrecision(iou_type="segm")
     for some, true in zip(found, truth, strict=True):
         if some or true:  # a picture without either has no size of a mask, and no say

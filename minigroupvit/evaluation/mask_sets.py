@@ -20,11 +20,10 @@ from torch import Tensor
 from ..files import read_text
 from ..images import load_image, pictures_below
 from ..model import GroupViT
-from ..protocol import PROTOCOLS, Protocol, protocol_for
+from ..protocol import BACKGROUND, IGNORED, PROTOCOLS, Protocol, protocol_for
 from .benchmarks import BENCHMARKS, Benchmark
 from .drawn_masks import DrawnMask, read_instances
 
-BACKGROUND, IGNORED = -1, 255
 _UNKNOWN = -2
 _PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 _FOLDER = ("images/ (.jpg, .png ...), masks/ with a .png of the same name for each (every pixel the number of its "

@@ -20,13 +20,13 @@ from tqdm import tqdm
 
 from ..images import to_batch
 from ..model import GroupViT
-from ..protocol import Protocol, protocol_for
+from ..protocol import BACKGROUND, Protocol, protocol_for
 from ..segmentation import Seen, embed_classes, name_pixels, see
 from .boundary import BoundaryFigures
 from .clusters import cluster_patches
 from .groups import oracle_pixels, probing_jaccard, whole_groups
 from .intervals import Judged
-from .mask_sets import BACKGROUND, Example, MaskSet, evaluation_protocol
+from .mask_sets import Example, MaskSet, evaluation_protocol
 from .metrics import MaskFigures, adjusted_rand, count_pairs, group_use
 
 # Beside mIoU, which is always there. `oracle` (C3), `probing` (C2) and `groups` (adjusted Rand index against the

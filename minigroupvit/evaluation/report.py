@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ..images import to_batch
 from ..model import GroupViT
-from ..protocol import Protocol, protocol_for
+from ..protocol import IGNORED, Protocol, protocol_for
 from ..segmentation import embed_classes, name_pixels, see
 from ..visual.plots import show_image, show_labels
 from .clusters import cluster_patches
-from .mask_sets import IGNORED, MaskSet, evaluation_protocol
+from .mask_sets import MaskSet, evaluation_protocol
 
 
 def best_and_worst(pictures: Mapping[str, float | None], num_each: int) -> tuple[list[str], list[str]]:

@@ -164,7 +164,8 @@ def _intervention_lines(metrics: dict[str, Any]) -> list[str]:
         first = next(iter(found.values()))
         lines += [f"{row}: of {first['num_objects']} lone, coloured objects named right "
                   f"({_percent(first['right_before'])} % of those looked at), so many keep their name", ""]
-        lines += [f"{name:<12}{_percent(one['class_kept']):>6}  [{', '.join(map(_percent, one['class_kept_interval']))}]"
+        lines += [f"{name:<12}{_percent(one['class_kept']):>6}  "
+                  f"[{', '.join(map(_percent, one['class_kept_interval']))}]"
                   for name, one in found.items() if "class_kept" in one] + [""]
     return lines
 

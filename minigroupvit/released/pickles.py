@@ -7,7 +7,11 @@ that takes anything and does nothing: `os.system` is one, and so are `eval`, `ge
 classes. Even tensors are only written down (`StoredTensor`) and read from the file afterwards, those
 that are asked for.
 
-torch.load(weights_only=True) is no way here: it refuses the whole file for a single name it does not know.
+Why not torch.load(weights_only=True), with a placeholder for each name that
+torch.serialization.get_unsafe_globals_in_checkpoint lists? It was tried, with torch 2.6's rules. It reads
+objects that are rebuilt from a state, such as OmegaConf's, and numbers of numpy. But it refuses the whole
+file for one list or dictionary of a type of its own ("can only SETITEM for dict, ...": a defaultdict, an
+EasyDict), for pickles of protocol 3 or later, and it cannot list the names in a file of before torch 1.6.
 """
 
 from __future__ import annotations

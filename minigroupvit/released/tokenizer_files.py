@@ -12,7 +12,6 @@ from ..tokenizer import ACCENTS, END, PAD, START, UNKNOWN, WORD, CaptionTokenize
 from ..tokenizer_interface import Tokenizer
 from .read import TOKENIZER, read_json
 
-
 KNOWN_WORDS = "known_words"      # in tokenizer_config.json, which transformers keeps: words seen in training
 
 

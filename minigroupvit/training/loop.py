@@ -17,14 +17,17 @@ from torch import Tensor
 from ..config import ImageConfig
 from ..data.augment import Augmentation
 from ..data.captioned import Batch, Captioned, pack_texts, shared_prompts
+from ..distributed import any_process, average_gradients, gather_lists, rank_and_size, synchronize_batch_norm
 from ..losses import (
-    assignment_information, gather_lists, image_text_loss, meaning_similarity_loss, multi_label_loss,
-    pixel_similarity_loss, rank_and_size,
+    assignment_information,
+    image_text_loss,
+    meaning_similarity_loss,
+    multi_label_loss,
+    pixel_similarity_loss,
 )
 from ..model import GroupViT
 from ..prompts import SIMPLE_TEMPLATES
 from ..segmentation import group_maps
-from .distributed import any_process, average_gradients, synchronize_batch_norm
 from .optimizer import assignment_temperature, learning_rate, make_optimizer
 from .record import Recorder
 

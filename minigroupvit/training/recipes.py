@@ -1,7 +1,7 @@
 """Recipes: a model and how it is trained, by name. `python -m minigroupvit train --recipe NAME`.
 
 `scripts/make_weights.py` makes the shipped weights of the scenes again, `scripts/make_photographs.py`
-those of the photographs; `data/weights/NAME.json` holds their measured figures.
+those of the photographs; `data/weights/NAME.json` (`data/photographs/NAME.json`) holds their measured figures.
 """
 
 from __future__ import annotations

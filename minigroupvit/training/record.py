@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -24,12 +25,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 from tqdm.auto import tqdm
 
 from ..checkpoint import load_tensors, read_checkpoint, save_checkpoint, write_atomically
+from ..distributed import rank_and_size
+from ..extras import missing
 from ..images import normalize
-from ..losses import rank_and_size
 from ..model import GroupViT
 from ..segmentation import group_maps
 
@@ -115,10 +116,19 @@ class Recorder:
             (self.folder / "metrics.jsonl").write_text("")
         self._clock = time.perf_counter()
         if self.writes:
-            self.writer = SummaryWriter(self.folder / "tensorboard", purge_step=start or None)
+            self.writer = self._tensorboard(start)
             if not start:
                 self._snapshot(0, model)
         return start
+
+    def _tensorboard(self, start: int):
+        """TensorBoard's writer, or None and a warning where it is not installed: metrics.jsonl has the same numbers."""
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            warnings.warn(missing("tensorboard", error), stacklevel=2)
+            return None
+        return SummaryWriter(self.folder / "tensorboard", purge_step=start or None)
 
     def bar(self, start: int, config: TrainConfig) -> tqdm:
         return tqdm(total=config.steps, initial=start, disable=not self.progress, unit="step",
@@ -203,7 +213,7 @@ class Recorder:
         with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(line | values) + "\n")
         for name, value in values.items():
-            if isinstance(value, (int, float)):
+            if self.writer and isinstance(value, (int, float)):
                 self.writer.add_scalar(f"{kind}/{name}", value, done)
 
     def _drop_lines_after(self, step: int) -> None:

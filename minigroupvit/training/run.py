@@ -16,6 +16,7 @@ from ..data.captioned import Captioned, CaptionedImages, FindNouns
 from ..data.on_disk import CaptionedFiles
 from ..data.scene_config import SceneConfig
 from ..data.scene_sets import scene_arrays
+from ..distributed import join_processes, pick_device
 from ..evaluation.baselines import evaluate_pixelwise
 from ..evaluation.groups import emergence
 from ..evaluation.metrics import evaluate
@@ -25,7 +26,6 @@ from ..losses import rank_and_size
 from ..model import GroupViT
 from ..segmentation import Protocol
 from ..tokenizer import CaptionTokenizer
-from .distributed import join_processes
 from .loop import TrainConfig, train
 from .recipes import Recipe
 from .record import Recorder
@@ -36,13 +36,6 @@ if TYPE_CHECKING:
 NUM_VALIDATION = 500    # scenes on which a run is watched, and choices are made
 NUM_EMERGENCE = 200     # of them show how far groups have emerged, at every snapshot
 NUM_SNAPSHOTS = 8       # of their pictures are kept for the time-lapse
-
-
-def pick_device(device: str | torch.device | None = None) -> torch.device:
-    """The device asked for, else a GPU if there is one, else the CPU."""
-    if device is not None:
-        return torch.device(device)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def build_model(recipe: Recipe, data: Captioned) -> GroupViT:

@@ -81,7 +81,7 @@ def show_heat(ax: Axes, values, image=None, title: str | None = None, limits: tu
 
 def show_curves(ax: Axes, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], ylabel: str = "",
                 xlabel: str = "step", title: str | None = None, smooth: int = 1) -> Axes:
-    """Curves by name, each (x, y), with a legend. `smooth`: mean over so many values, what was measured paler behind."""
+    """Curves by name, each (x, y), with a legend. `smooth`: mean over so many values, the measured paler behind."""
     for (name, (x, y)), (colour, dashes) in zip(curves.items(), _CURVES * len(curves)):
         x, y = _array(x), _array(y)
         if smooth > 1 and len(y) > smooth:
@@ -100,7 +100,8 @@ def show_curves(ax: Axes, curves: Mapping[str, tuple[Sequence[float], Sequence[f
 def show_bars(ax: Axes, values: Mapping[str, float], colours=None, ylabel: str = "", title: str | None = None) -> Axes:
     """One bar a name, its value above it."""
     names = list(values)
-    bars = ax.bar(range(len(names)), [values[name] for name in names], color=colours if colours is not None else "#0072b2",
+    bars = ax.bar(range(len(names)), [values[name] for name in names],
+                  color=colours if colours is not None else "#0072b2",
                   edgecolor=_INK, linewidth=0.6)
     ax.bar_label(bars, fmt="%.2f", fontsize=8, padding=2)
     turned = sum(map(len, names)) > 60

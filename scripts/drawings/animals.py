@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from .shapes import (
-    Step, bezier, detail, discs, ellipse, leg, main, pair, polygon, second, shade, smooth, stroke,
+    Step,
+    bezier,
+    detail,
+    discs,
+    ellipse,
+    leg,
+    main,
+    pair,
+    polygon,
+    second,
+    shade,
+    smooth,
+    stroke,
 )
 
 

@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from .shapes import (
-    Step, around, bezier, detail, ellipse, main, pair, polygon, rectangle, second, shade, smooth, stroke, turned,
+    Step,
+    around,
+    bezier,
+    detail,
+    ellipse,
+    main,
+    pair,
+    polygon,
+    rectangle,
+    second,
+    shade,
+    smooth,
+    stroke,
+    turned,
 )
 
 

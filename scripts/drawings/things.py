@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 from .shapes import (
-    Step, arc, around, bezier, cut, detail, discs, ellipse, main, pair, polygon, rectangle, second, shade, smooth,
-    stroke, turned,
+    Step,
+    arc,
+    around,
+    bezier,
+    cut,
+    detail,
+    discs,
+    ellipse,
+    main,
+    pair,
+    polygon,
+    rectangle,
+    second,
+    shade,
+    smooth,
+    stroke,
+    turned,
 )
 
 

@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from .shapes import (
-    Step, bezier, detail, discs, ellipse, main, pair, polygon, rectangle, second, shade, smooth, stroke, turned,
+    Step,
+    bezier,
+    detail,
+    discs,
+    ellipse,
+    main,
+    pair,
+    polygon,
+    rectangle,
+    second,
+    shade,
+    smooth,
+    stroke,
+    turned,
 )
 
 

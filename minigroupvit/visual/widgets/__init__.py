@@ -17,6 +17,14 @@ without any widget: the functions of `figures` draw into axes that they are give
 
 from __future__ import annotations
 
+from ...extras import extra
+
+with extra("widgets"):     # ahead of the modules, which import these plainly
+    import anywidget  # noqa: F401
+    import IPython  # noqa: F401
+    import ipywidgets  # noqa: F401
+    import traitlets  # noqa: F401
+
 from .caption_box import CaptionBox
 from .explorer import GroupExplorer
 from .figures import draw_group, draw_masks, mask_figure

@@ -1,9 +1,9 @@
-"""Several processes train one model: each takes its share of every batch, gradients are averaged.
+"""Devices, and several processes that train one model: each takes its share of every batch, gradients are averaged.
 
     torchrun --nproc-per-node 4 -m minigroupvit train
 
-The losses gather the features of all processes (losses.py), so the result is that of one process
-with the whole batch. In one process nothing here does anything.
+The losses gather the features of all processes (`gather`), so the result is that of one process with
+the whole batch. In one process nothing here does anything.
 """
 
 from __future__ import annotations
@@ -12,9 +12,56 @@ import os
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
-from ..losses import rank_and_size
+
+def rank_and_size() -> tuple[int, int]:
+    """This process's number and how many there are; (0, 1) where torch.distributed is not in use."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+class _Gather(torch.autograd.Function):
+    """Rows of all processes going forward; going back, the sum of all processes' gradients for one's own."""
+
+    @staticmethod
+    def forward(ctx, features: Tensor) -> Tensor:
+        parts = [torch.empty_like(features) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, features.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        return gradient.chunk(dist.get_world_size())[dist.get_rank()]
+
+
+def gather(features: Tensor) -> Tensor:
+    """The rows of all processes, first process first, with gradients: (B, ...) -> (A, ...)."""
+    return features if rank_and_size()[1] == 1 else _Gather.apply(features)
+
+
+def gather_lists(rows: list) -> list:
+    """The rows of all processes, first process first, of a list of texts or other objects."""
+    if rank_and_size()[1] == 1:
+        return rows
+    parts: list[list] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(parts, rows)
+    return [row for part in parts for row in part]
+
+
+def pick_device(device: str | torch.device | None = None) -> torch.device:
+    """The device asked for; None: a GPU if there is one, else the CPU. Raises ValueError if it cannot be used."""
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"cannot use the device {device}: {str(error).splitlines()[0]}; leave it out for a GPU if "
+                         "there is one, else the CPU") from None
+    return torch.device(device)
 
 
 def join_processes(device: torch.device) -> torch.device:
