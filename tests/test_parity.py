@@ -33,7 +33,7 @@ NO_STAGE = dict(depths=(3,), num_group_tokens=(0,), num_output_groups=(0,))
 class AnyTokenizer:
     """These tests make ids themselves."""
 
-    vocab_size, context_length = VOCABULARY, CONTEXT
+    vocab_size, context_length, end_id = VOCABULARY, CONTEXT, VOCABULARY - 1
 
 
 def our_model(image_size: int, stages: dict) -> GroupViT:
