@@ -114,8 +114,8 @@ def embed_classes(model: GroupViT, class_names: Sequence[str],
     The mean is taken of the projections before they get length 1, as released (CLIP's own
     recipe normalises first; the difference is some 2e-3).
     Raises ValueError for empty or repeated names, for one that is too long for the text encoder, and for two that
-    become the same tokens, unless `distinct` is False: of the fixed classes of the scenes a model may not know some,
-    and is measured all the same.
+    become the same tokens, unless `distinct` is False: of the fixed classes of the scenes and of benchmarks a model
+    may not know some, and is measured all the same.
     """
     prompts = class_prompts(class_names, templates)
     room = model.tokenizer.context_length - 2                                 # start and end

@@ -104,6 +104,15 @@ def test_coco_has_its_splits_in_the_names_of_its_files(folder: Path, place: str)
     assert splits(folder / place / "captions_val2014.json") == ["train"], "what was asked for is for training"
 
 
+def test_a_large_file_of_coco_is_recognised_by_its_beginning_and_its_end(folder: Path) -> None:
+    pictures(folder, "1.png")
+    content = json.loads(coco(["1.png"]))
+    content = {"info": {}, "images": content["images"], "licenses": ["x" * 300_000],
+               "annotations": content["annotations"]}
+    (folder / "captions.json").write_text(json.dumps(content))
+    assert captions(folder) == {"1.png": ["1.png seen 0", "1.png seen 1"]}
+
+
 @pytest.mark.parametrize("place", ["val2014", "."])
 def test_karpathys_splits(folder: Path, place: str) -> None:
     own = {"k1.png": "train", "k2.png": "restval", "k3.png": "val", "k4.png": "test", "k5.png": "train"}

@@ -29,7 +29,7 @@ def run(folder: str, head: str = "linear") -> GroupViT:
     generator = torch.Generator().manual_seed(0)
     data = CaptionedImages(torch.randint(0, 256, (16, 3, 32, 32), generator=generator, dtype=torch.uint8),
                            [[CAPTIONS[i % 4]] for i in range(16)])
-    tokenizer = CaptionTokenizer.train(data.all_captions, templates=CONFIG.templates)
+    tokenizer = CaptionTokenizer.train(data.all_captions, context_length=16, templates=CONFIG.templates)
     torch.manual_seed(0)
     model = GroupViT(GroupViTConfig(
         image=ImageConfig(image_size=32, patch_size=8, width=32, num_heads=2, depths=(1,), num_group_tokens=(4,),

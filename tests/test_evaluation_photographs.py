@@ -152,7 +152,7 @@ def test_choices_reach_the_evaluation(folder, weights, monkeypatch, capsys):
     ("--data voc2012 --root FOLDER", "expected there: VOCdevkit/VOC2012/"),
     ("--data folder --root FOLDER --metrics speed", "there is no figure 'speed'; choose from boundary, oracle"),
     ("--data folder --root FOLDER --examples page.xyz", "page.xyz ends in no kind of picture"),
-    ("--data folder --root FOLDER --num-images 0", "num_images is 0"),
+    ("--data folder --root FOLDER --num-images 0", "--num-images is 0"),
     ("--data folder --root FOLDER --mode slide --stride 999 --window 448", "stride 999 leaves gaps"),
     ("--data folder --root FOLDER --batch-size 0", "at least 1"),
     ("--data imagefolder --root FOLDER/masks", "has no pictures by class"),

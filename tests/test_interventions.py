@@ -11,6 +11,7 @@ from torch import Tensor
 from minigroupvit.data.scene_config import SceneConfig
 from minigroupvit.evaluation import interventions
 from minigroupvit.evaluation.interventions import INTERVENTIONS, evaluate_interventions, lone_objects, without_blocks
+from minigroupvit.protocol import Protocol
 from minigroupvit.segmentation import Segmentation
 
 CONFIG = SceneConfig()
@@ -57,7 +58,7 @@ def test_an_intervention_keeps_the_rest(name: str, subjects) -> None:
 class Fake:
     """A model that says what `name` says of each picture."""
 
-    protocol = None
+    protocol = Protocol(short_side=64)
 
     def __init__(self, name) -> None:
         self.name = name

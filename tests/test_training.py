@@ -494,7 +494,7 @@ def test_precision() -> None:
 
 
 def test_segments_do_not_go_through_a_batch_norm_in_training(run, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="segment_weight, .*BatchNorm.*a model with a linear head"):
+    with pytest.raises(ValueError, match="segment_weight, .*BatchNorm.*a linear head"):
         run(tmp_path, replace(SHORT, segment_weight=1.0))
 
 

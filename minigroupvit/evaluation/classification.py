@@ -57,7 +57,7 @@ def open_image_folder(root: str | Path, image_size: int) -> tuple[ImageFolder, l
 def embed_repeated(model: GroupViT, class_names: Sequence[str], templates: Sequence[str] = TEMPLATES) -> Tensor:
     """`embed_classes` (C, E) where a name may come twice: two of ImageNet's classes are "sunglasses"."""
     unique = list(dict.fromkeys(class_names))
-    embeddings = embed_classes(model, unique, templates)
+    embeddings = embed_classes(model, unique, templates, distinct=False)
     return embeddings[[unique.index(name) for name in class_names]]
 
 

@@ -96,7 +96,7 @@ def _judge(model: GroupViT, masks: MaskSet, protocol: Protocol, metrics: Sequenc
     _check_background(masks, protocol)
     counters = _Counters(masks, protocol, metrics)
     if class_embeddings is None:
-        class_embeddings = embed_classes(model, masks.class_names, protocol.templates)
+        class_embeddings = embed_classes(model, masks.class_names, protocol.templates, distinct=False)
     for examples in _batches(masks, batch_size, num_workers, progress):
         pictures = [to_batch(e.picture)[0].to(model.device, model.logit_scale.dtype) for e in examples]
         seen = see(model, pictures, class_embeddings, protocol, batch_size, regroup)

@@ -42,7 +42,7 @@ def examples_page(model: GroupViT, masks: MaskSet, pictures: Mapping[str, float 
     if regroup is None and not any(model.config.image.num_group_tokens):
         protocol = replace(protocol, pixels="patches")
     if class_embeddings is None:
-        class_embeddings = embed_classes(model, masks.class_names, protocol.templates)
+        class_embeddings = embed_classes(model, masks.class_names, protocol.templates, distinct=False)
     numbers = {picture.stem: i for i, (picture, _) in enumerate(masks.pairs)}
     chosen = best_and_worst(pictures, num_each)
     rows = max(1, *map(len, chosen))
