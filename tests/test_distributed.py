@@ -13,7 +13,7 @@ import torch.multiprocessing as mp
 
 from minigroupvit.config import GroupViTConfig, ImageConfig, TextConfig
 from minigroupvit.data.captioned import CaptionedImages
-from minigroupvit.distributed import join_processes, synchronize_batch_norm
+from minigroupvit.distributed import join_processes, pick_device, synchronize_batch_norm
 from minigroupvit.model import GroupViT
 from minigroupvit.tokenizer import CaptionTokenizer
 from minigroupvit.training.loop import TrainConfig, train
@@ -80,3 +80,11 @@ def test_one_process_needs_nothing() -> None:
     model = torch.nn.BatchNorm1d(3)
     assert synchronize_batch_norm(model) is model
     assert join_processes(torch.device("cpu")) == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["abacus", "xla:7"])
+def test_a_device_that_cannot_be_used(name: str) -> None:
+    assert pick_device("cpu") == pick_device(torch.device("cpu")) == torch.device("cpu")
+    assert pick_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+    with pytest.raises(ValueError, match=f"cannot use the device {name}: .*leave it out"):
+        pick_device(name)

@@ -56,8 +56,8 @@ def rle():
     encode_rle(np.ones((2, 2), bool))
 
 def average_precision():
-    from minigroupvit.evaluation.instances import average_precision
-    average_precision([[]], [[]])
+    from minigroupvit.evaluation.instances import mask_ap
+    mask_ap([[]], [[]])
 
 def widgets():
     import minigroupvit.visual.widgets

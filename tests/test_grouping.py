@@ -10,6 +10,7 @@ from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from minigroupvit.grouping import (
+    Grouping,
     GroupingBlock,
     TokenMixer,
     gumbel_noise,
@@ -208,3 +209,10 @@ def test_assignment_in_half_precision_has_single_precision_logits() -> None:
 def test_each_part_checks_what_it_gets(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_hard_assignment_is_made_when_it_is_asked_for() -> None:
+    soft = torch.tensor([[[0.2, 0.7, 0.6], [0.8, 0.3, 0.4]]], requires_grad=True)     # (1, 2, 3)
+    grouping = Grouping(soft)
+    assert set(vars(grouping)) == {"soft"}
+    assert grouping.hard.tolist() == [[[0, 1, 1], [1, 0, 0]]] and not grouping.hard.requires_grad

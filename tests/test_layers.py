@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from minigroupvit.layers import MLP, Attention, Block, CrossAttention, DropPath, QuickGELU, attend
+from minigroupvit.layers import MLP, Attention, Block, CrossAttention, DropPath, QuickGELU, at_least_single, attend
 
 # B batch  N tokens  M keys  H heads  D width  d width of a head
 
@@ -96,3 +96,10 @@ def test_a_block_drops_both_of_its_branches() -> None:
     x = torch.randn(400, 3, 8)
     untouched = (block(x) == x).flatten(1).all(dim=1).float().mean().item()
     assert untouched == pytest.approx(0.25, abs=0.08)                 # half of a half
+
+
+@pytest.mark.parametrize(("given", "expected"), [
+    (torch.float16, torch.float32), (torch.bfloat16, torch.float32), (torch.float32, torch.float32),
+    (torch.float64, torch.float64), (torch.uint8, torch.uint8)])
+def test_half_precision_becomes_single_and_nothing_else_changes(given: torch.dtype, expected: torch.dtype) -> None:
+    assert at_least_single(torch.ones(2, dtype=given)).dtype == expected

@@ -8,10 +8,11 @@ classes. Even tensors are only written down (`StoredTensor`) and read from the f
 that are asked for.
 
 Why not torch.load(weights_only=True), with a placeholder for each name that
-torch.serialization.get_unsafe_globals_in_checkpoint lists? It was tried, with torch 2.6's rules. It reads
-objects that are rebuilt from a state, such as OmegaConf's, and numbers of numpy. But it refuses the whole
-file for one list or dictionary of a type of its own ("can only SETITEM for dict, ...": a defaultdict, an
-EasyDict), for pickles of protocol 3 or later, and it cannot list the names in a file of before torch 1.6.
+torch.serialization.get_unsafe_globals_in_checkpoint lists? It was tried. It reads numbers of numpy, and
+OmegaConf's classes as long as they are plain; but it refuses the whole file for one list or dictionary of
+a type of its own ("can only SETITEM for dict, ..."), such as the defaultdict in which OmegaConf keeps what
+its resolvers said, for pickles of protocol 3 or later, and it cannot list the names in a file of before
+torch 1.6.
 """
 
 from __future__ import annotations
