@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..extras import extra
 from ..files import read_text
 from ..images import PICTURE_ENDINGS, pictures_below
 from .caption_formats import BESIDE, FORMATS, SPLITS, Format, Row
@@ -150,7 +151,8 @@ def warn_of_unnamed(folder: Path, named: Container[str], file: str) -> None:
 
 def as_dataset(rows: list[Row]) -> Dataset:
     """Rows with paths as a data set: `image`, `captions`, `__key__` (`samples.KEY`), and what else a table has."""
-    from datasets import Dataset, Features, Image, Value
+    with extra("data"):
+        from datasets import Dataset, Features, Image, Value
 
     own = {"image": Image(), "captions": [Value("string")], KEY: Value("string")}
     others = [name for name in dict.fromkeys(name for row in rows for name in row.others) if name not in own]

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from ..extras import extra
 from ..files import read_text
 from .caption_files import as_dataset, find_caption_files, known_split, warn_of_unnamed
 from .caption_formats import FORMATS, SPLITS
@@ -83,7 +84,8 @@ def find_on_disk(name: str | Path) -> OnDisk | None:
 
 def _parquet_files(path: Path) -> tuple[list[Path], list[Path]]:
     """The parquet files with pictures, and those with nothing but addresses, which img2dataset writes."""
-    import pyarrow.parquet
+    with extra("data"):
+        import pyarrow.parquet
 
     files = [path] if path.suffix == ".parquet" else []
     if path.is_dir():
@@ -112,7 +114,8 @@ def _split_of(file: Path) -> str:
 
 
 def read_parquet(files: list[Path], streaming: bool = False) -> Dataset | IterableDataset:
-    from datasets import load_dataset
+    with extra("data"):
+        from datasets import load_dataset
 
     try:
         return load_dataset("parquet", data_files={"train": [str(file) for file in files]}, split="train",
@@ -123,14 +126,16 @@ def read_parquet(files: list[Path], streaming: bool = False) -> Dataset | Iterab
 
 
 def _read_pictures(folders: list[Path]) -> Dataset:
-    from datasets import concatenate_datasets
+    with extra("data"):
+        from datasets import concatenate_datasets
 
     return concatenate_datasets([_read_metadata(folder) for folder in folders])
 
 
 def _read_metadata(folder: Path) -> Dataset:
     """The lines of the metadata, with `file_name` as the path of a picture: a missing one shows when it is read."""
-    from datasets import Dataset, Image
+    with extra("data"):
+        from datasets import Dataset, Image
 
     file = next(folder / name for name in _METADATA if (folder / name).exists())
     read = {".jsonl": Dataset.from_json, ".csv": Dataset.from_csv, ".parquet": Dataset.from_parquet}[file.suffix]

@@ -116,8 +116,9 @@ def controls(images: Tensor, masks: Tensor, num_classes: int, training: Tensor,
 
     Returns:
         For `method` "pixels", "patches" and "pixels, refined" (`refine_maps` on the clusters, as on a model's groups)
-        with each number of `clusters` in each picture, and for patches with one set for all (`per_picture` false): `ari`, the mean over pictures, with `ari_interval`, and `ari_of_each`;
-        `oracle_miou`, each cluster with its true name; `segments_used`, clusters that hold 2 % of a picture or more.
+        with each number of `clusters` in each picture, and for patches with one set for all (`per_picture` false):
+        `ari`, the mean over pictures, with `ari_interval`, and `ari_of_each`; `oracle_miou`, each cluster with its
+        true name; `segments_used`, clusters that hold 2 % of a picture or more.
     """
     with threadpool_limits(1):   # threads that wait for each other take longer than these small problems
         return _controls(images, masks, num_classes, training, patch_size, seed)
