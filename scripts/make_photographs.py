@@ -186,7 +186,8 @@ def table(record: dict[str, Any]) -> str:
 
     models = record["models"]
     first = models["photographs"]
-    lines = ["| in percent | I→T R@1 | I→T R@5 | I→T R@10 | T→I R@1 | T→I R@5 | T→I R@10 | ARI | oracle | mIoU | of it background |",
+    lines = ["| in percent | I→T R@1 | I→T R@5 | I→T R@10 | T→I R@1 | T→I R@5 | T→I R@10 "
+             "| ARI | oracle | mIoU | of it background |",
              "|---|" + "---|" * 10,
              row("chance", record["beside"]["chance"], {"ari": 0.0}),
              *(row(about, {}, record["beside"]["cuts"][name]) for name, (_, about) in CUTS.items()),
