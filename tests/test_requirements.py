@@ -23,7 +23,7 @@ INSTALLED_AS = {"PIL": "pillow", "sklearn": "scikit-learn", "skimage": "scikit-i
 
 
 def sections() -> dict[str, list[str]]:
-    """requirements.txt by its headings: "the package", "notebooks", "tests"."""
+    """requirements.txt by its headings: "the package", "notebooks", "tables", "tests"."""
     found: dict[str, list[str]] = {}
     for block in (ROOT / "requirements.txt").read_text().split("\n\n")[1:]:
         heading, *lines = block.strip().splitlines()
@@ -40,6 +40,7 @@ def test_pyproject_asks_for_the_same():
     assert SECTIONS == {
         "the package": project["dependencies"],
         "notebooks": project["optional-dependencies"]["notebooks"],
+        "tables": project["optional-dependencies"]["tables"],
         "tests": project["optional-dependencies"]["test"],
     }
 
@@ -70,5 +71,5 @@ def test_what_the_package_imports_is_asked_for():
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 imported.add(node.module.split(".")[0])
     outside = {INSTALLED_AS.get(name, name) for name in imported - set(sys.stdlib_module_names) - {"minigroupvit"}}
-    asked_for = {Requirement(line).name for line in SECTIONS["the package"]}
+    asked_for = {Requirement(line).name for line in SECTIONS["the package"] + SECTIONS["tables"]}
     assert outside <= asked_for, f"{sorted(outside - asked_for)} belong into requirements.txt and pyproject.toml"

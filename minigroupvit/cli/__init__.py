@@ -1,6 +1,6 @@
-"""The command line: `python -m minigroupvit demo | train | evaluate | segment`, a module for each.
+"""The command line: `python -m minigroupvit demo | train | evaluate | segment | experiments`, a module for each.
 
-argparse, because it is in the standard library and four commands need no more. What takes time to
+argparse, because it is in the standard library and five commands need no more. What takes time to
 import (torch, datasets, matplotlib) is imported by the command that needs it: `--help` is instant.
 Mistakes of the user are ValueErrors of the package: one line on stderr and exit code 2.
 """
@@ -13,10 +13,10 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import demo, evaluate, segment, train
+from . import demo, evaluate, experiments, segment, train
 from .common import fail
 
-COMMANDS = {"demo": demo, "train": train, "evaluate": evaluate, "segment": segment}
+COMMANDS = {"demo": demo, "train": train, "evaluate": evaluate, "segment": segment, "experiments": experiments}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

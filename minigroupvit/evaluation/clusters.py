@@ -64,4 +64,5 @@ def _labels(tokens: np.ndarray, method: str, num_clusters: int) -> np.ndarray:
     bandwidth = estimate_bandwidth(tokens, quantile=0.3, random_state=0)
     if bandwidth == 0:                                                    # all patches alike
         return np.zeros(len(tokens), dtype=np.int64)
-    return MeanShift(bandwidth=bandwidth, bin_seeding=True).fit_predict(tokens).astype(np.int64)
+    # Every patch is a seed: in many dimensions the middle of a patch's bin is farther from it than the bandwidth.
+    return MeanShift(bandwidth=bandwidth).fit_predict(tokens).astype(np.int64)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from skimage.color import rgb2lab
+from skimage.segmentation import felzenszwalb, slic
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
@@ -66,6 +67,26 @@ def tiles(rows: int = 2, columns: int = 4) -> Cut:
     def cut(picture: Tensor) -> Tensor:
         place = (_places(*picture.shape[-2:]) * torch.tensor([rows, columns])).long()          # (H, W, 2)
         return place[..., 0] * columns + place[..., 1]
+
+    return cut
+
+
+def superpixels(method: str, num_pieces: int = 8) -> Cut:
+    """Superpixels of scikit-image: "slic", about so many, or "felzenszwalb".
+
+    Felzenszwalb's method finds their number itself; none is smaller than half of the mean of `num_pieces`.
+    Raises ValueError for another method.
+    """
+    if method not in ("slic", "felzenszwalb"):
+        raise ValueError(f"there are no superpixels {method!r}; choose 'slic' or 'felzenszwalb'")
+
+    def cut(picture: Tensor) -> Tensor:
+        pixels = picture.permute(1, 2, 0).numpy()                                              # (H, W, 3)
+        if method == "slic":
+            pieces = slic(pixels, n_segments=num_pieces, start_label=0)
+        else:
+            pieces = felzenszwalb(pixels, scale=100, sigma=0.8, min_size=pixels[..., 0].size // (2 * num_pieces))
+        return torch.from_numpy(pieces.astype(np.int64))
 
     return cut
 
