@@ -221,8 +221,9 @@ def fit(module: nn.Module, images: Tensor, masks: Tensor, config: TrainConfig, p
         for step in range(start, config.steps):
             torch.manual_seed(config.seed * 1_000_003 + step)
             rows = torch.from_numpy(epoch_indices(len(images), step, config.batch_size, config.seed))
+            rate = learning_rate(step, config.steps, config.lr, config.warmup, config.min_lr)
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, config.steps, config.lr, config.warmup, config.min_lr)
+                group["lr"] = rate
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 loss = module.loss(images[rows].to(device), masks[rows].to(device), config.seed, step)
             optimizer.zero_grad(set_to_none=True)
