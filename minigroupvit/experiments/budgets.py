@@ -51,7 +51,7 @@ _EASY = SceneConfig(objects=OBJECTS[::2], backgrounds=BACKGROUNDS[::2], num_obje
 _TINY = SceneConfig(image_size=32, objects=OBJECTS[:3], backgrounds=BACKGROUNDS[:2], drawings=1)
 
 BUDGETS = {
-    "tiny": Budget(_reference(3, 8, 80, {"width": 16, "num_heads": 2}, image_size=32, width=16, num_heads=2,
+    "tiny": Budget(_reference(4, 8, 80, {"width": 16, "num_heads": 2}, image_size=32, width=16, num_heads=2,
                               stem_depth=0), _TINY, num_test=8, num_validation=6, threads=1),
     "cpu": Budget(_reference(800, 128, 16_000), _EASY, num_test=500, num_validation=300, threads=1),
     "gpu": Budget(_reference(8000, 128, 40_000), SceneConfig(), num_test=1000, num_validation=500, jobs=4),

@@ -27,6 +27,7 @@ from ..checkpoint import write_atomically
 from ..config import ImageConfig
 from ..data.augment import Augmentation, augment, crop_boxes, random_numbers
 from ..data.captioned import epoch_indices
+from ..evaluation.metrics import present_objects
 from ..image_encoder import ImageEncoder
 from ..images import normalize
 from ..training.loop import TrainConfig, TrainingStopped, stop_on_interrupt, uses_bf16
@@ -69,7 +70,7 @@ class Labels(nn.Module):
 
     def loss(self, images: Tensor, masks: Tensor, *key: int) -> Tensor:
         """Of pictures (B, 3, H, W) uint8 with masks (B, H, W), of which it sees no more than the classes in them."""
-        present = F.one_hot(masks.long().flatten(1), self.head.out_features).amax(dim=1)                 # (B, C)
+        present = present_objects(masks, self.head.out_features)                                         # (B, C)
         logits = self.head(self.encoder(_labelled(images, *key)).feature)
         return F.binary_cross_entropy_with_logits(logits.float(), present.float())
 
@@ -95,10 +96,14 @@ class MoCo(nn.Module):
     def loss(self, images: Tensor, masks: Tensor, *key: int) -> Tensor:
         """Of pictures (B, 3, H, W) uint8; masks are not looked at."""
         pair = [views(images, images.shape[-1], 0.3, *key, number) for number in range(2)]
-        queries = [self.predictor(self.head(self.encoder(view).feature.float())) for view in pair]
+        seen = [self.encoder(view).feature for view in pair]
         with torch.no_grad():
-            keys = [self.teacher_head(self.teacher(view).feature.float()) for view in pair]
-        return (self.contrast(queries[0], keys[1]) + self.contrast(queries[1], keys[0])) / 2
+            known = [self.teacher(view).feature for view in pair]
+        with torch.autocast(images.device.type, enabled=False):     # bf16 has too few digits for a sharp softmax
+            queries = [self.predictor(self.head(feature.float())) for feature in seen]
+            with torch.no_grad():
+                keys = [self.teacher_head(feature.float()) for feature in known]
+            return (self.contrast(queries[0], keys[1]) + self.contrast(queries[1], keys[0])) / 2
 
     def after_step(self, done: float) -> None:
         """Moves the copy. `done`: share of the steps."""
@@ -129,10 +134,13 @@ class DINO(nn.Module):
         side, patch = images.shape[-1], self.encoder.config.patch_size
         large = [views(images, side, 0.4, *key, number) for number in range(2)]
         small = [views(images, max(patch, side // 2 // patch * patch), 0.1, *key, number) for number in (2, 3)]
-        names = [self.head(self.encoder(view).feature.float()) for view in (*large, *small)]
+        seen = [self.encoder(view).feature for view in (*large, *small)]
         with torch.no_grad():
-            true = [self.teacher_head(self.teacher(view).feature.float()) for view in large]
-        return self.agree(true, names, teacher_temp=0.04)
+            known = [self.teacher(view).feature for view in large]
+        with torch.autocast(images.device.type, enabled=False):     # bf16 has too few digits for a sharp softmax
+            with torch.no_grad():
+                targets = [self.teacher_head(feature.float()) for feature in known]
+            return self.agree(targets, [self.head(feature.float()) for feature in seen], teacher_temp=0.04)
 
     def after_step(self, done: float) -> None:
         """Moves the teacher. `done`: share of the steps."""

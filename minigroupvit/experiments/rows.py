@@ -77,7 +77,7 @@ _BY_MEANING = {"meaning_similarity_weight": 1.0, "meaning_margin": 0.9, "meaning
 HARD = Model("hard", image=_HARD | _PROJECTED, training=_KEEPS_HARD)
 CLIP_VIT = Model("plain", image=_VIT, training=_CAPTIONS_ALONE)
 # Two views or more, each through student and teacher: as many steps as take the time of the others.
-MOCO = Model("pretraining", "moco", _VIT, steps=0.5)
+MOCO = Model("pretraining", "moco", _VIT, steps=0.4)
 DINO = Model("pretraining", "dino", _VIT, steps=0.3)
 LABELS = Model("pretraining", "labels", _VIT)
 UNTRAINED = Model("pretraining", "none", _VIT)

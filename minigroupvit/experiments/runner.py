@@ -234,11 +234,24 @@ def run_tables(names: Sequence[str], seeds: int, size: str, results: str | Path 
         raise ValueError(f"seeds and jobs are at least 1, got {seeds} and {jobs}")
     runner, wanted = Runner(size, results, work, device), jobs_of(tables_of(names), seeds)
     context = torch.multiprocessing.get_context("spawn")
-    others = [context.Process(target=runner.run, args=(wanted, False)) for _ in range((jobs or runner.budget.jobs) - 1)]
+    others = [context.Process(target=_run_silently, args=(runner, wanted))
+              for _ in range((jobs or runner.budget.jobs) - 1)]
     for other in others:
         other.start()
     try:
         runner.run(wanted, progress)
+    except BaseException:
+        for other in others:
+            other.terminate()     # a training saves and stops
+        raise
     finally:
         for other in others:
             other.join()
+
+
+def _run_silently(runner: Runner, jobs: Sequence[Job]) -> None:
+    """Runs the jobs without a bar; where it is stopped, the process that shows one says so."""
+    try:
+        runner.run(jobs, progress=False)
+    except KeyboardInterrupt:
+        pass
