@@ -12,6 +12,7 @@ from contextlib import contextmanager
 EXTRAS = {
     "data": "captioned data sets: folders, shards, the Hugging Face hub",
     "evaluation": "k-means of colours, instances in COCO's format, COCO's masks",
+    "tables": "MoCo v3 and DINO, pre-trainings of the paper's Table 5",
     "tensorboard": "TensorBoard's log of a training",
     "widgets": "widgets in notebooks",
 }

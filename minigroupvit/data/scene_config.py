@@ -23,6 +23,7 @@ class SceneConfig:
     object_size: tuple[float, float] = (0.45, 0.85)    # longer side of an object, in sides of the picture
     objects: tuple[str, ...] = OBJECTS               # vocabulary of objects
     backgrounds: tuple[str, ...] = BACKGROUNDS       # vocabulary of backgrounds
+    drawings: int | None = None                      # of each object, in every split but unseen; None: all there are
     rotation: float = 20.0                           # turned by at most so many degrees
     natural_colour: float = 0.0                      # probability of the colours usual for the object
     repeat: float = 0.12                             # a further object is of a class already there
@@ -62,6 +63,9 @@ class SceneConfig:
             if isinstance(value, str) or not value or wrong or len(set(value)) != len(value):
                 raise ValueError(f"{field} must be different names out of {', '.join(known)}; got {value!r}; "
                                  "leave out what is unknown or repeated")
+        if self.drawings is not None and (not isinstance(self.drawings, int) or self.drawings < 1):
+            raise ValueError(f"drawings counts the drawings of each object, got {self.drawings!r}; give 1 or more, or "
+                             "None for all")
         for field in ("natural_colour", "repeat", "second_background", "omit_object", "omit_background",
                       "adjective", "synonym", "plural", "position", "false_mention"):
             value = getattr(self, field)

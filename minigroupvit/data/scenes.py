@@ -75,9 +75,9 @@ def _draw_objects(config: SceneConfig, dice: Dice) -> list[str]:
     return chosen
 
 
-def _draw_drawing(name: str, split: str, dice: Dice) -> int:
+def _draw_drawing(name: str, split: str, config: SceneConfig, dice: Dice) -> int:
     seen = num_drawings(name) - 1
-    number = dice.below(seen)
+    number = dice.below(min(seen, config.drawings or seen))
     return seen if split == "unseen" else number
 
 
@@ -220,7 +220,7 @@ def make_scene(index: int, split: str = "train", config: SceneConfig = SceneConf
 
     backgrounds = _draw_backgrounds(config, dice)
     names = _draw_objects(config, dice)
-    drawings = [_draw_drawing(name, split, dice) for name in names]
+    drawings = [_draw_drawing(name, split, config, dice) for name in names]
     canvas, mask = _draw_ground(backgrounds, config, dice)
     # The light comes from above, more or less. Rounded: sines differ in their last digit.
     angle = dice.between(-0.9, 0.9)

@@ -7,6 +7,7 @@ not say (bandwidth of mean-shift, affinity of spectral clustering) is scikit-lea
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -60,8 +61,13 @@ def _labels(tokens: np.ndarray, method: str, num_clusters: int) -> np.ndarray:
         return KMeans(count, n_init=4, random_state=0).fit_predict(tokens).astype(np.int64)
     if method == "spectral":
         # The width of the kernel: features of a width of their own are far apart in many dimensions.
-        return SpectralClustering(count, gamma=1 / tokens.shape[1], random_state=0).fit_predict(tokens).astype(np.int64)
+        spectral = SpectralClustering(count, gamma=1 / tokens.shape[1], random_state=0)
+        with warnings.catch_warnings():
+            # Said where there are as many patches as channels, in case they were meant as affinities.
+            warnings.filterwarnings("ignore", "The spectral clustering API has changed")
+            return spectral.fit_predict(tokens).astype(np.int64)
     bandwidth = estimate_bandwidth(tokens, quantile=0.3, random_state=0)
     if bandwidth == 0:                                                    # all patches alike
         return np.zeros(len(tokens), dtype=np.int64)
-    return MeanShift(bandwidth=bandwidth, bin_seeding=True).fit_predict(tokens).astype(np.int64)
+    # Every patch is a seed: in many dimensions the middle of a patch's bin is farther from it than the bandwidth.
+    return MeanShift(bandwidth=bandwidth).fit_predict(tokens).astype(np.int64)

@@ -72,6 +72,28 @@ def tiles(rows: int = 2, columns: int = 4) -> Cut:
     return cut
 
 
+def superpixels(method: str, num_pieces: int = 8) -> Cut:
+    """Superpixels of scikit-image: "slic", about so many, or "felzenszwalb".
+
+    Felzenszwalb's method finds their number itself; none is smaller than half of the mean of `num_pieces`.
+    Raises ValueError for another method.
+    """
+    if method not in ("slic", "felzenszwalb"):
+        raise ValueError(f"there are no superpixels {method!r}; choose 'slic' or 'felzenszwalb'")
+
+    def cut(picture: Tensor) -> Tensor:
+        pixels = picture.permute(1, 2, 0).numpy()                                              # (H, W, 3)
+        with extra("evaluation"):
+            from skimage.segmentation import felzenszwalb, slic
+        if method == "slic":
+            pieces = slic(pixels, n_segments=num_pieces, start_label=0)
+        else:
+            pieces = felzenszwalb(pixels, scale=100, sigma=0.8, min_size=pixels[..., 0].size // (2 * num_pieces))
+        return torch.from_numpy(pieces.astype(np.int64))
+
+    return cut
+
+
 def evaluate_cut(cut: Cut, masks: MaskSet, progress: bool = False) -> dict[str, Any]:
     """How well a cut agrees with true masks, by the same figures as a model's groups in `evaluate_masks`.
 

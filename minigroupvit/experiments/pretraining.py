@@ -1,0 +1,294 @@
+"""Table 5: the image encoder trained without captions, by image labels, MoCo v3 or DINO, and with masks.
+
+Heads and losses of MoCo v3 and DINO are those of the `lightly` library, the extra `tables` of this package.
+What differs from the papers, for want of size: two local crops instead of eight (DINO), 256 prototypes instead of
+65,536, and the loss of MoCo v3 is lightly's NTXentLoss, which also counts the other images' queries as negatives.
+The encoder has no class token: the mean over its patches takes its place.
+
+B pictures  C classes  D width  h, w patch grid  H, W picture
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+import warnings
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torchvision.ops import roi_align
+from tqdm.auto import tqdm
+
+from ..checkpoint import write_atomically
+from ..config import ImageConfig
+from ..data.augment import Augmentation, augment, crop_boxes, random_numbers
+from ..data.captioned import epoch_indices
+from ..evaluation.metrics import present_objects
+from ..extras import extra
+from ..image_encoder import ImageEncoder
+from ..images import normalize
+from ..training.loop import TrainConfig, TrainingStopped, stop_on_interrupt, uses_bf16
+from ..training.optimizer import learning_rate, make_optimizer
+
+_VIEW = Augmentation(colour_jitter=0.4, greyscale=0.2)
+_LABELLED = Augmentation(colour_jitter=0.2)     # no crop: it would cut off what the labels name
+
+
+def views(images: Tensor, size: int, smallest: float, *key: int) -> Tensor:
+    """A random crop of each picture (B, 3, H, W) uint8, mirrored half of the time, in other colours: (B, 3, S, S).
+
+    Args:
+        size: S in pixels.
+        smallest: share of the area that a crop has at least.
+        key: of the random numbers, such as (seed, step, number of the view).
+    """
+    B, _, H, W = images.shape
+    numbers = random_numbers(B, *key)
+    boxes = torch.tensor([(i, left, top, left + width, top + height) for i, (top, left, height, width)
+                          in enumerate(crop_boxes(numbers, [(H, W)] * B, smallest))], dtype=torch.float)
+    crops = roi_align(images.float(), boxes.to(images.device), size, sampling_ratio=2, aligned=True)
+    crops = mirror(crops.round().clamp(0, 255).to(torch.uint8), *key)
+    return normalize(augment(crops, numbers, _VIEW).float() / 255)
+
+
+def mirror(pictures: Tensor, *key: int) -> Tensor:
+    """Half of the pictures, or of their masks, (B, ..., W), mirrored: the same ones for the same key."""
+    mirrored = random_numbers(len(pictures), *key, 0)[:, 0] < 0.5
+    return torch.where(mirrored.to(pictures.device).view(-1, *[1] * (pictures.ndim - 1)), pictures.flip(-1), pictures)
+
+
+class Labels(nn.Module):
+    """Supervised by image labels: which classes does the picture show? One sigmoid for each."""
+
+    def __init__(self, config: ImageConfig, num_classes: int) -> None:
+        super().__init__()
+        self.encoder = ImageEncoder(config)
+        self.head = nn.Linear(config.width, num_classes)
+
+    def loss(self, images: Tensor, masks: Tensor, *key: int) -> Tensor:
+        """Of pictures (B, 3, H, W) uint8 with masks (B, H, W), of which it sees no more than the classes in them."""
+        present = present_objects(masks, self.head.out_features)                                         # (B, C)
+        logits = self.head(self.encoder(_labelled(images, *key)).feature)
+        return F.binary_cross_entropy_with_logits(logits.float(), present.float())
+
+    def after_step(self, done: float) -> None:
+        """Nothing to do. `done`: share of the steps."""
+
+
+class MoCo(nn.Module):
+    """MoCo v3 (Chen et al. 2021): two views of a picture agree, one through a slowly moving copy of the encoder."""
+
+    def __init__(self, config: ImageConfig) -> None:
+        with extra("tables"):
+            from lightly.loss import NTXentLoss
+            from lightly.models.modules.heads import MoCoProjectionHead
+
+        super().__init__()
+        width, hidden, out = config.width, 4 * config.width, config.width
+        self.encoder = ImageEncoder(config)
+        self.head = MoCoProjectionHead(width, hidden, out, num_layers=3, batch_norm=True)
+        self.predictor = MoCoProjectionHead(out, hidden, out, num_layers=2, batch_norm=True)
+        self.teacher, self.teacher_head = (_frozen(copy.deepcopy(part)) for part in (self.encoder, self.head))
+        self.contrast = NTXentLoss(temperature=0.2)
+
+    def loss(self, images: Tensor, masks: Tensor, *key: int) -> Tensor:
+        """Of pictures (B, 3, H, W) uint8; masks are not looked at."""
+        pair = [views(images, images.shape[-1], 0.3, *key, number) for number in range(2)]
+        seen = [self.encoder(view).feature for view in pair]
+        with torch.no_grad():
+            known = [self.teacher(view).feature for view in pair]
+        with torch.autocast(images.device.type, enabled=False):     # bf16 has too few digits for a sharp softmax
+            queries = [self.predictor(self.head(feature.float())) for feature in seen]
+            with torch.no_grad():
+                keys = [self.teacher_head(feature.float()) for feature in known]
+            return (self.contrast(queries[0], keys[1]) + self.contrast(queries[1], keys[0])) / 2
+
+    def after_step(self, done: float) -> None:
+        """Moves the copy. `done`: share of the steps."""
+        _follow(self, done)
+
+
+class DINO(nn.Module):
+    """DINO (Caron et al. 2021): the student names small crops as its slowly moving teacher names large ones."""
+
+    def __init__(self, config: ImageConfig, prototypes: int = 256) -> None:
+        with extra("tables"):
+            from lightly.loss import DINOLoss
+            from lightly.models.modules.heads import DINOProjectionHead
+
+        super().__init__()
+        self.encoder = ImageEncoder(config)
+        self.teacher = _frozen(copy.deepcopy(self.encoder))
+        # Weight normalisation cannot be copied: made twice, and loaded.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)     # lightly's kind of weight normalisation is an old one
+            self.head, self.teacher_head = (
+                DINOProjectionHead(config.width, 4 * config.width, config.width, prototypes) for _ in range(2))
+        self.teacher_head.load_state_dict(self.head.state_dict())
+        _frozen(self.teacher_head)
+        self.agree = DINOLoss(prototypes)
+
+    def loss(self, images: Tensor, masks: Tensor, *key: int) -> Tensor:
+        """Of pictures (B, 3, H, W) uint8; masks are not looked at."""
+        side, patch = images.shape[-1], self.encoder.config.patch_size
+        large = [views(images, side, 0.4, *key, number) for number in range(2)]
+        small = [views(images, max(patch, side // 2 // patch * patch), 0.1, *key, number) for number in (2, 3)]
+        seen = [self.encoder(view).feature for view in (*large, *small)]
+        with torch.no_grad():
+            known = [self.teacher(view).feature for view in large]
+        with torch.autocast(images.device.type, enabled=False):     # bf16 has too few digits for a sharp softmax
+            with torch.no_grad():
+                targets = [self.teacher_head(feature.float()) for feature in known]
+            return self.agree(targets, [self.head(feature.float()) for feature in seen], teacher_temp=0.04)
+
+    def after_step(self, done: float) -> None:
+        """Moves the teacher. `done`: share of the steps."""
+        _follow(self, done)
+
+
+class MaskTraining(nn.Module):
+    """The encoder with a 1 × 1 convolution on its patches, trained with the true class of every pixel."""
+
+    def __init__(self, encoder: ImageEncoder, num_classes: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Conv2d(encoder.config.width, num_classes, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Pictures (B, 3, H, W), normalised, to the logits of each pixel's classes (B, C, H, W)."""
+        output = self.encoder(images)
+        patches = output.segment_tokens.transpose(1, 2).unflatten(-1, output.grid)                       # (B, D, h, w)
+        return F.interpolate(self.head(patches).float(), images.shape[-2:], mode="bilinear", align_corners=False)
+
+    def loss(self, images: Tensor, masks: Tensor, *key: int) -> Tensor:
+        """Of pictures (B, 3, H, W) uint8 with masks (B, H, W)."""
+        return F.cross_entropy(self(_labelled(images, *key)), mirror(masks, *key).long())
+
+    def after_step(self, done: float) -> None:
+        """Nothing to do. `done`: share of the steps."""
+
+
+def _labelled(images: Tensor, *key: int) -> Tensor:
+    """Pictures (B, 3, H, W) uint8, mirrored half of the time and in slightly other colours, normalised."""
+    numbers = random_numbers(len(images), *key)
+    return normalize(augment(mirror(images, *key), numbers, _LABELLED).float() / 255)
+
+
+def _frozen(module: nn.Module) -> nn.Module:
+    return module.requires_grad_(False)
+
+
+@torch.no_grad()
+def _follow(model: MoCo | DINO, done: float) -> None:
+    """The teacher becomes a little more like the student, less and less so (momentum from 0.99 to 1 by a cosine)."""
+    with extra("tables"):
+        from lightly.models.utils import update_momentum
+        from lightly.utils.scheduler import cosine_schedule
+
+    momentum = cosine_schedule(round(1000 * done), 1001, 0.99, 1.0)
+    update_momentum(model.encoder, model.teacher, momentum)
+    update_momentum(model.head, model.teacher_head, momentum)
+
+
+def pretraining(task: str, config: ImageConfig, num_classes: int) -> nn.Module:
+    """What trains an encoder for a task. Raises ValueError where lightly is needed and not there."""
+    if task in ("moco", "dino"):
+        try:
+            return (MoCo if task == "moco" else DINO)(config)
+        except ModuleNotFoundError as error:
+            raise ValueError(f"pre-training by {task} needs the library lightly ({error}); install it with "
+                             "pip install 'minigroupvit[tables]'") from None
+    if task == "labels":
+        return Labels(config, num_classes)
+    if task == "masks":
+        return MaskTraining(ImageEncoder(config), num_classes)
+    raise ValueError(f"there is no pre-training {task!r}; choose labels, moco, dino or masks")
+
+
+def fit(module: nn.Module, images: Tensor, masks: Tensor, config: TrainConfig, path: Path, bar: tqdm,
+        device: torch.device, save_every: int | None = None) -> float:
+    """Trains a module that has `loss` and `after_step`; goes on with the checkpoint at `path`, if there is one.
+
+    As in the training from captions, everything random of step s comes from (seed, s).
+
+    Args:
+        images, masks: (N, 3, H, W) and (N, H, W) uint8.
+        config: steps, batch size, learning rate, seed ...; what is about captions is not looked at.
+        bar: gets an update for each step.
+        save_every: steps between checkpoints; None: as in the configuration.
+
+    Returns the seconds that all steps took. Raises KeyboardInterrupt once a first Ctrl-C or SIGTERM is saved, and
+    TrainingStopped where the loss is not finite.
+    """
+    module.to(device).train()
+    optimizer = make_optimizer(module, config.lr, config.weight_decay)
+    start, seconds = _resume(path, module, optimizer)
+    resume_bar(bar, start)
+    bf16, clock = uses_bf16(config.precision, device), time.perf_counter()
+    with stop_on_interrupt() as interrupted:
+        for step in range(start, config.steps):
+            torch.manual_seed(config.seed * 1_000_003 + step)
+            rows = torch.from_numpy(epoch_indices(len(images), step, config.batch_size, config.seed))
+            rate = learning_rate(step, config.steps, config.lr, config.warmup, config.min_lr)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                loss = module.loss(images[rows].to(device), masks[rows].to(device), config.seed, step)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(module.parameters(), config.clip_norm)
+            if not torch.isfinite(loss + norm):
+                raise TrainingStopped(f"step {step}: the loss or its gradient is not finite ({loss.item():.4g}, "
+                                      f"gradient norm {norm.item():.4g}) at learning rate {config.lr:.2e}")
+            optimizer.step()
+            module.after_step((step + 1) / config.steps)
+            bar.update(1)
+            done = step + 1
+            if interrupted.is_set() or done % (save_every or config.save_every) == 0 or done == config.steps:
+                now = time.perf_counter()
+                seconds, clock = seconds + now - clock, now
+                _save(path, module, optimizer, done, seconds)
+            if interrupted.is_set() and done < config.steps:
+                raise KeyboardInterrupt
+    module.eval()
+    return seconds
+
+
+def resume_bar(bar: tqdm, start: int) -> None:
+    """Counts the steps of an earlier start as done, but not for the speed."""
+    if not bar.disable:
+        bar.initial += start
+    bar.update(start)
+
+
+def _save(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, done: int, seconds: float) -> None:
+    # Clones: safetensors takes no two names for one memory.
+    tensors = {f"module.{name}": value.detach().cpu().contiguous().clone()
+               for name, value in module.state_dict().items()}
+    tensors |= {f"optimizer.{key}.{name}": value.detach().cpu().contiguous().clone()
+                for name, parameter in module.named_parameters()
+                for key, value in optimizer.state.get(parameter, {}).items()}
+    about = {"step": str(done), "seconds": str(seconds)}
+    write_atomically(path, lambda file: save_file(tensors, file, metadata=about))
+
+
+def _resume(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
+    """The steps that the checkpoint has behind it, and the seconds that they took."""
+    if not path.exists():
+        return 0, 0.0
+    with safe_open(path, framework="pt") as file:
+        about = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    module.load_state_dict({name.removeprefix("module."): value for name, value in tensors.items()
+                            if name.startswith("module.")})
+    for name, parameter in module.named_parameters():
+        state = {key: tensors[f"optimizer.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")
+                 if f"optimizer.{key}.{name}" in tensors}
+        if state:     # AdamW counts its steps on the CPU, whatever the device of the parameter
+            optimizer.state[parameter] = {key: value.to("cpu" if key == "step" else parameter.device)
+                                          for key, value in state.items()}
+    return int(about["step"]), float(about["seconds"])

@@ -1,0 +1,262 @@
+"""The rows of the tables, as data: which model is trained, what is measured of it, and the paper's figure.
+
+A row names its model by what differs from the budget's reference (budgets.py): one stage, soft assignment, no
+residual, both losses. Rows whose settings come out equal share one trained model. To add a row, add five
+lines here.
+
+Figures of the paper: arXiv 2202.11094 v2, mIoU on VOC 2012 in percent unless a table says otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model to train, by what differs from the budget's reference."""
+
+    family: str = "soft"                                           # its learning rate is tuned for all of `FAMILIES`
+    task: str = "captions"                                         # "captions" | "labels" | "moco" | "dino" | "masks"
+    #                                                                | "none": it stays as it was drawn
+    image: Mapping[str, Any] = field(default_factory=dict)         # fields of ImageConfig
+    training: Mapping[str, Any] = field(default_factory=dict)      # fields of TrainConfig
+    scenes: Mapping[str, Any] = field(default_factory=dict)        # fields of SceneConfig
+    num_scenes: float = 1.0                                        # share of the budget's training scenes
+    steps: float = 1.0                                             # share of the budget's steps
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table."""
+
+    name: str
+    model: Model
+    measures: tuple[str, ...] = ("groups",)    # names of `measures.MEASURES`
+    judged: str = "miou_objects"               # the figure that stands beside the paper's
+    paper: float | None = None                 # the paper's figure, in percent
+    above: tuple[str, ...] = ()                # rows of the table that are worse in the paper
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows that are compared."""
+
+    title: str
+    about: str                                 # what it isolates, and what is scaled down how
+    rows: tuple[Row, ...]
+    columns: tuple[str, ...] = ()              # figures beside those of all tables
+
+    def __post_init__(self) -> None:
+        names = [row.name for row in self.rows]
+        unknown = {name for row in self.rows for name in row.above} - set(names)
+        if len({slug(name) for name in names}) < len(names) or unknown:
+            raise ValueError(f"{self.title}: rows need names of their own, and `above` names rows of the same table; "
+                             f"got {', '.join(names)}" + (f", without {', '.join(sorted(unknown))}" if unknown else ""))
+
+
+def slug(name: str) -> str:
+    """A name as a part of a file's name."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+REFERENCE = Model()
+# The paper's hard assignment, with less noise: at 1 a small model hardly learns (results/EXPERIMENTS.md).
+_HARD = {"assignment": "hard", "temperature": 1.0, "gumbel_noise": 0.1}
+_KEEPS_HARD = {"final_temperature": None}
+_CAPTIONS_ALONE = {"num_prompts": 0}
+_PROJECTED = {"residual": "projected"}
+_VIT = {"depths": (2,), "num_group_tokens": (0,), "num_output_groups": (0,)}
+_TWO_STAGES = {"depths": (0, 1), "num_group_tokens": (16, 8), "num_output_groups": (16, 8), "later_tokens_std": 0.02,
+               "merge_weights": "patches"}
+_BY_MEANING = {"meaning_similarity_weight": 1.0, "meaning_margin": 0.9, "meaning_from": 0.4}
+
+HARD = Model("hard", image=_HARD | _PROJECTED, training=_KEEPS_HARD)
+CLIP_VIT = Model("plain", image=_VIT, training=_CAPTIONS_ALONE)
+# Two views or more, each through student and teacher: as many steps as take the time of the others.
+MOCO = Model("pretraining", "moco", _VIT, steps=0.4)
+DINO = Model("pretraining", "dino", _VIT, steps=0.3)
+LABELS = Model("pretraining", "labels", _VIT)
+UNTRAINED = Model("pretraining", "none", _VIT)
+
+
+@dataclass(frozen=True)
+class Family:
+    """Models that share a learning rate: it is tuned with one of them, on validation scenes and the first seed."""
+
+    model: Model
+    measures: tuple[str, ...]
+    rates: tuple[float, ...]
+
+
+FAMILIES = {
+    "soft": Family(REFERENCE, ("groups",), (5e-4, 1e-3, 2e-3)),
+    "hard": Family(HARD, ("groups",), (5e-4, 1e-3, 2e-3)),
+    "plain": Family(CLIP_VIT, ("patches",), (5e-4, 1e-3, 2e-3)),
+    "pretraining": Family(MOCO, ("finetuned",), (5e-4, 1e-3, 2e-3)),
+}
+TUNED_BY = "miou"      # the figure that chooses
+
+
+def _table1() -> Table:
+    rows = []
+    for residual, behind in ((_PROJECTED, ""), ({}, ", no residual")):
+        for name, model, paper, above in (
+                ("soft", Model(image=residual, training=_CAPTIONS_ALONE), 12.0, ()),
+                ("soft, multi-label", Model(image=residual), 25.1, ("soft",)),
+                ("hard", Model("hard", image=_HARD | residual, training=_KEEPS_HARD | _CAPTIONS_ALONE), 36.7,
+                 ("soft, multi-label",)),
+                ("hard, multi-label", Model("hard", image=_HARD | residual, training=_KEEPS_HARD), 39.3, ("hard",))):
+            rows.append(Row(name + behind, model, paper=None if behind else paper,
+                            above=tuple(other + behind for other in above)))
+    return Table(
+        "Table 1: soft and hard assignment, with and without the multi-label loss",
+        "The paper trains with the residual of the merge; the second half leaves it out. If the order of soft and hard "
+        "turns there, the residual made it. One stage; the paper's on CC12M.", tuple(rows))
+
+
+def _tokens(tokens: int, groups: int) -> Model:
+    return Model(image={"num_group_tokens": (tokens,), "num_output_groups": (groups,)})
+
+
+def _stages(two: bool, share: float, training: Mapping[str, Any] = {}) -> Model:
+    return Model(image=_TWO_STAGES if two else {}, training=training, num_scenes=share)
+
+
+def _over_steps(name: str, image: Mapping[str, Any]) -> tuple[Row, ...]:
+    return tuple(Row(f"{name}, {words} of the steps", Model(image=image, steps=share), ("groups", "leaking"))
+                 for words, share in (("a quarter", 0.25), ("half", 0.5), ("all", 1.0)))
+
+
+TABLES: dict[str, Table] = {
+    "table1": _table1(),
+    "table2": Table(
+        "Table 2: numbers of group tokens and output tokens",
+        "The paper's five pairs, halved: a scene of 64 patches stands for a photograph of 196, and shows at most five "
+        "things. One stage; the paper's on CC12M.",
+        (Row("8 to 2 (paper: 16 to 4)", _tokens(8, 2), paper=28.6),
+         Row("8 to 4 (paper: 16 to 8)", _tokens(8, 4), paper=37.1, above=("8 to 2 (paper: 16 to 4)",)),
+         Row("16 to 4 (paper: 32 to 8)", _tokens(16, 4), paper=38.3, above=("8 to 4 (paper: 16 to 8)",)),
+         Row("32 to 4 (paper: 64 to 8)", _tokens(32, 4), paper=39.3,
+             above=("32 to 8 (paper: 64 to 16)", "16 to 4 (paper: 32 to 8)")),
+         Row("32 to 8 (paper: 64 to 16)", _tokens(32, 8), paper=38.0))),
+    "table3": Table(
+        "Table 3: one and two stages, on a smaller and a larger set of captions",
+        "The smaller set has an eighth of the scenes. A second stage of this size merges everything unless segments "
+        "of one meaning are told to share a group (losses.meaning_similarity_loss): the last rows add that. Paper: "
+        "CC12M, and CC12M with YFCC.",
+        (Row("one stage, smaller set", _stages(False, 1 / 8), ("groups", "boundary"), paper=39.3),
+         Row("two stages, smaller set", _stages(True, 1 / 8), ("groups", "boundary"), paper=41.1,
+             above=("one stage, smaller set",)),
+         Row("one stage, larger set", _stages(False, 1), ("groups", "boundary"), paper=37.2),
+         Row("two stages, larger set", _stages(True, 1), ("groups", "boundary"), paper=52.3,
+             above=("one stage, larger set",)),
+         Row("two stages by meaning, smaller set", _stages(True, 1 / 8, _BY_MEANING), ("groups", "boundary"),
+             above=("one stage, smaller set",)),
+         Row("two stages by meaning, larger set", _stages(True, 1, _BY_MEANING), ("groups", "boundary"),
+             above=("one stage, larger set",))),
+        columns=("boundary_miou",)),
+    "table4": Table(
+        "Table 4: groups that are learnt, and clusters of a model without groups",
+        "One Transformer without groups, trained with the image-text loss, read out in every way; the last rows cut "
+        "the pixels without any learning, and name each piece by the mean of that Transformer's features in it.",
+        (Row("pixel by pixel", CLIP_VIT, ("patches",), paper=20.1),
+         Row("k-means", CLIP_VIT, ("kmeans",), paper=25.0,
+             above=("pixel by pixel", "mean-shift", "spectral clustering")),
+         Row("mean-shift", CLIP_VIT, ("mean_shift",), paper=20.7),
+         Row("spectral clustering", CLIP_VIT, ("spectral",), paper=19.7),
+         Row("GroupViT", REFERENCE, paper=52.3, above=("k-means", "pixel by pixel")),
+         Row("k-means of raw pixels", CLIP_VIT, ("pixel_clusters",)),
+         Row("superpixels, SLIC", CLIP_VIT, ("slic",)),
+         Row("superpixels, Felzenszwalb", CLIP_VIT, ("felzenszwalb",)))),
+    "table5": Table(
+        "Table 5: transfer with masks, beside GroupViT that never saw one",
+        "The Transformer of Table 4, pre-trained on the pictures of the same scenes, then trained with a 1 x 1 "
+        "convolution on the masks of all of them for a quarter of the steps. The upper bound has the masks from the "
+        "first step on. The paper's: DeiT on ImageNet, MoCo v3 and DINO on CC12M and YFCC.",
+        (Row("from nothing", UNTRAINED, ("finetuned",)),
+         Row("MoCo v3", MOCO, ("finetuned",), paper=36.1),
+         Row("DINO", DINO, ("finetuned",), paper=37.6, above=("MoCo v3",)),
+         Row("GroupViT, no mask", REFERENCE, paper=52.3, above=("DINO", "MoCo v3")),
+         Row("supervised by image labels", LABELS, ("finetuned",), paper=53.0, above=("GroupViT, no mask",)),
+         Row("upper bound, masks all the time", Model("pretraining", "masks", _VIT), ("finetuned",)))),
+    "c1": Table(
+        "Table C1: classification of scenes with one object",
+        "Zero-shot by the nearest name, and a logistic regression on frozen features. The paper's on ImageNet, top 1.",
+        (Row("ViT, zero-shot", CLIP_VIT, ("patches", "classification"), "zero_shot", 42.4),
+         Row("GroupViT, zero-shot", REFERENCE, ("groups", "classification"), "zero_shot", 42.9, ("ViT, zero-shot",)),
+         Row("ViT, linear probe", CLIP_VIT, ("patches", "classification"), "linear_probe", 69.2),
+         Row("GroupViT, linear probe", REFERENCE, ("groups", "classification"), "linear_probe", 69.8,
+             ("ViT, linear probe",))),
+        columns=("zero_shot", "linear_probe")),
+    "c2": Table(
+        "Table C2: mask probing",
+        "The Jaccard index of each object with the best of a model's masks: of GroupViT its 16 groups, of the others "
+        "the attention of the last block's four heads, of which the patches with 60 % of the mass are kept, as DINO "
+        "has it (without a class token: the mean over all patches that look). More masks to choose from: easier.",
+        (Row("random", UNTRAINED, ("probing",), "probing_jaccard", 23.6),
+         Row("supervised by image labels", LABELS, ("probing",), "probing_jaccard", 24.6, ("random",)),
+         Row("MoCo v3", MOCO, ("probing",), "probing_jaccard", 28.2, ("supervised by image labels",)),
+         Row("CLIP", CLIP_VIT, ("probing",), "probing_jaccard", 28.6, ("MoCo v3",)),
+         Row("DINO", DINO, ("probing",), "probing_jaccard", 45.9, ("CLIP",)),
+         Row("GroupViT", REFERENCE, ("probing",), "probing_jaccard", 51.8, ("DINO",))),
+        columns=("probing_jaccard",)),
+    "c3": Table(
+        "Table C3: plain and oracle labels of the same groups",
+        "An oracle gives each group the class that most of its pixels have: what it misses is the cut.",
+        (Row("plain labels", REFERENCE, paper=52.3),
+         Row("oracle labels", REFERENCE, judged="oracle_miou_objects", paper=73.7, above=("plain labels",))),
+        columns=("oracle_miou_objects",)),
+    "residual": Table(
+        "Beyond: the residual of the merge, and what is merged",
+        "Leaking: everything outside a segment becomes grey; *class stays* says how often its class is the same. "
+        "The rows on merged values have one block before the grouping.",
+        (*_over_steps("residual projected", _PROJECTED), *_over_steps("residual learned", {"residual": "learned"}),
+         *_over_steps("no residual", {}),
+         *_over_steps("values after the block", {"depths": (1,), "merged_values": "after"}),
+         *_over_steps("values before the block", {"depths": (1,), "merged_values": "before"})),
+        columns=("class_stays",)),
+    "colours": Table(
+        "Beyond: how a shortcut takes over",
+        "So many objects have the colours of their class, in training and in test. *Unseen*: drawings never "
+        "shown; *hue*: the hue of all objects turned by 180 degrees. mIoU of objects.",
+        tuple(Row(f"{percent} % natural colours", Model(scenes={"natural_colour": percent / 100}),
+                  ("groups", "shortcut")) for percent in (0, 25, 50, 75, 100)),
+        columns=("miou_objects_unseen", "miou_objects_hue")),
+    "similarity": Table(
+        "Beyond: similarity of pixels as a second teacher", "losses.pixel_similarity_loss on the first stage.",
+        (Row("without", REFERENCE), Row("with", Model(training={"pixel_similarity_weight": 0.3})))),
+    "captions": Table(
+        "Beyond: how many captions", "As many steps for all: fewer scenes are seen more often.",
+        tuple(Row(f"{share} of the scenes", Model(num_scenes=part)) for share, part in (
+            ("a fortieth", 1 / 40), ("an eighth", 1 / 8), ("half", 1 / 2), ("all", 1.0)))),
+    "nouns": Table(
+        "Beyond: how many prompted nouns", "K nouns of each caption in the multi-label loss; 0 leaves it out.",
+        tuple(Row(f"K = {count}", Model(training={"num_prompts": count})) for count in (0, 1, 2, 3, 5))),
+}
+
+BEYOND = ("residual", "colours", "similarity", "captions", "nouns")
+NAMES = {**{name: (name,) for name in TABLES if name not in BEYOND}, "beyond": BEYOND, "all": tuple(TABLES)}
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times larger one figure is than another, both rows of one table."""
+
+    table: str
+    upper: str
+    lower: str
+    paper: float
+
+
+RATIOS = (
+    Ratio("table1", "hard, multi-label", "soft", 39.3 / 12.0),
+    Ratio("table3", "two stages, larger set", "one stage, larger set", 52.3 / 37.2),
+    Ratio("table4", "GroupViT", "k-means", 52.3 / 25.0),
+    Ratio("table4", "GroupViT", "pixel by pixel", 52.3 / 20.1),
+    Ratio("table5", "GroupViT, no mask", "supervised by image labels", 52.3 / 53.0),
+    Ratio("c3", "oracle labels", "plain labels", 73.7 / 52.3),
+)

@@ -1,0 +1,465 @@
+"""The paper's tables in miniature: every row runs, is skipped, shared, taken up; clusterings, probing, report."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from filelock import FileLock
+from scipy import stats
+from sklearn.metrics import adjusted_rand_score
+
+from minigroupvit.cli import main
+from minigroupvit.config import ImageConfig
+from minigroupvit.data.scene_config import SceneConfig
+from minigroupvit.data.scenes import make_scene
+from minigroupvit.evaluation.clusters import METHODS, cluster_patches
+from minigroupvit.evaluation.cuts import superpixels
+from minigroupvit.experiments import measures, models, pretraining, runner
+from minigroupvit.experiments.budgets import BUDGETS, make_setup
+from minigroupvit.experiments.measures import Conditions, attention_masks, best_jaccard, name_pieces
+from minigroupvit.experiments.pretraining import DINO, MaskTraining, MoCo, fit, mirror, views
+from minigroupvit.experiments.report import interval, make_report, order
+from minigroupvit.experiments.rows import FAMILIES, HARD, MOCO, NAMES, REFERENCE, TABLES, Model, Row, Table
+from minigroupvit.experiments.runner import Job, Runner, definition, jobs_of, run_tables, tables_of, tuning_jobs
+from minigroupvit.image_encoder import ImageEncoder, ImageOutput
+from minigroupvit.images import normalize
+from minigroupvit.protocol import Protocol
+from minigroupvit.training import loop
+from minigroupvit.training.loop import TrainConfig, TrainingStopped
+
+SOFT = Job("table1", "soft, multi-label, no residual", REFERENCE, ("groups",), seed=5, lr=1e-3)
+PRETRAINED = Job("table5", "MoCo v3", MOCO, ("finetuned",), seed=5, lr=1e-3)
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory) -> Runner:
+    """All tables with one seed at the smallest budget."""
+    folder = tmp_path_factory.mktemp("tables")
+    run_tables(["all"], 1, "tiny", folder / "results", folder / "work", progress=False)
+    return Runner("tiny", folder / "results", folder / "work")
+
+
+@pytest.fixture
+def run(tmp_path: Path):
+    """Runs jobs in a folder of their own, without a bar."""
+
+    def start(*jobs: Job) -> Runner:
+        made = Runner("tiny", tmp_path / "results", tmp_path / "work")
+        made.run(jobs, progress=False)
+        return made
+
+    return start
+
+
+def records(made: Runner, *jobs: Job) -> list[dict]:
+    return [json.loads(made.path(job).read_text()) for job in jobs]
+
+
+def test_every_row_of_every_table_runs(everything: Runner):
+    for job in jobs_of(list(TABLES), 1):
+        (record,) = records(everything, job)
+        judged = {row.name: row.judged for row in TABLES[job.table].rows} if job.table in TABLES else {}
+        assert record["figures"][judged.get(job.name, "miou")] >= 0, job
+        assert {"command", "commit", "device", "seconds", "steps", "seed"} <= record.keys()
+        shares = [value for key, value in record["figures"].items() if not key.startswith(("num_", "groups"))]
+        assert -1 <= min(shares) <= max(shares) <= 1
+        assert record["split"] == ("validation" if job.table == "tuning" else "test")
+    for job in jobs_of(["table1"], 1)[-8:]:
+        figures = records(everything, job)[0]["figures"]
+        assert {"miou", "miou_objects", "miou_backgrounds", "oracle_miou", "ari", "recognition_ap"} <= figures.keys()
+    assert not list(everything.results.rglob("*.part")) and not list(everything.work.rglob("last*"))
+
+
+def test_rows_whose_settings_are_equal_share_a_model(everything: Runner):
+    reference = {(job.table, job.name): records(everything, job)[0]["model"] for job in jobs_of(list(TABLES), 1)}
+    same = reference["table1", "soft, multi-label, no residual"]
+    for place in (("table3", "one stage, larger set"), ("table4", "GroupViT"), ("c3", "oracle labels"),
+                  ("nouns", "K = 3"), ("residual", "no residual, all of the steps"), ("similarity", "without")):
+        assert reference[place] == same
+    assert len({key for (table, _), key in reference.items() if table == "table1"}) == 8
+    assert reference["table5", "DINO"] == reference["c2", "DINO"] != reference["c2", "MoCo v3"]
+
+
+def test_the_rate_that_is_best_on_validation_scenes_is_taken(everything: Runner):
+    for family in FAMILIES:
+        tried = {record["learning_rate"]: record["figures"]["miou"]
+                 for record in records(everything, *tuning_jobs(family))}
+        assert set(tried) == set(FAMILIES[family].rates)
+        best = everything.learning_rate(family)
+        assert tried[best] == max(tried.values())
+        jobs = [job for job in jobs_of(list(TABLES), 1) if job.lr is None and job.model.family == family]
+        used = {record["learning_rate"] for record in records(everything, *jobs)}
+        assert used == {best}
+
+
+def test_what_is_finished_is_skipped_and_what_is_damaged_measured_again(everything: Runner, monkeypatch):
+    jobs = jobs_of(["table4", "c3"], 1)
+    before = [everything.path(job).stat().st_mtime_ns for job in jobs]
+    monkeypatch.setattr(models, "train", lambda *given: pytest.fail("nothing is left to train"))
+    lost, broken = everything.path(jobs[-1]), everything.path(jobs[-2])
+    lost.unlink()
+    broken.write_text(broken.read_text()[:40])
+    everything.run(jobs, progress=False)
+    again = [job for job, time in zip(jobs, before) if everything.path(job).stat().st_mtime_ns != time]
+    assert again == jobs[-2:] and all(everything.finished(job) for job in jobs)
+
+
+def test_a_changed_row_is_not_finished(run):
+    made = run(SOFT)
+    assert made.finished(SOFT)
+    other = Job(SOFT.table, SOFT.name, Model(image={"residual": "learned"}), SOFT.measures, SOFT.seed, SOFT.lr)
+    assert made.finished(other) is None
+    assert definition(SOFT, BUDGETS["tiny"]) != definition(SOFT, BUDGETS["cpu"])
+
+
+@pytest.mark.parametrize(("job", "where"), [(SOFT, loop), (PRETRAINED, pretraining)])
+def test_an_interrupted_row_leaves_nothing_half_written_and_goes_on(run, tmp_path, monkeypatch, job, where):
+    rate, calls = where.learning_rate, []
+    stop_at = 2 if job is SOFT else 1
+
+    def interrupt(step: int, steps: int, *rest) -> float:
+        calls.append(step)
+        if len(calls) == stop_at:
+            os.kill(os.getpid(), signal.SIGINT)
+        return rate(step, steps, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(where, "learning_rate", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(job)
+    assert len(calls) == stop_at
+    assert not list((tmp_path / "results").rglob("*")) and not list(tmp_path.rglob("*.part"))
+    assert list((tmp_path / "work").rglob("last*"))
+
+    resumed = []
+    monkeypatch.setattr(where, "learning_rate", lambda step, *rest: resumed.append(step) or rate(step, *rest))
+    figures = records(run(job), job)[0]["figures"]
+    assert resumed == ([2, 3] if job is SOFT else [1, 0])     # what was left; then, of MoCo, the training with masks
+    assert not list((tmp_path / "work").rglob("last*"))
+    for path in (tmp_path / "work").rglob("*.safetensors"):
+        path.unlink()
+    (tmp_path / "results").rename(tmp_path / "before")
+    assert records(run(job), job)[0]["figures"] == figures     # as one that nothing has stopped
+
+
+def test_two_at_once_do_no_row_twice(tmp_path, monkeypatch):
+    jobs = [job for job in jobs_of(["similarity", "c3"], 2) if job.table != "tuning"]
+    jobs = [Job(job.table, job.name, job.model, job.measures, job.seed, 1e-3) for job in jobs]
+    done, do = [], Runner._do
+    monkeypatch.setattr(runner, "_WAIT", 0.05)
+    monkeypatch.setattr(Runner, "_do", lambda self, job, *rest: done.append(job) or do(self, job, *rest))
+    threads = [threading.Thread(target=Runner("tiny", tmp_path / "results", tmp_path / "work").run, args=(jobs, False))
+               for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(done, key=jobs.index) == jobs
+
+
+def test_processes_share_the_rows(tmp_path):
+    run_tables(["similarity"], 1, "tiny", tmp_path / "results", tmp_path / "work", jobs=2, progress=False)
+    made = Runner("tiny", tmp_path / "results", tmp_path / "work")
+    assert all(made.finished(job) for job in jobs_of(["similarity"], 1))
+    assert not list(tmp_path.rglob("*.part")) and not list(tmp_path.rglob("last*"))
+
+
+def test_what_another_process_works_on_is_left_to_it_until_it_dies(tmp_path, monkeypatch):
+    made = Runner("tiny", tmp_path / "results", tmp_path / "work")
+    key = made.setup(SOFT).key
+    made.work.mkdir(parents=True)
+    hold = ("import sys, time; from filelock import FileLock; FileLock(sys.argv[1]).acquire(); "
+            "print('held', flush=True); time.sleep(600)")
+    other = subprocess.Popen([sys.executable, "-c", hold, str(made.work / f"{key}.lock")], stdout=subprocess.PIPE)
+    assert other.stdout.readline().strip() == b"held"
+    free = Job("nouns", "K = 1", Model(training={"num_prompts": 1}), ("groups",), 5, 1e-3)
+
+    def killed(seconds: float) -> None:      # called once nothing else is left to do
+        assert made.finished(free) and not made.finished(SOFT)
+        other.kill()
+        other.wait()
+
+    monkeypatch.setattr(runner.time, "sleep", killed)
+    made.run([SOFT, free], progress=False)
+    assert made.finished(SOFT)
+    with FileLock(made.work / f"{key}.lock", blocking=False):
+        pass
+
+
+def test_a_training_that_breaks_down_is_a_result(run, monkeypatch):
+    def broken(*given):
+        raise TrainingStopped("step 7: the loss is not finite")
+
+    monkeypatch.setattr(runner, "trained_model", broken)
+    worst, *others = tuning_jobs("soft")
+    made = run(worst)
+    monkeypatch.undo()
+    made.run(others, progress=False)
+    assert records(made, worst)[0]["stopped"].startswith("step 7") and made.finished(worst)
+    assert made.learning_rate("soft") in FAMILIES["soft"].rates[1:]
+
+
+def test_settings_of_a_row():
+    setup = make_setup(HARD, BUDGETS["tiny"], 3, 2e-3)
+    assert setup.recipe.model.image.assignment == "hard" and setup.recipe.model.image.residual == "projected"
+    assert setup.recipe.training.seed == 3 and setup.recipe.training.lr == 2e-3
+    shares = Model(num_scenes=0.5, steps=0.25, scenes={"natural_colour": 1.0})
+    setup = make_setup(shares, BUDGETS["cpu"], 0, 1e-3)
+    whole = BUDGETS["cpu"].recipe
+    assert setup.recipe.num_scenes == whole.num_scenes // 2 and setup.recipe.training.steps == whole.training.steps // 4
+    assert setup.scenes.natural_colour == 1.0
+    # The reference has the paper's two losses and nothing else.
+    training = make_setup(REFERENCE, BUDGETS["cpu"], 0, 1e-3).recipe.training
+    others = [name for name in vars(training) if name.endswith("_weight") and name not in ("image_text_weight",
+                                                                                         "multi_label_weight")]
+    assert training.num_prompts == 3 and len(others) > 4 and not any(getattr(training, name) for name in others)
+    with pytest.raises(ValueError, match="no family 'softer'.*soft, hard"):
+        make_setup(Model("softer"), BUDGETS["cpu"], 0, 1e-3)
+
+
+def test_tables_by_name():
+    assert tables_of(["table2", "beyond", "table2"]) == ["table2", *NAMES["beyond"]]
+    assert tables_of(["all"]) == list(TABLES)
+    with pytest.raises(ValueError, match="no table table6; choose from table1"):
+        tables_of(["table1", "table6"])
+    with pytest.raises(ValueError, match="names of their own"):
+        Table("twice", "", (Row("One row", REFERENCE), Row("one, row", REFERENCE)))
+    with pytest.raises(ValueError, match="without another"):
+        Table("unknown", "", (Row("one", REFERENCE, above=("another",)),))
+
+
+def test_on_the_command_line(everything: Runner, capsys, tmp_path):
+    assert main(["experiments", "table9"]) == 2
+    assert "no table table9" in capsys.readouterr().err
+    assert main(["experiments", "report", "table1"]) == 2
+    assert main(["experiments", "table1", "--seeds", "0", "--budget", "tiny"]) == 2
+    assert main(["experiments", "report", "--budget", "tiny", "--results", str(tmp_path / "none")]) == 2
+    assert "no finished row" in capsys.readouterr().err
+    folders = ["--results", str(everything.results.parent), "--work", str(everything.work.parent)]
+    assert main(["experiments", "table2", "--seeds", "1", "--budget", "tiny", *folders]) == 0
+    assert "8 rows" in capsys.readouterr().err                # three that choose the rate, and five
+    assert main(["experiments", "report", "--budget", "tiny", *folders]) == 0
+    text = Path(capsys.readouterr().out.strip()).read_text()
+    assert all(f"## {table.title}" in text and all(f"| {row.name} |" in text for row in table.rows)
+               for table in TABLES.values())
+
+
+def write(made: Runner, table: str, name: str, objects: list[float], **record) -> None:
+    """Results of a row as if it had been run, a seed for each figure."""
+    row = next(row for row in TABLES[table].rows if row.name == name)
+    for seed, value in enumerate(objects):
+        job = Job(table, name, row.model, row.measures, seed)
+        made.path(job).parent.mkdir(parents=True, exist_ok=True)
+        made.path(job).write_text(json.dumps({"definition": definition(job, made.budget), "seconds": 60.0,
+                                              "figures": {"miou_objects": value}} | record))
+
+
+def test_the_report_says_which_orders_hold(tmp_path):
+    made = Runner("cpu", tmp_path / "tables", tmp_path)
+    write(made, "table1", "soft", [0.10, 0.12, 0.11])
+    write(made, "table1", "soft, multi-label", [0.30, 0.31, 0.35])
+    write(made, "table1", "hard", [0.20, 0.21, 0.19])
+    write(made, "table1", "hard, multi-label", [0.17, 0.28, 0.22])
+    write(made, "table1", "hard, no residual", [0.4])
+    lines = make_report("cpu", tmp_path / "tables", tmp_path / "tables.md").splitlines()
+    cells = {parts[1]: parts[2:] for line in lines if len(parts := [part.strip() for part in line.split("|")]) > 8}
+    half = stats.t.ppf(0.975, 2) * 1 / np.sqrt(3)
+    assert cells["soft"][:2] == ["12.0", f"**11.0 ± {half:.1f}**"]
+    assert cells["soft, multi-label"][2] == "above *soft*: holds"
+    assert cells["hard"][2] == "above *soft, multi-label*: fails"
+    assert cells["hard, multi-label"][2] == "above *hard*: cannot be told"
+    assert cells["hard, no residual"][:2] == ["–", "**40.0**"]
+    ratio = next(line for line in lines if line.startswith("| hard, multi-label over soft |"))
+    assert f"| 3.27 | {np.mean([1.7, 28 / 12, 2.0]):.2f} ±" in ratio
+    assert (tmp_path / "tables.md").read_text().splitlines() == lines
+
+
+def test_intervals_and_orders():
+    assert interval([0.5]) == (0.5, None)
+    mean, half = interval([1.0, 3.0])
+    assert mean == 2.0 and half == pytest.approx(12.706, abs=1e-3)      # t with one degree of freedom, times 1
+    assert order([2.0, 2.1, 2.2], [1.0, 1.1, 1.3]) == "holds" and order([1.0, 1.1, 1.3], [2.0, 2.1, 2.2]) == "fails"
+    assert order([1.0, 2.0, 3.0], [0.9, 2.1, 2.8]) == "cannot be told" and order([5.0], [1.0, 1.1]) == "cannot be told"
+    assert order([2.0, 2.0], [1.0, 1.0]) == "holds" and order([1.0, 1.0], [1.0, 1.0]) == "cannot be told"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_clusters_with_a_known_answer(method):
+    """Three blobs of patches in 48 dimensions."""
+    draw = torch.Generator().manual_seed(0)
+    truth = torch.arange(60) // 20
+    centres = 4 * torch.randn(3, 48, generator=draw)
+    tokens = centres[truth] + 0.3 * torch.randn(60, 48, generator=draw)
+    output = ImageOutput(tokens.mean(0)[None], tokens[None], [], (6, 10))
+    (maps,), segments = cluster_patches(method, 3)(SimpleNamespace(image_head=lambda x: x), output)
+    labels = maps[0].flatten(1).argmax(dim=0)
+    assert adjusted_rand_score(truth, labels) == 1.0
+    for cluster in labels.unique():      # its vector is the mean of its patches, at length 1
+        mean = tokens[labels == cluster].mean(dim=0)
+        torch.testing.assert_close(segments[0, cluster], mean / mean.norm())
+
+
+@pytest.mark.parametrize("method", ["slic", "felzenszwalb"])
+def test_superpixels_of_four_fields(method):
+    truth = (torch.arange(64)[:, None] >= 24).long() * 2 + (torch.arange(64)[None, :] >= 40).long()
+    colours = torch.tensor([[250, 20, 20], [20, 20, 250], [20, 230, 20], [240, 240, 240]], dtype=torch.uint8)
+    pieces = superpixels(method, 4 if method == "felzenszwalb" else 12)(colours[truth].permute(2, 0, 1))
+    assert pieces.shape == truth.shape and pieces.min() == 0
+    inside = [truth[pieces == piece].bincount(minlength=4).float() for piece in pieces.unique()]
+    assert all(counts.max() / counts.sum() > 0.95 for counts in inside)     # no piece crosses an edge
+    if method == "felzenszwalb":
+        assert adjusted_rand_score(truth.flatten(), pieces.flatten()) > 0.95
+    with pytest.raises(ValueError, match="no superpixels 'quickshift'"):
+        superpixels("quickshift")
+
+
+def test_a_piece_is_named_by_its_mean_feature():
+    tokens = torch.zeros(1, 4, 3)
+    tokens[0, 0, 0] = tokens[0, 1, 1] = tokens[0, 2, 1] = 1.0      # four patches: class 0, 1, 1, and a weak 2
+    tokens[0, 3, 2] = 0.1
+    output = ImageOutput(tokens.mean(1), tokens, [], (2, 2))
+    model = SimpleNamespace(encode_image=lambda images, overlap: (torch.ones(1, 3), output), image_head=lambda x: x,
+                            scale=lambda: 10.0, device=torch.device("cpu"))
+    picture = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    quarters = (torch.arange(8)[:, None] >= 4).long() * 2 + (torch.arange(8)[None, :] >= 4).long()
+    protocol = Protocol(top_classes=None)
+    labels = name_pieces(model, picture, quarters, torch.eye(3), protocol)
+    assert [int(labels[y, x]) for y, x in ((0, 0), (0, 7), (7, 0))] == [0, 1, 1]
+    halves = (torch.arange(8)[None, :] >= 4).long().expand(8, 8)     # left: 0 and 1 alike, right: 1 and a little of 2
+    labels = name_pieces(model, picture, halves, torch.eye(3), protocol)
+    assert (labels[:, 4:] == 1).all() and len(labels[:, :4].unique()) == 1
+
+
+def test_the_best_mask_of_each_object():
+    truth = torch.tensor([[0, 0, 1, 1], [0, 0, 1, 5]])      # objects 0 and 1; 5 is a background
+    masks = torch.tensor([[[1, 1, 1, 0], [1, 1, 0, 0]], [[0, 0, 1, 1], [0, 0, 1, 1]]], dtype=torch.bool)
+    assert best_jaccard(masks, truth, 3) == pytest.approx((4 / 5 + 3 / 4) / 2)
+    assert best_jaccard(masks, torch.full((2, 4), 5), 3) is None
+
+
+def test_masks_of_attention_hold_their_share():
+    encoder = ImageEncoder(ImageConfig(image_size=32, patch_size=8, width=16, num_heads=2, depths=(2,),
+                                       num_group_tokens=(0,), num_output_groups=(0,), blocks_std=2.0)).eval()
+    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    least, small, large, every = (attention_masks(encoder, images, mass) for mass in (1e-6, 0.3, 0.9, 1.1))
+    assert small.shape == (3, 2, 32, 32) and (small <= large).all() and every.all()
+    assert (least.sum((2, 3)) == 8 * 8).all()                      # one patch, the one that is looked at most
+    assert small.float().mean() <= 0.3 + 1 / 16 and small.sum() < large.sum() and large.float().mean() <= 0.9 + 1 / 16
+
+
+@pytest.mark.parametrize(("sees", "stays"), [("its own pixel", 1.0), ("the whole picture", 0.5)])
+def test_a_class_that_comes_from_elsewhere_leaks(sees, stays, monkeypatch):
+    def segment(model, images, names, protocol, class_embeddings) -> SimpleNamespace:
+        light = images[:, 0].float() if sees == "its own pixel" else images[:, 0].float().mean((1, 2), keepdim=True)
+        right = (torch.arange(images.shape[-1]) >= images.shape[-1] // 2).long()
+        return SimpleNamespace(labels=(light > 180).long().expand(len(images), *images.shape[2:]),
+                               groups=[right.expand(len(images), *images.shape[2:])])
+
+    halves = torch.tensor([250, 200]).repeat_interleave(8).expand(3, 16, 16).to(torch.uint8)     # grey: 128
+    monkeypatch.setattr(measures, "segment", segment)
+    monkeypatch.setattr(measures, "embed_classes", lambda *given: None)
+    monkeypatch.setattr(Conditions, "pictures", lambda self: (halves[None].repeat(4, 1, 1, 1), None))
+    model = SimpleNamespace(config=SimpleNamespace(image=SimpleNamespace(num_group_tokens=(2,))))
+    figures = measures.leaking(model, Conditions(SceneConfig(), "test", 4, Protocol()))
+    # Beside grey, the left half has a mean of 189, the right half one of 164.
+    assert figures == {"class_stays": stays, "num_segments": 8}
+
+
+def test_a_shortcut_is_tried_on_other_drawings_and_other_hues(monkeypatch):
+    seen = []
+    monkeypatch.setattr(measures, "_labels", lambda model, images, *rest: seen.append(images) or torch.zeros(
+        len(images), *images.shape[2:], dtype=torch.long))
+    on = Conditions(SceneConfig(natural_colour=1.0), "test", 6, Protocol())
+    figures = measures.shortcut(None, on)
+    assert {"miou_objects_unseen", "miou_objects_hue"} <= figures.keys()
+    (images, masks), (unseen, turned) = on.pictures(), seen
+    objects = (masks < on.num_objects)[:, None].expand_as(images)
+    assert torch.equal(unseen, on.pictures("unseen")[0])
+    assert torch.equal(turned[~objects], images[~objects]) and not torch.equal(turned[objects], images[objects])
+    lightest, darkest = images.amax(dim=1).int(), images.amin(dim=1).int()     # a turned hue has the same of both
+    assert (turned.amax(dim=1).int() - lightest).abs().max() <= 2
+    assert (turned.amin(dim=1).int() - darkest).abs().max() <= 2
+
+
+def small_encoder(**image) -> ImageConfig:
+    return ImageConfig(**dict(image_size=16, patch_size=4, width=16, num_heads=2, depths=(1,), num_group_tokens=(0,),
+                              num_output_groups=(0,), drop_path=0.0, stem="convolution", positions="none") | image)
+
+
+def test_views_are_the_same_for_the_same_numbers_and_masks_turn_with_their_pictures():
+    images = torch.randint(0, 256, (32, 3, 16, 16), dtype=torch.uint8)
+    one, again, other = views(images, 8, 0.3, 1, 2), views(images, 8, 0.3, 1, 2), views(images, 8, 0.3, 1, 3)
+    assert one.shape == (32, 3, 8, 8) and torch.equal(one, again) and not torch.equal(one, other)
+    masks = images[:, 0]
+    assert torch.equal(mirror(images, 4, 5)[:, 0], mirror(masks, 4, 5))
+    turned = [not torch.equal(a, b) for a, b in zip(mirror(masks, 4, 5), masks)]
+    assert any(turned) and not all(turned)
+
+
+@pytest.mark.parametrize("kind", [MoCo, DINO])
+def test_a_teacher_follows_its_student_slowly(kind):
+    module = kind(small_encoder())
+    names = [name for name, _ in module.encoder.named_parameters()]
+    trained = {name for name, p in module.named_parameters() if p.requires_grad}
+    assert not [name for name in trained if name.startswith("teacher")] and any("encoder" in name for name in trained)
+    images = torch.randint(0, 256, (8, 3, 16, 16), dtype=torch.uint8)
+    module.loss(images, images[:, 0], 0, 0).backward()
+    assert all(module.encoder.get_parameter(name).grad is not None for name in names)
+    with torch.no_grad():
+        for parameter in module.encoder.parameters():
+            parameter += 1.0
+    before = {name: module.teacher.get_parameter(name).clone() for name in names}
+    module.after_step(0.0)
+    for name in names:
+        moved = module.teacher.get_parameter(name) - before[name]
+        ahead = module.encoder.get_parameter(name) - before[name]
+        torch.testing.assert_close(moved, 0.01 * ahead, atol=1e-5, rtol=1e-3)
+
+
+def test_training_with_masks_learns_the_colours(tmp_path):
+    masks = torch.randint(0, 3, (32, 4, 4)).repeat_interleave(4, 1).repeat_interleave(4, 2).to(torch.uint8)
+    colours = torch.tensor([[220, 30, 30], [30, 200, 40], [40, 60, 220]], dtype=torch.uint8)
+    images = colours[masks.long()].permute(0, 3, 1, 2).contiguous()
+    module = MaskTraining(ImageEncoder(small_encoder(depths=(0,))), 3)
+    config = TrainConfig(steps=60, batch_size=16, lr=3e-3, warmup=6, save_every=30, precision="fp32")
+    fit(module, images, masks, config, tmp_path / "last.safetensors", SimpleBar(), torch.device("cpu"))
+    right = module(normalize(images.float() / 255)).argmax(dim=1) == masks
+    assert right[:, 2::4, 2::4].float().mean() > 0.9
+
+
+class SimpleBar:
+    """As much of a progress bar as a training needs."""
+
+    disable = True
+
+    def update(self, steps: int) -> None:
+        pass
+
+
+def test_without_lightly_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "lightly.loss", None)
+    monkeypatch.setitem(sys.modules, "lightly", None)
+    with pytest.raises(ValueError, match=r"needs the library lightly.*minigroupvit\[tables\]"):
+        pretraining.pretraining("dino", small_encoder(), 3)
+    with pytest.raises(ValueError, match="no pre-training 'mae'"):
+        pretraining.pretraining("mae", small_encoder(), 3)
+
+
+def test_scenes_of_fewer_drawings():
+    config = SceneConfig(drawings=2)
+    shown = {instance.drawing for index in range(40) for instance in make_scene(index, "train", config).instances}
+    assert shown == {0, 1}
+    unseen = {instance.drawing for index in range(5) for instance in make_scene(index, "unseen", config).instances}
+    assert unseen == {instance.drawing for index in range(5) for instance in make_scene(index, "unseen").instances}
+    with pytest.raises(ValueError, match="drawings counts"):
+        SceneConfig(drawings=0)
