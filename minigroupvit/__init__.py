@@ -5,8 +5,8 @@
     result = minigroupvit.segment(model, picture, ["cat", "cup", "brick"])
     result.labels    # (1, H, W): which word each pixel has
 
-The parts, in the order of reading: config, layers, grouping, image_encoder, text_encoder, model, losses,
-tokenizer, prompts, segmentation, checkpoint; then the folders data, training, evaluation, visual.
+The paper, in the order of reading: config, layers, grouping, image_encoder, text_encoder, model, losses. Then the
+folders text, segmentation, checkpoints, data, evaluation, training, visual: each imports only from those before it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ __version__ = "0.1.0"
 
 # Where each name is defined. Imported when it is first asked for: `--help` need not wait for torch.
 _HOME = {
-    "GroupViT": "model", "GroupViTConfig": "config", "PRESETS": "config", "PROTOCOLS": "segmentation",
-    "Protocol": "segmentation", "Segmentation": "segmentation", "export_released": "released",
-    "export_transformers": "released", "load": "checkpoint", "load_image": "images", "load_released": "released",
-    "preset": "config", "save_checkpoint": "checkpoint", "segment": "segmentation",
-    "segment_picture": "own_pictures", "shipped_weights": "checkpoint",
+    "GroupViT": "model", "GroupViTConfig": "config", "PRESETS": "config", "preset": "config", "load_image": "images",
+    "Protocol": "segmentation.options", "PROTOCOLS": "segmentation.options", "Segmentation": "segmentation.segment",
+    "segment": "segmentation.segment", "segment_picture": "segment_files", "load": "checkpoints.native",
+    "save_checkpoint": "checkpoints.native", "shipped_weights": "checkpoints.native",
+    "load_released": "checkpoints.released.load", "export_released": "checkpoints.released.write",
+    "export_transformers": "checkpoints.released.write",
 }
 __all__ = sorted(_HOME)
 

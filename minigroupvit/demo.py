@@ -7,12 +7,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .checkpoint import load, write_atomically
-from .data.scene_config import SceneConfig
-from .data.scene_sets import scene_arrays
+from .checkpoints.native import load
+from .data.scenes.config import SceneConfig
+from .data.scenes.sets import scene_arrays
 from .evaluation.scenes import evaluate_scenes, format_table
+from .files import write_atomically
 from .model import GroupViT
-from .segmentation import segment
+from .segmentation.segment import segment
 from .visual.demo_figure import demo_figure
 
 NUM_IMAGES = 200    # scenes of each split: a demo takes a minute, the whole measurement is scripts/make_results.py

@@ -1,9 +1,14 @@
-"""Text files as people have them."""
+"""Text files as people have them, and files that are there whole or not at all."""
 
 from __future__ import annotations
 
 import codecs
+import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 _MARKS = {codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF32_BE: "UTF-32", codecs.BOM_UTF16_LE: "UTF-16",
           codecs.BOM_UTF16_BE: "UTF-16"}          # in this order: one begins as the other
@@ -43,3 +48,25 @@ def encoding_hint(content: bytes, position: int) -> str:
 
 def _is_utf16(content: bytes) -> bool:
     return content[:1000].count(0) > len(content[:1000]) / 4
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Calls write(temporary path), then moves the file to its place in one step.
+
+    Raises OSError, which says what to do, where it cannot be written: a full disk. What was there before stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(temporary)
+        mask = os.umask(0)  # the only way to read it; safetensors lets nobody else read its files
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:     # safetensors has an error of its own for a full disk
+        if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise                                   # no right to write there, ...: says it itself
+        raise OSError(errno.ENOSPC, f"{' '.join(str(error).split())}; what was there before is not lost: make room and "
+                      "give the same command again, a training goes on from its last checkpoint", str(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)

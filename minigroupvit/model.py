@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .clip_tokenizer import ClipTokenizer
 from .config import GroupViTConfig
-from .hub import HubModel
+from .hub_model import HubModel
 from .image_encoder import ImageEncoder, ImageOutput
 from .layers import at_least_single
+from .text.clip_tokenizer import ClipTokenizer
+from .text.tokenizer import Tokenizer
 from .text_encoder import TextEncoder
-from .tokenizer_interface import Tokenizer
 
 MAX_LOGIT_SCALE = 100.0  # the cosines are never multiplied by more than this (CLIP)
 

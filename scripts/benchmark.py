@@ -18,11 +18,11 @@ from pathlib import Path
 
 import torch
 
-from minigroupvit.checkpoint import write_atomically
-from minigroupvit.data.captioned import CaptionedImages, pack_texts
-from minigroupvit.data.scene_sets import scene_arrays
-from minigroupvit.data.scenes import make_scene
+from minigroupvit.data.captioned.batches import CaptionedImages, pack_texts
+from minigroupvit.data.scenes.make import make_scene
+from minigroupvit.data.scenes.sets import scene_arrays
 from minigroupvit.distributed import pick_device
+from minigroupvit.files import write_atomically
 from minigroupvit.layers import attend
 from minigroupvit.training.loop import training_loss
 from minigroupvit.training.recipes import recipe

@@ -1,4 +1,4 @@
-"""Render the drawings of the scenes' objects and write `minigroupvit/data/drawings.npz`.
+"""Render the drawings of the scenes' objects and write `minigroupvit/data/scenes/drawings.npz`.
 
     python scripts/make_drawings.py [--only cat rabbit] [--sheet sheet.png]
 
@@ -28,7 +28,7 @@ from matplotlib.path import Path as Curve
 SIZE = 128  # pixels of a shipped drawing
 OVERSAMPLE = 6  # each of them is the mean of 6 x 6 samples
 MARGIN = 8  # empty pixels around, one of them left at an eighth of the size
-TARGET = Path(__file__).parent.parent / "minigroupvit" / "data" / "drawings.npz"
+TARGET = Path(__file__).parent.parent / "minigroupvit" / "data" / "scenes" / "drawings.npz"
 
 
 def all_drawings():

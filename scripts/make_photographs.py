@@ -38,17 +38,17 @@ from typing import Any
 import torch
 from make_weights import store, write_record
 
-from minigroupvit.checkpoint import load_checkpoint
-from minigroupvit.data.captioned import CaptionedImages
-from minigroupvit.data.sources import open_captioned
-from minigroupvit.evaluation.cuts import Cut, colour_clusters, evaluate_cut, judge_cut, rings, tiles
+from minigroupvit.checkpoints.describe import protocol_from_dict
+from minigroupvit.checkpoints.native import load_checkpoint
+from minigroupvit.data.captioned.batches import CaptionedImages
+from minigroupvit.data.captioned.open import open_captioned
+from minigroupvit.data.mask_sets import MaskSet, open_masks
+from minigroupvit.evaluation.controls import Cut, colour_clusters, evaluate_cut, judge_cut, rings, tiles
 from minigroupvit.evaluation.intervals import Judged
-from minigroupvit.evaluation.mask_sets import MaskSet, open_masks
 from minigroupvit.evaluation.photographs import background_share, evaluate_masks, judge_masks
 from minigroupvit.evaluation.retrieval import chance_recall, evaluate_retrieval
-from minigroupvit.formats import protocol_from_dict
 from minigroupvit.model import GroupViT
-from minigroupvit.protocol import BACKGROUND, PROTOCOLS, Protocol
+from minigroupvit.segmentation.options import BACKGROUND, PROTOCOLS, Protocol
 from minigroupvit.training.recipes import RECIPES, recipe
 from minigroupvit.training.record import current_commit, device_name
 from minigroupvit.training.run import build_model, train_on_dataset

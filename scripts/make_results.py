@@ -33,7 +33,7 @@ def measure() -> dict[str, Any]:
     """Runs the demo, keeps its figure, and returns its metrics with their origin."""
     from make_weights import write_record
 
-    from minigroupvit.checkpoint import load
+    from minigroupvit.checkpoints.native import load
     from minigroupvit.demo import run_demo
     from minigroupvit.evaluation.instances import evaluate_instances
     from minigroupvit.training.record import current_commit, device_name

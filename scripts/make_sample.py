@@ -11,7 +11,7 @@ from pathlib import Path
 
 import datasets
 
-from minigroupvit.data.scene_sets import load_scenes
+from minigroupvit.data.scenes.sets import load_scenes
 
 DEFAULT = Path(__file__).resolve().parent.parent / "data" / "scenes-sample.parquet"
 

@@ -23,11 +23,12 @@ from pathlib import Path
 
 import torch
 
-from minigroupvit.checkpoint import load_checkpoint, save_checkpoint, write_atomically
-from minigroupvit.data.scene_config import SceneConfig
+from minigroupvit.checkpoints.native import load_checkpoint, save_checkpoint
+from minigroupvit.data.scenes.config import SceneConfig
 from minigroupvit.evaluation.scenes import scene_tensors
+from minigroupvit.files import write_atomically
 from minigroupvit.model import GroupViT
-from minigroupvit.segmentation import Protocol
+from minigroupvit.segmentation.segment import Protocol
 from minigroupvit.training.recipes import RECIPES, recipe
 from minigroupvit.training.run import evaluate_on_scenes, train_on_scenes
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import nbformat
 
-from minigroupvit.formats import write_atomically
+from minigroupvit.files import write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
 

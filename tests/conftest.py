@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from minigroupvit.config import GroupViTConfig, ImageConfig, TextConfig
-from minigroupvit.data.captioned import CaptionedImages
+from minigroupvit.data.captioned.batches import CaptionedImages
 from minigroupvit.model import GroupViT
-from minigroupvit.prompts import SIMPLE_TEMPLATES
-from minigroupvit.tokenizer import CaptionTokenizer
+from minigroupvit.text.caption_tokenizer import CaptionTokenizer
+from minigroupvit.text.prompts import SIMPLE_TEMPLATES
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 60, 220), "white": (240, 240, 240)}
 NOUNS = ("sun", "heart", "brick", "cloud")

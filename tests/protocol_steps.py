@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minigroupvit import segmentation, sliding
 from minigroupvit.model import GroupViT
-from minigroupvit.protocol import Protocol
+from minigroupvit.segmentation import segment as segmentation, windows as sliding
+from minigroupvit.segmentation.options import Protocol
 
 WORDS = ["sun", "heart", "brick", "cloud", "left", "red"]
 # Every released step at a hundredth of the size, and the mirrored picture, which the release can do too.

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from minigroupvit.data.augment import PAPER, Augmentation, augment, augmentation, image_seeds
-from minigroupvit.data.captioned import CaptionedImages
+from minigroupvit.data.captioned.augment import PAPER, Augmentation, augment, augmentation, image_seeds
+from minigroupvit.data.captioned.batches import CaptionedImages
 from minigroupvit.images import IMAGE_MEAN
 
 ALL = replace(PAPER, channel_permutation=0.5, greyscale=0.3)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from minigroupvit.protocol import Protocol
-from minigroupvit.segmentation import balance_scores, segment
+from minigroupvit.segmentation.options import Protocol
+from minigroupvit.segmentation.segment import balance_scores, segment
 
 WORDS = ["heart", "sun", "cloud", "brick"]
 

@@ -9,8 +9,8 @@ import datasets
 import pytest
 from PIL import Image
 
-from minigroupvit.data.open_dataset import open_dataset, splits
-from minigroupvit.data.sources import open_captioned, open_held_out, open_validation
+from minigroupvit.data.captioned.open import open_captioned, open_held_out, open_validation
+from minigroupvit.data.captioned.open_dataset import open_dataset, splits
 
 
 @pytest.fixture(autouse=True)

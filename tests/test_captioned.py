@@ -15,13 +15,13 @@ import torch
 from datasets import Dataset
 from PIL import Image
 
-from minigroupvit.data.augment import PAPER, Augmentation
-from minigroupvit.data.captioned import Batch, CaptionedImages, pack_texts, shared_prompts
-from minigroupvit.data.captions import flip_caption
-from minigroupvit.data.on_disk import CaptionedFiles
-from minigroupvit.data.samples import Skipped, Unusable, caption_columns, find_columns, read_picture
+from minigroupvit.data.captioned.augment import PAPER, Augmentation
+from minigroupvit.data.captioned.batches import Batch, CaptionedImages, pack_texts, shared_prompts
+from minigroupvit.data.captioned.on_disk import CaptionedFiles
+from minigroupvit.data.captioned.samples import Skipped, Unusable, caption_columns, find_columns, read_picture
+from minigroupvit.data.scenes.captions import flip_caption
 from minigroupvit.images import normalize
-from minigroupvit.prompts import SIMPLE_TEMPLATES
+from minigroupvit.text.prompts import SIMPLE_TEMPLATES
 
 
 def numbered(count: int, flip: bool = False) -> CaptionedImages:
@@ -51,7 +51,7 @@ def test_the_parts_of_two_processes_are_the_batch_of_one(source: str, monkeypatc
 
     whole, parts = draw(), []
     for rank in range(2):
-        monkeypatch.setattr("minigroupvit.data.captioned.rank_and_size", lambda: (rank, 2))
+        monkeypatch.setattr("minigroupvit.data.captioned.batches.rank_and_size", lambda: (rank, 2))
         parts.append(draw())
     for one, first, second in zip(whole, *parts, strict=True):
         assert torch.equal(torch.cat([first.images, second.images]), one.images)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from minigroupvit.data.scene_config import SceneConfig
+from minigroupvit.data.scenes.config import SceneConfig
 from minigroupvit.evaluation.ceiling import SIDE, ShapeClassifier, grey_objects, shape_ceiling
 
 FEW = SceneConfig(image_size=32, objects=("cat", "house"), num_objects=(1, 1))

@@ -9,17 +9,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from minigroupvit import checkpoint
-from minigroupvit.checkpoint import (
-    load,
-    load_checkpoint,
-    load_tensors,
-    read_checkpoint,
-    save_checkpoint,
-    write_atomically,
-)
+from minigroupvit.checkpoints import native as checkpoint
+from minigroupvit.checkpoints.native import load, load_checkpoint, load_tensors, read_checkpoint, save_checkpoint
+from minigroupvit.files import write_atomically
 from minigroupvit.model import GroupViT
-from minigroupvit.segmentation import Protocol
+from minigroupvit.segmentation.segment import Protocol
 
 
 @pytest.fixture

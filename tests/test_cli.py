@@ -21,16 +21,16 @@ from PIL import Image
 from transformers import AutoTokenizer, GroupViTModel
 
 from minigroupvit import cli
-from minigroupvit.checkpoint import load, read_checkpoint, save_checkpoint
+from minigroupvit.checkpoints.native import load, read_checkpoint, save_checkpoint
+from minigroupvit.checkpoints.released.write import unlike_transformers
 from minigroupvit.config import PRESETS
-from minigroupvit.data.augment import PAPER
-from minigroupvit.data.scenes import make_scene
-from minigroupvit.data.sources import open_captioned
+from minigroupvit.data.captioned.augment import PAPER
+from minigroupvit.data.captioned.open import open_captioned
+from minigroupvit.data.scenes.make import make_scene
 from minigroupvit.distributed import pick_device
 from minigroupvit.images import load_image
-from minigroupvit.own_pictures import class_shares
-from minigroupvit.released.write import unlike_transformers
-from minigroupvit.segmentation import Protocol, segment
+from minigroupvit.segment_files import class_shares
+from minigroupvit.segmentation.segment import Protocol, segment
 from minigroupvit.training.loop import training_loss
 from minigroupvit.training.recipes import RECIPES
 from minigroupvit.training.record import Recorder
@@ -180,7 +180,7 @@ def protocols(monkeypatch):
         asked.append(protocol)
         return segment(model, picture, names, protocol, **more)
 
-    monkeypatch.setattr("minigroupvit.own_pictures.segment", spy)
+    monkeypatch.setattr("minigroupvit.segment_files.segment", spy)
     return asked
 
 

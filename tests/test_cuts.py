@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from minigroupvit.evaluation.cuts import (
+from minigroupvit.data.mask_sets import open_masks
+from minigroupvit.evaluation.controls import (
     CLUSTERS,
     SHARED_CLUSTERS,
     against_controls,
@@ -18,7 +19,6 @@ from minigroupvit.evaluation.cuts import (
     rings,
     tiles,
 )
-from minigroupvit.evaluation.mask_sets import open_masks
 
 # Three colours in fields of 32 pixels: none of them lies where a grid or a ring would put it.
 COLOURS = np.array([[250, 240, 30], [20, 30, 200], [10, 140, 40]], dtype=np.uint8)

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from minigroupvit import demo
-from minigroupvit.checkpoint import save_checkpoint
-from minigroupvit.segmentation import Protocol
+from minigroupvit.checkpoints.native import save_checkpoint
+from minigroupvit.segmentation.segment import Protocol
 
 pytestmark = pytest.mark.filterwarnings("ignore:never seen in training")  # the tiny vocabulary lacks most words
 

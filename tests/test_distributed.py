@@ -12,11 +12,12 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from minigroupvit.config import GroupViTConfig, ImageConfig, TextConfig
-from minigroupvit.data.captioned import CaptionedImages
+from minigroupvit.data.captioned.batches import CaptionedImages
 from minigroupvit.distributed import join_processes, pick_device, synchronize_batch_norm
 from minigroupvit.model import GroupViT
-from minigroupvit.tokenizer import CaptionTokenizer
-from minigroupvit.training.loop import TrainConfig, train
+from minigroupvit.text.caption_tokenizer import CaptionTokenizer
+from minigroupvit.training.config import TrainConfig
+from minigroupvit.training.loop import train
 from minigroupvit.training.record import Recorder
 
 CONFIG = TrainConfig(steps=3, batch_size=8, lr=1e-3, warmup=1, num_prompts=2, precision="fp32", eval_every=0,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minigroupvit.data import drawings as shipped
+from minigroupvit.data.scenes import drawings as shipped
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 make_drawings, shapes = import_module("make_drawings"), import_module("drawings.shapes")

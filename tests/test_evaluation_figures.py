@@ -10,15 +10,21 @@ import torch
 from scipy.ndimage import binary_erosion
 from sklearn.cluster import KMeans
 
-from minigroupvit.evaluation.boundary import BoundaryFigures, boundary_distance, boundary_region
 from minigroupvit.evaluation.clusters import METHODS, cluster_patches
 from minigroupvit.evaluation.groups import oracle_pixels, probing_jaccard
-from minigroupvit.evaluation.metrics import MaskFigures, count_pairs, oracle_labels
+from minigroupvit.evaluation.metrics import (
+    BoundaryFigures,
+    MaskFigures,
+    boundary_distance,
+    boundary_region,
+    count_pairs,
+    oracle_labels,
+)
 from minigroupvit.evaluation.photographs import picture_miou
-from minigroupvit.evaluation.report import best_and_worst
 from minigroupvit.images import normalize
-from minigroupvit.protocol import Protocol
-from minigroupvit.segmentation import see, segment
+from minigroupvit.segmentation.options import Protocol
+from minigroupvit.segmentation.segment import see, segment
+from minigroupvit.visual.report import best_and_worst
 
 NAMES = ["sun", "heart", "brick"]
 PLAIN = {"depths": (2,), "num_group_tokens": (0,), "num_output_groups": (0,)}

@@ -11,8 +11,7 @@ import torch
 from photographs import photographs
 from PIL import Image
 
-from minigroupvit.evaluation.benchmarks import BENCHMARKS
-from minigroupvit.evaluation.mask_sets import open_masks
+from minigroupvit.data.mask_sets import BENCHMARKS, open_masks
 
 MASK = np.array([[0, 1, 2, 255], [0, 20, 20, 255], [3, 3, 3, 0]], np.uint8)
 

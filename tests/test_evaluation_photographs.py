@@ -15,12 +15,12 @@ from photographs import photographs
 from PIL import Image
 
 from minigroupvit import cli
-from minigroupvit.checkpoint import load, save_checkpoint
-from minigroupvit.evaluation.cuts import judge_cut, rings
-from minigroupvit.evaluation.mask_sets import open_masks
+from minigroupvit.checkpoints.native import load, save_checkpoint
+from minigroupvit.data.mask_sets import open_masks
+from minigroupvit.evaluation.controls import judge_cut, rings
 from minigroupvit.evaluation.photographs import background_share, evaluate_masks, judge_masks
-from minigroupvit.evaluation.report import examples_page
-from minigroupvit.protocol import PROTOCOLS, Protocol, protocol_for
+from minigroupvit.segmentation.options import PROTOCOLS, Protocol, protocol_for
+from minigroupvit.visual.report import examples_page
 
 WORDS = ["sun", "heart", "brick", "cloud"]
 PLAIN = {"depths": (2,), "num_group_tokens": (0,), "num_output_groups": (0,)}
@@ -82,9 +82,9 @@ def test_coco_in_a_folder():
 MEMORY = """
 import resource, torch
 from minigroupvit.config import preset
-from minigroupvit.evaluation.benchmarks import BENCHMARKS
+from minigroupvit.data.mask_sets import BENCHMARKS
 from minigroupvit.model import GroupViT
-from minigroupvit.segmentation import segment
+from minigroupvit.segmentation.segment import segment
 torch.set_num_threads(1)
 coco = BENCHMARKS["coco_object"]
 def now():

@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from PIL import Image
 from protocol_steps import LEFT_OUT, PROTOCOL, WORDS, picture, telling_weights
 
-from minigroupvit import segmentation
-from minigroupvit.evaluation import boundary, groups, metrics, photographs
-from minigroupvit.evaluation.mask_sets import open_masks
+from minigroupvit.data.mask_sets import open_masks
+from minigroupvit.evaluation import groups, metrics, metrics as boundary, photographs
 from minigroupvit.evaluation.photographs import evaluate_masks
 from minigroupvit.images import IMAGE_MEAN, IMAGE_STD
-from minigroupvit.protocol import BACKGROUND, IGNORED
+from minigroupvit.segmentation import segment as segmentation
+from minigroupvit.segmentation.options import BACKGROUND, IGNORED
 
 # Word 5 is "red"; a point is background. Double precision, and no score nearer to the next than 3e-4.
 PINNED = """

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings, strategies as st
 
-from minigroupvit.protocol import PROTOCOLS, Protocol
-from minigroupvit.segmentation import see, segment
-from minigroupvit.sliding import Window, canvas_size, look_through, stitch, window_starts, windows_on
+from minigroupvit.segmentation.options import PROTOCOLS, Protocol
+from minigroupvit.segmentation.segment import see, segment
+from minigroupvit.segmentation.windows import Window, canvas_size, look_through, stitch, window_starts, windows_on
 
 RELEASED = PROTOCOLS["voc2012"]
 SLIDE = Protocol(mode="slide", window=4, stride=2)

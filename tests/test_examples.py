@@ -23,11 +23,11 @@ from PIL import Image
 
 import minigroupvit
 from minigroupvit import cli, config
-from minigroupvit.checkpoint import save_checkpoint
-from minigroupvit.clip_tokenizer import ClipTokenizer
+from minigroupvit.checkpoints.native import save_checkpoint
+from minigroupvit.checkpoints.released.write import export_released, export_transformers
 from minigroupvit.config import TextConfig
 from minigroupvit.model import GroupViT
-from minigroupvit.released import export_released, export_transformers
+from minigroupvit.text.clip_tokenizer import ClipTokenizer
 
 ROOT = Path(__file__).parents[1]
 TEXTS = [path for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), ROOT / "data" / "README.md")

@@ -20,10 +20,10 @@ from sklearn.metrics import adjusted_rand_score
 
 from minigroupvit.cli import main
 from minigroupvit.config import ImageConfig
-from minigroupvit.data.scene_config import SceneConfig
-from minigroupvit.data.scenes import make_scene
+from minigroupvit.data.scenes.config import SceneConfig
+from minigroupvit.data.scenes.make import make_scene
 from minigroupvit.evaluation.clusters import METHODS, cluster_patches
-from minigroupvit.evaluation.cuts import superpixels
+from minigroupvit.evaluation.controls import superpixels
 from minigroupvit.experiments import measures, models, pretraining, runner
 from minigroupvit.experiments.budgets import BUDGETS, make_setup
 from minigroupvit.experiments.measures import Conditions, attention_masks, best_jaccard, name_pieces
@@ -33,9 +33,10 @@ from minigroupvit.experiments.rows import FAMILIES, HARD, MOCO, NAMES, REFERENCE
 from minigroupvit.experiments.runner import Job, Runner, definition, jobs_of, run_tables, tables_of, tuning_jobs
 from minigroupvit.image_encoder import ImageEncoder, ImageOutput
 from minigroupvit.images import normalize
-from minigroupvit.protocol import Protocol
+from minigroupvit.segmentation.options import Protocol
 from minigroupvit.training import loop
-from minigroupvit.training.loop import TrainConfig, TrainingStopped
+from minigroupvit.training.config import TrainConfig
+from minigroupvit.training.loop import TrainingStopped
 
 SOFT = Job("table1", "soft, multi-label, no residual", REFERENCE, ("groups",), seed=5, lr=1e-3)
 PRETRAINED = Job("table5", "MoCo v3", MOCO, ("finetuned",), seed=5, lr=1e-3)

@@ -47,12 +47,12 @@ def error(call):
         return type(problem).__name__, str(problem)
 
 def cuts():
-    from minigroupvit.evaluation.cuts import colour_clusters
+    from minigroupvit.evaluation.controls import colour_clusters
     import torch
     colour_clusters(2)(torch.zeros(3, 8, 8, dtype=torch.uint8))
 
 def rle():
-    from minigroupvit.instances import encode_rle
+    from minigroupvit.segmentation.instances import encode_rle
     encode_rle(np.ones((2, 2), bool))
 
 def average_precision():
@@ -63,15 +63,15 @@ def widgets():
     import minigroupvit.visual.widgets
 
 def shards():
-    from minigroupvit.data.shards import expand
+    from minigroupvit.data.captioned.shards import expand
     expand("somewhere/{00..01}.tar")
 
 def hub():
-    from minigroupvit.data.open_dataset import open_dataset
+    from minigroupvit.data.captioned.open_dataset import open_dataset
     open_dataset("jxie/flickr8k")
 
 def scenes():
-    from minigroupvit.data.scene_sets import load_scenes
+    from minigroupvit.data.scenes.sets import load_scenes
     load_scenes("test", 2)
 
 found["errors"] = {call.__name__: error(call) for call in (cuts, rle, average_precision, widgets, shards, hub, scenes)}

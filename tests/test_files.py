@@ -7,8 +7,8 @@ import json
 import pytest
 from PIL import Image
 
-from minigroupvit.data.open_dataset import open_dataset
-from minigroupvit.evaluation.mask_sets import open_masks
+from minigroupvit.data.captioned.open_dataset import open_dataset
+from minigroupvit.data.mask_sets import open_masks
 from minigroupvit.files import read_text
 
 BOM = b"\xef\xbb\xbf"

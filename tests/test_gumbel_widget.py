@@ -14,16 +14,16 @@ from PIL import Image
 
 from minigroupvit.grouping import soft_assignment
 from minigroupvit.images import normalize, to_batch
-from minigroupvit.protocol import Protocol
+from minigroupvit.segmentation.options import Protocol
 from minigroupvit.visual.widgets import GumbelSliders, Memory
-from minigroupvit.visual.widgets.gumbel import (
+from minigroupvit.visual.widgets.panel import to_png
+from minigroupvit.visual.widgets.sliders import (
     assignment_logits,
     draw_assignment,
     draw_groups_once,
     gumbel_figure,
     unsureness,
 )
-from minigroupvit.visual.widgets.panel import to_png
 
 
 @pytest.fixture

@@ -17,13 +17,14 @@ from huggingface_hub.utils import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 
 import minigroupvit
-from minigroupvit import GroupViT, hub
-from minigroupvit.checkpoint import load
-from minigroupvit.clip_tokenizer import ClipTokenizer
-from minigroupvit.hub import is_hub_id
-from minigroupvit.protocol import Protocol
-from minigroupvit.released import export_released, export_transformers
-from minigroupvit.tokenizer import CaptionTokenizer
+from minigroupvit import GroupViT
+from minigroupvit.checkpoints import hub
+from minigroupvit.checkpoints.hub import is_hub_id
+from minigroupvit.checkpoints.native import load
+from minigroupvit.checkpoints.released.write import export_released, export_transformers
+from minigroupvit.segmentation.options import Protocol
+from minigroupvit.text.caption_tokenizer import CaptionTokenizer
+from minigroupvit.text.clip_tokenizer import ClipTokenizer
 
 
 @pytest.fixture

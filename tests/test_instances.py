@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from minigroupvit.checkpoint import load
-from minigroupvit.data.scenes import make_scene
+from minigroupvit.checkpoints.native import load
+from minigroupvit.data.scenes.make import make_scene
 from minigroupvit.evaluation.instances import evaluate_instances, has_touching_twins, mask_ap
 from minigroupvit.images import enlarge
-from minigroupvit.instances import FoundInstance, coco_result, decode_rle, encode_rle, find_instances
-from minigroupvit.own_pictures import segment_pictures
+from minigroupvit.segment_files import segment_pictures
+from minigroupvit.segmentation.instances import FoundInstance, coco_result, decode_rle, encode_rle, find_instances
 
 LABELS = torch.tensor([[0, 0, 1, 1, 1],
                        [0, 0, 1, 0, 1],

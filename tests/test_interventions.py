@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from minigroupvit.data.scene_config import SceneConfig
+from minigroupvit.data.scenes.config import SceneConfig
 from minigroupvit.evaluation import interventions
 from minigroupvit.evaluation.interventions import INTERVENTIONS, evaluate_interventions, lone_objects, without_blocks
-from minigroupvit.protocol import Protocol
-from minigroupvit.segmentation import Segmentation
+from minigroupvit.segmentation.options import Protocol
+from minigroupvit.segmentation.segment import Segmentation
 
 CONFIG = SceneConfig()
 

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from minigroupvit.images import normalize
-from minigroupvit.mask_steps import group_maps, pixel_groups
-from minigroupvit.training.loop import TrainConfig, train
+from minigroupvit.segmentation.steps import group_maps, pixel_groups
+from minigroupvit.training.config import TrainConfig
+from minigroupvit.training.loop import train
 from minigroupvit.training.record import Recorder
 from minigroupvit.visual.widgets import LiveCurves, live_curves
 

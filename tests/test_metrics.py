@@ -16,7 +16,7 @@ from minigroupvit.evaluation.metrics import (
     present_objects,
     recognition_ap,
 )
-from minigroupvit.segmentation import Protocol, segment
+from minigroupvit.segmentation.segment import Protocol, segment
 
 NAMES = ["sun", "heart", "brick"]
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from minigroupvit.data.captioned import CaptionedImages, pack_texts
+from minigroupvit.data.captioned.batches import CaptionedImages, pack_texts
 from minigroupvit.model import GroupViT, Head
-from minigroupvit.prompts import SIMPLE_TEMPLATES
-from minigroupvit.training.loop import TrainConfig, training_loss
+from minigroupvit.text.prompts import SIMPLE_TEMPLATES
+from minigroupvit.training.config import TrainConfig
+from minigroupvit.training.loop import training_loss
 
 ROUNDING = 1e-10  # above what is left of a zero in double precision; true gradients here are above 1e-2
 

@@ -9,12 +9,11 @@ import datasets
 import pytest
 from PIL import Image
 
-from minigroupvit.data.captioned import CaptionedImages
-from minigroupvit.data.hub_presets import HUB_PRESETS
-from minigroupvit.data.on_disk import CaptionedFiles
-from minigroupvit.data.open_dataset import open_dataset, splits
-from minigroupvit.data.sources import hold_out, open_captioned, open_held_out, open_validation
-from minigroupvit.data.streams import CaptionedStream
+from minigroupvit.data.captioned.batches import CaptionedImages
+from minigroupvit.data.captioned.on_disk import CaptionedFiles
+from minigroupvit.data.captioned.open import hold_out, open_captioned, open_held_out, open_validation
+from minigroupvit.data.captioned.open_dataset import HUB_PRESETS, open_dataset, splits
+from minigroupvit.data.captioned.streamed import CaptionedStream
 
 FEATURES = datasets.Features({"image": datasets.Image(), "caption": datasets.Value("string")})
 
@@ -205,7 +204,7 @@ def test_an_unknown_split_of_a_known_set_asks_nobody(hub):
 
 def test_a_known_set_of_shards_is_a_stream(monkeypatch):
     asked = []
-    monkeypatch.setattr("minigroupvit.data.sources.open_tar_shards",
+    monkeypatch.setattr("minigroupvit.data.captioned.open.open_tar_shards",
                         lambda name, image, captions, *rest: asked.append((name, image, captions)) or [])
     assert isinstance(open_captioned("pixparse/cc3m-wds", 8), CaptionedStream)
     assert asked == [(HUB_PRESETS["pixparse/cc3m-wds"].shards["train"], "jpg", ("txt",))]

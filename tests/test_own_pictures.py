@@ -10,12 +10,13 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from minigroupvit import cli, own_pictures, sliding
-from minigroupvit.checkpoint import save_checkpoint
-from minigroupvit.data.scenes import make_scene
-from minigroupvit.instances import SMALLEST, decode_rle
-from minigroupvit.own_pictures import IGNORED, class_shares, index_mask, list_pictures, segment_picture
-from minigroupvit.segmentation import segment
+from minigroupvit import cli, segment_files as own_pictures
+from minigroupvit.checkpoints.native import save_checkpoint
+from minigroupvit.data.scenes.make import make_scene
+from minigroupvit.segment_files import IGNORED, class_shares, index_mask, list_pictures, segment_picture
+from minigroupvit.segmentation import windows as sliding
+from minigroupvit.segmentation.instances import SMALLEST, decode_rle
+from minigroupvit.segmentation.segment import segment
 from minigroupvit.visual.palette import class_colours
 
 NAMES = ["sun", "heart", "brick", "cloud"]

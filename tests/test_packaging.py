@@ -21,10 +21,10 @@ SCRIPT = """
 import json
 import numpy as np
 import minigroupvit
-from minigroupvit.checkpoint import load, shipped_weights, weights_folder
-from minigroupvit.data.scene_config import SceneConfig
-from minigroupvit.data.scenes import make_scene
-from minigroupvit.segmentation import segment
+from minigroupvit.checkpoints.native import load, shipped_weights, weights_folder
+from minigroupvit.data.scenes.config import SceneConfig
+from minigroupvit.data.scenes.make import make_scene
+from minigroupvit.segmentation.segment import segment
 
 scenes = [make_scene(index, "test") for index in range(20)]
 result = segment(load("scenes"), np.stack([s.image for s in scenes]), SceneConfig().class_names)
@@ -74,7 +74,7 @@ def test_the_wheel_holds_the_package_its_data_and_its_weights(wheel):
                if path.is_file() and "__pycache__" not in path.parts}
     weights = {f"minigroupvit/weights/{path.relative_to(ROOT / 'data' / 'weights')}"
                for path in (ROOT / "data" / "weights").rglob("*") if path.is_file()}
-    assert "minigroupvit/data/drawings.npz" in sources and "minigroupvit/weights/scenes.safetensors" in weights
+    assert "minigroupvit/data/scenes/drawings.npz" in sources and "minigroupvit/weights/scenes.safetensors" in weights
     assert ours == sources | weights
     assert not any("photographs" in name for name in weights), "these are not under the package's licence"
     assert any(name.endswith("licenses/LICENSE") for name in names)
@@ -93,7 +93,7 @@ def test_the_installed_package_segments(installed, tmp_path):
 def test_the_installed_command_segments(installed, tmp_path):
     from PIL import Image
 
-    from minigroupvit.data.scenes import make_scene
+    from minigroupvit.data.scenes.make import make_scene
 
     Image.fromarray(make_scene(0, "test").image).save(tmp_path / "scene.png")
     said = call(installed / "bin" / "minigroupvit", "segment", "scene.png", "--classes", "butterfly, grass, cat",

@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from random_models import draw_everything, random_texts, their_model
 from torch import Tensor, nn
 
+from minigroupvit.checkpoints.released.names import place_there, to_ours, to_theirs
 from minigroupvit.config import GroupViTConfig, ImageConfig, TextConfig
 from minigroupvit.grouping import GroupingBlock
 from minigroupvit.image_encoder import ImageEncoder, PatchEmbedding, resize_positions, sincos_positions
 from minigroupvit.losses import image_text_loss
 from minigroupvit.model import GroupViT
-from minigroupvit.released.names import place_there, to_ours, to_theirs
 
 # B pictures  M texts  N tokens  T group tokens  G groups  D width
 

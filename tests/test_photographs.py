@@ -12,13 +12,13 @@ import pytest
 import torch
 from photographs import photographs
 
-from minigroupvit.checkpoint import load_checkpoint, read_checkpoint
-from minigroupvit.data.augment import PAPER
-from minigroupvit.data.captioned import CaptionedImages
-from minigroupvit.data.open_dataset import open_dataset
-from minigroupvit.data.sources import open_captioned
+from minigroupvit.checkpoints.native import load_checkpoint, read_checkpoint
+from minigroupvit.data.captioned.augment import PAPER
+from minigroupvit.data.captioned.batches import CaptionedImages
+from minigroupvit.data.captioned.open import open_captioned
+from minigroupvit.data.captioned.open_dataset import open_dataset
 from minigroupvit.evaluation.retrieval import chance_recall
-from minigroupvit.segmentation import segment
+from minigroupvit.segmentation.segment import segment
 from minigroupvit.training.recipes import recipe
 from minigroupvit.training.run import train_on_dataset
 

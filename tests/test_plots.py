@@ -7,8 +7,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from minigroupvit.data.scene_config import SceneConfig
-from minigroupvit.segmentation import Segmentation, segment
+from minigroupvit.data.scenes.config import SceneConfig
+from minigroupvit.segmentation.segment import Segmentation, segment
 from minigroupvit.visual import plots
 from minigroupvit.visual.demo_figure import demo_figure
 from minigroupvit.visual.palette import (

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from minigroupvit import prompts
-from minigroupvit.prompts import (
+from minigroupvit.text import prompts
+from minigroupvit.text.prompts import (
     SIMPLE_TEMPLATES,
     class_prompts,
     nouns,

@@ -17,16 +17,17 @@ from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import minigroupvit
-from minigroupvit import cli, sliding
-from minigroupvit.checkpoint import load_checkpoint, save_checkpoint
+from minigroupvit import cli
+from minigroupvit.checkpoints.native import load_checkpoint, save_checkpoint
 from minigroupvit.cli.common import add_protocol, protocol_choices
-from minigroupvit.data.scene_config import SceneConfig
-from minigroupvit.data.scenes import make_scene
-from minigroupvit.evaluation.mask_sets import evaluation_protocol, open_masks
+from minigroupvit.data.mask_sets import evaluation_protocol, open_masks
+from minigroupvit.data.scenes.config import SceneConfig
+from minigroupvit.data.scenes.make import make_scene
 from minigroupvit.evaluation.photographs import evaluate_masks
-from minigroupvit.protocol import PROTOCOLS, Protocol, protocol_for, released_sizes
-from minigroupvit.segmentation import segment
-from minigroupvit.sliding import mask_size
+from minigroupvit.segmentation import windows as sliding
+from minigroupvit.segmentation.options import PROTOCOLS, Protocol, protocol_for, released_sizes
+from minigroupvit.segmentation.segment import segment
+from minigroupvit.segmentation.windows import mask_size
 from minigroupvit.training.recipes import preset_recipe, recipe
 from minigroupvit.training.run import build_model
 
@@ -243,7 +244,7 @@ import re, resource, sys
 from pathlib import Path
 import minigroupvit
 from minigroupvit.visual.plots import save_overlay
-from minigroupvit.own_pictures import segment_pictures
+from minigroupvit.segment_files import segment_pictures
 
 def peak():    # in KiB; in Linux, ru_maxrss of a new process begins at that of its parent
     if sys.platform == "darwin":

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from minigroupvit.model import GroupViT
-from minigroupvit.segmentation import Protocol, pixel_groups, refine_maps, segment
+from minigroupvit.segmentation.segment import Protocol, pixel_groups, refine_maps, segment
 
 
 @pytest.fixture

@@ -15,14 +15,15 @@ from torch import Tensor
 from transformers import AutoImageProcessor, AutoTokenizer, GroupViTModel
 
 import minigroupvit
-from minigroupvit.clip_tokenizer import ClipTokenizer
+from minigroupvit.checkpoints.released.load import load_released
+from minigroupvit.checkpoints.released.tokenizer_files import read_tokenizer, write_tokenizer
+from minigroupvit.checkpoints.released.write import export_released, export_transformers
 from minigroupvit.config import GroupViTConfig, ImageConfig, TextConfig
 from minigroupvit.images import normalize, to_batch
 from minigroupvit.model import GroupViT
-from minigroupvit.protocol import Protocol
-from minigroupvit.released import export_released, export_transformers, load_released
-from minigroupvit.released.tokenizer_files import read_tokenizer, write_tokenizer
-from minigroupvit.tokenizer import CaptionTokenizer
+from minigroupvit.segmentation.options import Protocol
+from minigroupvit.text.caption_tokenizer import CaptionTokenizer
+from minigroupvit.text.clip_tokenizer import ClipTokenizer
 
 TOLERANCE = dict(rtol=0, atol=1e-9)
 TOKENIZER = CaptionTokenizer.train(["a red sun over the sea", "a cat and a dog", "an old house at night"],

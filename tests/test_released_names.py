@@ -5,10 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 
+from minigroupvit.checkpoints.released.names import (
+    FORMS,
+    IGNORED,
+    architecture,
+    place_here,
+    place_there,
+    rows,
+    to_ours,
+    to_theirs,
+)
 from minigroupvit.config import GroupViTConfig
 from minigroupvit.model import GroupViT
-from minigroupvit.released.architecture import architecture
-from minigroupvit.released.names import FORMS, IGNORED, place_here, place_there, rows, to_ours, to_theirs
 
 # Some names as they stand in the files of others; the rest of the table is tested by what the models compute.
 EXAMPLES = """

@@ -18,7 +18,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from minigroupvit.released.pickles import Placeholder, StoredTensor, read_torch_file
+from minigroupvit.checkpoints.released.pickles import Placeholder, StoredTensor, read_torch_file
 
 FORMATS = {"zip": True, "legacy": False}     # torch.save's since 1.6, and before
 

@@ -13,16 +13,16 @@ import pytest
 from photographs import photographs
 from PIL import Image
 
-from minigroupvit.checkpoint import load, save_checkpoint, shipped_weights, weights_folder
+from minigroupvit.checkpoints.describe import protocol_from_dict
+from minigroupvit.checkpoints.native import load, save_checkpoint, shipped_weights, weights_folder
 from minigroupvit.config import GroupViTConfig
-from minigroupvit.data.sources import open_captioned
-from minigroupvit.evaluation.mask_sets import open_masks
+from minigroupvit.data.captioned.open import open_captioned
+from minigroupvit.data.mask_sets import open_masks
 from minigroupvit.evaluation.photographs import evaluate_masks
 from minigroupvit.evaluation.retrieval import evaluate_retrieval
 from minigroupvit.evaluation.scenes import scene_tensors
-from minigroupvit.formats import protocol_from_dict
-from minigroupvit.protocol import Protocol
-from minigroupvit.training.loop import TrainConfig
+from minigroupvit.segmentation.options import Protocol
+from minigroupvit.training.config import TrainConfig
 from minigroupvit.training.recipes import recipe
 from minigroupvit.training.run import evaluate_on_scenes
 

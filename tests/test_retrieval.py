@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torchmetrics.retrieval import RetrievalHitRate
 
-from minigroupvit.checkpoint import read_checkpoint
-from minigroupvit.data.captioned import CaptionedImages
+from minigroupvit.checkpoints.native import read_checkpoint
+from minigroupvit.data.captioned.batches import CaptionedImages
 from minigroupvit.evaluation.retrieval import chance_recall, embed_pairs, evaluate_retrieval, recall
 from minigroupvit.training.recipes import recipe
 from minigroupvit.training.run import train_on_dataset

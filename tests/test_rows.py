@@ -13,11 +13,11 @@ import torch
 from datasets import Dataset
 from PIL import Image
 
-from minigroupvit.data.captioned import CaptionedImages
-from minigroupvit.data.rows import join_rows
-from minigroupvit.data.samples import Columns, Unusable, read_captions, read_picture, says_something
-from minigroupvit.data.sources import open_captioned, open_held_out
-from minigroupvit.tokenizer import CaptionTokenizer, split_words
+from minigroupvit.data.captioned.batches import CaptionedImages
+from minigroupvit.data.captioned.open import open_captioned, open_held_out
+from minigroupvit.data.captioned.rows import join_rows
+from minigroupvit.data.captioned.samples import Columns, Unusable, read_captions, read_picture, says_something
+from minigroupvit.text.caption_tokenizer import CaptionTokenizer, split_words
 
 
 def encoded(red: int) -> bytes:

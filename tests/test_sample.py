@@ -8,8 +8,8 @@ import datasets
 import numpy as np
 import pytest
 
-from minigroupvit.data.scene_config import SceneConfig
-from minigroupvit.data.scenes import make_scene
+from minigroupvit.data.scenes.config import SceneConfig
+from minigroupvit.data.scenes.make import make_scene
 
 SAMPLE = Path(__file__).parent.parent / "data" / "scenes-sample.parquet"
 

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from scipy.ndimage import affine_transform
 
-from minigroupvit.data import captions, colours, textures
-from minigroupvit.data.captions import SYNONYMS, flip_caption, plural
-from minigroupvit.data.dice import Dice
-from minigroupvit.data.drawings import OBJECTS, cut_out, drawing_pyramids, num_drawings
-from minigroupvit.data.scene_config import SPLITS
-from minigroupvit.data.scene_sets import load_scenes
-from minigroupvit.data.scenes import PARTS, SceneConfig, make_scene
-from minigroupvit.data.textures import BACKGROUNDS
+from minigroupvit.data.scenes import captions, colours, textures
+from minigroupvit.data.scenes.captions import SYNONYMS, flip_caption, plural
+from minigroupvit.data.scenes.config import SPLITS
+from minigroupvit.data.scenes.dice import Dice
+from minigroupvit.data.scenes.drawings import OBJECTS, cut_out, drawing_pyramids, num_drawings
+from minigroupvit.data.scenes.make import PARTS, SceneConfig, make_scene
+from minigroupvit.data.scenes.sets import load_scenes
+from minigroupvit.data.scenes.textures import BACKGROUNDS
 from minigroupvit.evaluation.baselines import ColourClassifier
 from minigroupvit.evaluation.scenes import scene_tensors
 
@@ -59,7 +59,7 @@ def test_pinned_scenes():
 
 
 def test_pinned_scenes_of_another_process():
-    code = ("import json, zlib; from minigroupvit.data.scenes import make_scene\n"
+    code = ("import json, zlib; from minigroupvit.data.scenes.make import make_scene\n"
             "def c(s): return zlib.crc32(s.image.tobytes() + s.mask.tobytes() + s.caption.encode())\n"
             f"print(json.dumps({{p: [c(make_scene(i, p)) for i in range(4, -1, -1)][::-1] for p in {SPLITS!r}}}))")
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -15,7 +15,7 @@ from minigroupvit.grouping import Grouping
 from minigroupvit.image_encoder import ImageOutput, StageOutput
 from minigroupvit.images import normalize
 from minigroupvit.model import GroupViT
-from minigroupvit.segmentation import (
+from minigroupvit.segmentation.segment import (
     PROTOCOLS,
     Protocol,
     add_background,

@@ -16,12 +16,13 @@ import pytest
 import torch
 from PIL import Image
 
-from minigroupvit.data.augment import PAPER, Augmentation
-from minigroupvit.data.samples import Skipped
-from minigroupvit.data.shards import HubShards, TarShards, expand, is_shards, open_tar_shards
-from minigroupvit.data.sources import open_captioned, open_validation
-from minigroupvit.data.streams import CaptionedStream
-from minigroupvit.training.loop import TrainConfig, train
+from minigroupvit.data.captioned.augment import PAPER, Augmentation
+from minigroupvit.data.captioned.open import open_captioned, open_validation
+from minigroupvit.data.captioned.samples import Skipped
+from minigroupvit.data.captioned.shards import HubShards, TarShards, expand, is_shards, open_tar_shards
+from minigroupvit.data.captioned.streamed import CaptionedStream
+from minigroupvit.training.config import TrainConfig
+from minigroupvit.training.loop import train
 from minigroupvit.training.record import Recorder
 
 PER_SHARD = 12

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from minigroupvit.segmentation import segment
-from minigroupvit.training.loop import TrainConfig
+from minigroupvit.segmentation.segment import segment
+from minigroupvit.training.config import TrainConfig
 from minigroupvit.training.record import Recorder
 from minigroupvit.visual.palette import group_colours
 from minigroupvit.visual.widgets import TimeLapse

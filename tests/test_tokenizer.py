@@ -10,9 +10,9 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from minigroupvit.clip_tokenizer import ClipTokenizer
-from minigroupvit.tokenizer import CaptionTokenizer, split_words, tokenizer_from_state, warn_unknown
-from minigroupvit.tokenizer_interface import Tokenizer
+from minigroupvit.text.caption_tokenizer import CaptionTokenizer, split_words, tokenizer_from_state, warn_unknown
+from minigroupvit.text.clip_tokenizer import ClipTokenizer
+from minigroupvit.text.tokenizer import Tokenizer
 
 CAPTIONS = [
     "a red heart and a cloud over the grass",
@@ -170,7 +170,7 @@ def test_small_vocabulary_is_the_same_in_every_process() -> None:
         random.Random(seed).shuffle(captions)
         assert CaptionTokenizer.train(captions, vocab_size=120).vocabulary == expected
     program = (
-        "import json, sys; from minigroupvit.tokenizer import CaptionTokenizer;"
+        "import json, sys; from minigroupvit.text.caption_tokenizer import CaptionTokenizer;"
         "print(json.dumps(CaptionTokenizer.train(json.load(sys.stdin), vocab_size=120).vocabulary))"
     )
     run = subprocess.run(
@@ -251,7 +251,7 @@ def test_clip_tokens_and_words(clip: ClipTokenizer) -> None:
 
 
 def test_importing_the_module_is_cheap() -> None:
-    program = ("import sys, minigroupvit.tokenizer, minigroupvit.prompts; "
+    program = ("import sys, minigroupvit.text.caption_tokenizer, minigroupvit.text.prompts; "
                "print('open_clip' in sys.modules, 'textblob' in sys.modules)")
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["False", "False"]

@@ -17,24 +17,17 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from minigroupvit.checkpoint import load_checkpoint, read_checkpoint
-from minigroupvit.data.augment import Augmentation
-from minigroupvit.data.captioned import Batch, CaptionedImages, pack_texts
+from minigroupvit.checkpoints.native import load_checkpoint, read_checkpoint
+from minigroupvit.data.captioned.augment import Augmentation
+from minigroupvit.data.captioned.batches import Batch, CaptionedImages, pack_texts
 from minigroupvit.evaluation.groups import emergence
 from minigroupvit.losses import assignment_information, meaning_similarity_loss, multi_label_loss
 from minigroupvit.model import GroupViT
-from minigroupvit.prompts import SIMPLE_TEMPLATES
-from minigroupvit.segmentation import group_maps
+from minigroupvit.segmentation.segment import group_maps
+from minigroupvit.text.prompts import SIMPLE_TEMPLATES
 from minigroupvit.training import loop
-from minigroupvit.training.loop import (
-    TrainConfig,
-    TrainingStopped,
-    at_step,
-    stop_on_interrupt,
-    train,
-    training_loss,
-    uses_bf16,
-)
+from minigroupvit.training.config import TrainConfig, uses_bf16
+from minigroupvit.training.loop import TrainingStopped, at_step, stop_on_interrupt, train, training_loss
 from minigroupvit.training.optimizer import decays, learning_rate, make_optimizer
 from minigroupvit.training.record import Recorder, differences
 from minigroupvit.training.run import grow
@@ -520,7 +513,7 @@ def test_sigterm_saves_and_stops_as_ctrl_c_does(run, captioned: CaptionedImages,
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("I/O error: no space left")])
 def test_a_full_disk_leaves_the_last_checkpoint_and_the_run_goes_on_later(run, unbroken, tmp_path: Path, monkeypatch,
                                                                           error) -> None:
-    from minigroupvit import checkpoint
+    from minigroupvit.checkpoints import native as checkpoint
 
     written, save = [], checkpoint.save_file
 

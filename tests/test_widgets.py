@@ -12,9 +12,9 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from minigroupvit.data.scene_config import SceneConfig
-from minigroupvit.protocol import Protocol
-from minigroupvit.segmentation import segment
+from minigroupvit.data.scenes.config import SceneConfig
+from minigroupvit.segmentation.options import Protocol
+from minigroupvit.segmentation.segment import segment
 from minigroupvit.visual.widgets import (
     ClassPromptBox,
     GroupExplorer,

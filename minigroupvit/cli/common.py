@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files import read_text
-from ..protocol import Protocol
+from ..segmentation.options import Protocol
 
 _HOW = "What is not given is as stored with the weights; `evaluate` says where it is as released."
 
@@ -103,7 +103,7 @@ def add_weight_choices(parser: argparse.ArgumentParser) -> None:
 
 def load_weights(arguments: argparse.Namespace, name: str, device: Any = "cpu") -> GroupViT:
     """The model of that name, with what was given of `add_weight_choices`."""
-    from ..checkpoint import load
+    from ..checkpoints.native import load
 
     return load(name, device, num_heads=arguments.num_heads, text_num_heads=arguments.text_num_heads,
                 tokenizer=arguments.tokenizer)

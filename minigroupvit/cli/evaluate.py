@@ -66,8 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from ..checkpoint import write_atomically
     from ..distributed import pick_device
+    from ..files import write_atomically
 
     if arguments.data == "scenes" and arguments.root:
         raise ValueError(f"--root {arguments.root} belongs to photographs; say which, such as --data folder")
@@ -95,9 +95,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _on_scenes(model, arguments: argparse.Namespace, choices: dict[str, Any]) -> dict[str, Any]:
-    from ..data.scene_config import SceneConfig
+    from ..data.scenes.config import SceneConfig
     from ..evaluation.scenes import scene_tensors
-    from ..protocol import protocol_for
+    from ..segmentation.options import protocol_for
     from ..training.run import evaluate_on_scenes
 
     protocol = protocol_for(model, **choices)
@@ -116,11 +116,11 @@ def _on_image_folder(model, arguments: argparse.Namespace, choices: dict[str, An
 
 
 def _on_masks(model, arguments: argparse.Namespace, choices: dict[str, Any]) -> dict[str, Any]:
-    from ..checkpoint import write_atomically
-    from ..evaluation.mask_sets import evaluation_protocol, open_masks
+    from ..data.mask_sets import evaluation_protocol, open_masks
     from ..evaluation.photographs import evaluate_masks
-    from ..evaluation.report import examples_page
-    from ..segmentation import embed_classes
+    from ..files import write_atomically
+    from ..segmentation.segment import embed_classes
+    from ..visual.report import examples_page
 
     masks = open_masks(arguments.data, arguments.root)
     if arguments.num_images is not None:

@@ -35,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from ..checkpoint import WEIGHTS as WEIGHTS_FILE, is_ours
-    from ..released import export_released, export_transformers
+    from ..checkpoints.native import WEIGHTS as WEIGHTS_FILE, is_ours
+    from ..checkpoints.released.write import export_released, export_transformers
 
     source, out = Path(arguments.checkpoint), Path(arguments.out)
     if out.exists() and source.exists() and out.samefile(source):

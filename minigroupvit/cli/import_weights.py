@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from ..checkpoint import save_checkpoint
+    from ..checkpoints.native import save_checkpoint
 
     source, out = Path(arguments.source), Path(arguments.out)
     if out.suffix != ".safetensors" or out.is_dir():

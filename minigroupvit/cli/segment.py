@@ -10,7 +10,7 @@ from .common import add_protocol, fail, load_weights, make_parent, protocol_choi
 
 if TYPE_CHECKING:
     from ..model import GroupViT
-    from ..protocol import Protocol
+    from ..segmentation.options import Protocol
 
 ABOUT = "name every pixel of pictures with one of your words"
 EXAMPLES = """
@@ -50,8 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from ..distributed import pick_device
     from ..images import load_image
-    from ..own_pictures import list_pictures, segment_pictures
-    from ..protocol import protocol_for
+    from ..segment_files import list_pictures, segment_pictures
+    from ..segmentation.options import protocol_for
 
     sources = [Path(image) for image in arguments.images]
     several = len(sources) > 1 or sources[0].is_dir()
@@ -91,7 +91,7 @@ def _check_places(sources: list[Path], out: Path, several: bool, to_folder: bool
 
 
 def _write_overlay(model: GroupViT, source: Path, names: list[str], protocol: Protocol, out: Path) -> None:
-    from ..own_pictures import class_shares, segment_picture
+    from ..segment_files import class_shares, segment_picture
     from ..visual.plots import save_overlay
 
     picture, result = segment_picture(model, source, names, protocol)

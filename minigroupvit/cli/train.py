@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .common import fail, split_names
 
 if TYPE_CHECKING:
-    from ..data.captioned import Captioned, CaptionedImages
+    from ..data.captioned.batches import Captioned, CaptionedImages
     from ..model import GroupViT
     from ..training.recipes import Recipe
 
@@ -124,7 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _list_recipes(recipes: dict[str, Recipe]) -> None:
     """Two lines for each: what it is, and whether `export` can write it for transformers."""
-    from ..released.write import unlike_transformers
+    from ..checkpoints.released.write import unlike_transformers
 
     for name, found in recipes.items():
         problems = "; ".join(unlike_transformers(found.trained))
@@ -134,7 +134,7 @@ def _list_recipes(recipes: dict[str, Recipe]) -> None:
 
 def check_data_options(arguments: argparse.Namespace, recipe: Recipe) -> None:
     """Raises ValueError for options of the data that would have no effect beside the others."""
-    from ..data.sources import is_streamed
+    from ..data.captioned.open import is_streamed
 
     def refuse(names: Sequence[str], why: str) -> None:
         for name in names:
@@ -163,9 +163,9 @@ def check_data_options(arguments: argparse.Namespace, recipe: Recipe) -> None:
 
 def open_data(arguments: argparse.Namespace, recipe: Recipe) -> tuple[Captioned, CaptionedImages | None]:
     """What to train on, and the pictures to measure retrieval on, if there are any."""
-    from ..data.caption_files import known_split
-    from ..data.open_dataset import splits
-    from ..data.sources import open_captioned, open_held_out, open_validation
+    from ..data.captioned.caption_files import known_split
+    from ..data.captioned.open import open_captioned, open_held_out, open_validation
+    from ..data.captioned.open_dataset import splits
 
     name, size = arguments.data, recipe.model.image.image_size
     choices = {"image": arguments.image_column, "cache": "stream" if arguments.stream else arguments.cache or "memory",
@@ -188,7 +188,7 @@ def open_data(arguments: argparse.Namespace, recipe: Recipe) -> tuple[Captioned,
 
 def change_recipe(recipe: Recipe, arguments: argparse.Namespace) -> Recipe:
     """The recipe with what was given on the command line in its place."""
-    from ..data.augment import augmentation
+    from ..data.captioned.augment import augmentation
     from ..training.recipes import preset_recipe
 
     def given(config) -> dict[str, Any]:
@@ -209,7 +209,7 @@ def change_recipe(recipe: Recipe, arguments: argparse.Namespace) -> Recipe:
 
 
 def _after_training(out: str, recipe: Recipe, model: GroupViT) -> int:
-    from ..checkpoint import read_checkpoint
+    from ..checkpoints.native import read_checkpoint
 
     last, best = Path(out, "last.safetensors"), Path(out, "best.safetensors")
     if read_checkpoint(last)[0]["about"]["step"] < recipe.training.steps:

@@ -19,7 +19,7 @@ from sklearn.tree import DecisionTreeClassifier
 from torch import Tensor
 
 from ..model import GroupViT
-from ..segmentation import Protocol, Segmentation, embed_classes, protocol_for, segment
+from ..segmentation.segment import Protocol, Segmentation, embed_classes, protocol_for, segment
 from .metrics import MaskFigures, present_objects, recognition_ap
 
 

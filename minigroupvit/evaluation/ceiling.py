@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as vision
 
-from ..data.captioned import epoch_indices
-from ..data.scene_config import SceneConfig
-from ..data.scenes import make_scene
+from ..data.captioned.batches import epoch_indices
+from ..data.scenes.config import SceneConfig
+from ..data.scenes.make import make_scene
 from .intervals import draws, interval, mean_of
 
 SIDE = 40   # pixels of a cut-out

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..images import enlarge, normalize
-from ..mask_steps import evaluating, group_maps, pixel_groups
 from ..model import GroupViT
-from ..protocol import Protocol
-from ..segmentation import Seen
-from ..sliding import stitch
+from ..segmentation.options import Protocol
+from ..segmentation.segment import Seen
+from ..segmentation.steps import evaluating, group_maps, pixel_groups
+from ..segmentation.windows import stitch
 from .metrics import adjusted_rand, count_pairs, oracle_miou, segments_used
 
 

@@ -1,6 +1,6 @@
 """Mask AP on the instances of the scenes, and what it costs that touching twins are one.
 
-Pieces of a class's region pass for instances (`minigroupvit/instances.py`). That cannot be right
+Pieces of a class's region pass for instances (`minigroupvit/segmentation/instances.py`). That cannot be right
 where two things of one class touch, "touching twins", and goes wrong where something in front cuts
 one thing in two. How much is lost in these ways tells the AP of the pieces of the true masks.
 """
@@ -16,13 +16,13 @@ from scipy.ndimage import binary_dilation
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 
-from ..data.scene_config import SceneConfig
-from ..data.scenes import Scene, make_scene
+from ..data.scenes.config import SceneConfig
+from ..data.scenes.make import Scene, make_scene
 from ..extras import extra
-from ..instances import SMALLEST, FoundInstance, find_instances
 from ..model import GroupViT
-from ..protocol import Protocol, protocol_for
-from ..segmentation import embed_classes, segment
+from ..segmentation.instances import SMALLEST, FoundInstance, find_instances
+from ..segmentation.options import Protocol, protocol_for
+from ..segmentation.segment import embed_classes, segment
 
 
 def has_touching_twins(scene: Scene) -> bool:

@@ -21,12 +21,12 @@ from scipy.stats import binomtest
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as vision
 
-from ..data.dice import Dice
-from ..data.scene_config import SceneConfig
-from ..data.scenes import make_scene
-from ..data.textures import cut_texture
+from ..data.scenes.config import SceneConfig
+from ..data.scenes.dice import Dice
+from ..data.scenes.make import make_scene
+from ..data.scenes.textures import cut_texture
 from ..model import GroupViT
-from ..segmentation import Protocol, embed_classes, protocol_for, segment
+from ..segmentation.segment import Protocol, embed_classes, protocol_for, segment
 
 LEAST_SATURATION = 0.3   # of an object's mean pixel (HSV): turning the hue of a grey object changes nothing
 _MOST_SCENES = 12        # looked through for each object that is asked for

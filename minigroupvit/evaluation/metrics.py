@@ -7,17 +7,19 @@ each group named right?) and `naming`, plain over oracle (does it name its piece
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
 from sklearn.metrics import adjusted_rand_score, average_precision_score
 from torch import Tensor
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from ..model import GroupViT
-from ..segmentation import Protocol, embed_classes, protocol_for, segment
+from ..segmentation.segment import Protocol, embed_classes, protocol_for, segment
 from .intervals import average_precision_of, draws, interval, mean_of, miou_of
 
 
@@ -213,3 +215,46 @@ def segments_used(groups: Tensor, least: float = 0.02) -> list[int]:
     """Of each picture (B, H, W), how many groups hold that share of its pixels or more."""
     counts = torch.nn.functional.one_hot(groups.flatten(1)).sum(dim=1)                   # (B, G) pixels
     return (counts >= least * groups[0].numel()).sum(dim=1).tolist()
+
+
+# Boundary mIoU, the figure in brackets of Table 3: how well masks fit along their edges.
+
+DILATION_RATIO = 0.02   # of the diagonal
+
+
+def boundary_distance(height: int, width: int, ratio: float = DILATION_RATIO) -> int:
+    """How many pixels from the contour still count; at least 1."""
+    return max(1, round(ratio * math.hypot(height, width)))
+
+
+def boundary_region(labels: np.ndarray, distance: int) -> np.ndarray:
+    """Pixels within `distance` of another class or of the picture's edge: (H, W) of numbers from 0 -> true or false.
+
+    Such a pixel is what `distance` erosions by 3 × 3 take off its class, and sees another number in
+    the square around it: so all classes are found at once.
+    """
+    side = 2 * distance + 1
+    largest = maximum_filter(labels, side, mode="constant", cval=-1)
+    smallest = minimum_filter(labels, side, mode="constant", cval=-1)     # -1: outside of the picture
+    return largest != smallest
+
+
+class BoundaryFigures(MaskFigures):
+    """`MaskFigures` of boundary regions, picture by picture: each has its own diagonal."""
+
+    def __init__(self, class_names: list[str], num_objects: int) -> None:
+        super().__init__(class_names, num_objects, num_uncounted=1)      # what is no boundary
+
+    def update(self, labels: Tensor, masks: Tensor) -> None:
+        """Labels and true masks of one picture, (H, W)."""
+        inside = self.num_classes - 1
+        labels, masks = (x.cpu().numpy().astype(np.int16) for x in (labels, masks))
+        void = masks == 255
+        if void.all():
+            return
+        if void.any():
+            nearest = tuple(distance_transform_edt(void, return_distances=False, return_indices=True))
+            labels, masks = labels[nearest], masks[nearest]
+        distance = boundary_distance(*labels.shape)
+        labels, masks = (np.where(boundary_region(x, distance), x, inside) for x in (labels, masks))
+        super().update(torch.from_numpy(labels).long(), torch.from_numpy(np.where(void, 255, masks)).long())

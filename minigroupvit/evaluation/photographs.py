@@ -18,16 +18,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from ..data.mask_sets import Example, MaskSet, evaluation_protocol
 from ..images import to_batch
 from ..model import GroupViT
-from ..protocol import BACKGROUND, Protocol, protocol_for
-from ..segmentation import Seen, embed_classes, name_pixels, see
-from .boundary import BoundaryFigures
+from ..segmentation.options import BACKGROUND, Protocol, protocol_for
+from ..segmentation.segment import Seen, embed_classes, name_pixels, see
 from .clusters import cluster_patches
 from .groups import oracle_pixels, probing_jaccard, whole_groups
 from .intervals import Judged
-from .mask_sets import Example, MaskSet, evaluation_protocol
-from .metrics import MaskFigures, adjusted_rand, count_pairs, group_use
+from .metrics import BoundaryFigures, MaskFigures, adjusted_rand, count_pairs, group_use
 
 # Beside mIoU, which is always there. `oracle` (C3), `probing` (C2) and `groups` (adjusted Rand index against the
 # masks, signs of collapse) need a model with groups; the last two look once more, at the picture as a whole.

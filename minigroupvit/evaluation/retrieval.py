@@ -19,7 +19,7 @@ from ..images import normalize
 from ..model import GroupViT
 
 if TYPE_CHECKING:
-    from ..data.captioned import CaptionedImages
+    from ..data.captioned.batches import CaptionedImages
 
 RANKS = (1, 5, 10)
 

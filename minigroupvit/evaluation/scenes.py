@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data.scene_config import SceneConfig
-from ..data.scene_sets import scene_arrays
+from ..data.scenes.config import SceneConfig
+from ..data.scenes.sets import scene_arrays
 from ..model import GroupViT
-from ..protocol import protocol_for
+from ..segmentation.options import protocol_for
 from .baselines import ColourClassifier, evaluate_pixelwise
-from .cuts import against_controls, controls
+from .controls import against_controls, controls
 from .interventions import evaluate_interventions, without_blocks
 from .metrics import evaluate
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
-from ..data.drawings import OBJECTS
-from ..data.scene_config import SceneConfig
-from ..data.textures import BACKGROUNDS
-from ..segmentation import Protocol
+from ..data.scenes.config import SceneConfig
+from ..data.scenes.drawings import OBJECTS
+from ..data.scenes.textures import BACKGROUNDS
+from ..segmentation.segment import Protocol
 from ..training.recipes import Recipe, recipe
 from .rows import FAMILIES, Model
 
@@ -34,7 +36,8 @@ class Budget:
     threads: int | None = None         # of the CPU, in each process; None: as torch takes them
 
 
-def _reference(steps: int, batch_size: int, num_scenes: int, text: dict[str, Any] = {}, **image: Any) -> Recipe:
+def _reference(steps: int, batch_size: int, num_scenes: int, text: Mapping[str, Any] = MappingProxyType({}),
+               **image: Any) -> Recipe:
     """The small model with one stage, soft assignment and no residual, trained with the paper's two losses alone."""
     base = recipe("scenes_short")
     model = replace(base.model, image=replace(base.model.image, **image), text=replace(base.model.text, **text))

@@ -23,18 +23,17 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torchvision.transforms.v2 import functional as vision
 
-from ..data.scene_config import SceneConfig
+from ..data.scenes.config import SceneConfig
 from ..evaluation.baselines import evaluate_pixelwise, segment_pixelwise
-from ..evaluation.boundary import BoundaryFigures
 from ..evaluation.clusters import cluster_patches
-from ..evaluation.cuts import Cut, colour_clusters, superpixels
+from ..evaluation.controls import Cut, colour_clusters, superpixels
 from ..evaluation.groups import probing_jaccard
-from ..evaluation.metrics import MaskFigures, evaluate, oracle_labels, present_objects, recognition_ap
+from ..evaluation.metrics import BoundaryFigures, MaskFigures, evaluate, oracle_labels, present_objects, recognition_ap
 from ..evaluation.scenes import scene_tensors
 from ..image_encoder import ImageEncoder
 from ..images import normalize
 from ..model import GroupViT, unit
-from ..segmentation import (
+from ..segmentation.segment import (
     Protocol,
     balance_scores,
     embed_classes,

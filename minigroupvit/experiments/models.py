@@ -17,13 +17,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ..checkpoint import load_checkpoint, read_checkpoint, save_checkpoint, write_atomically
-from ..data.captioned import CaptionedImages
-from ..data.scene_config import SceneConfig
-from ..data.scene_sets import SceneArrays, scene_arrays
+from ..checkpoints.native import load_checkpoint, read_checkpoint, save_checkpoint
+from ..data.captioned.batches import CaptionedImages
+from ..data.scenes.config import SceneConfig
+from ..data.scenes.sets import SceneArrays, scene_arrays
+from ..files import write_atomically
 from ..image_encoder import ImageEncoder
 from ..model import GroupViT
-from ..training.loop import TrainConfig, train
+from ..training.config import TrainConfig
+from ..training.loop import train
 from ..training.record import Recorder
 from ..training.run import build_model
 from .budgets import Setup

@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,18 +21,18 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torchvision.ops import roi_align
 from tqdm.auto import tqdm
 
-from ..checkpoint import write_atomically
 from ..config import ImageConfig
-from ..data.augment import Augmentation, augment, crop_boxes, random_numbers
-from ..data.captioned import epoch_indices
+from ..data.captioned.augment import Augmentation, augment, image_seeds
+from ..data.captioned.batches import epoch_indices
 from ..evaluation.metrics import present_objects
 from ..extras import extra
+from ..files import write_atomically
 from ..image_encoder import ImageEncoder
 from ..images import normalize
-from ..training.loop import TrainConfig, TrainingStopped, stop_on_interrupt, uses_bf16
+from ..training.config import TrainConfig, uses_bf16
+from ..training.loop import TrainingStopped, stop_on_interrupt
 from ..training.optimizer import learning_rate, make_optimizer
 
 _VIEW = Augmentation(colour_jitter=0.4, greyscale=0.2)
@@ -46,18 +47,14 @@ def views(images: Tensor, size: int, smallest: float, *key: int) -> Tensor:
         smallest: share of the area that a crop has at least.
         key: of the random numbers, such as (seed, step, number of the view).
     """
-    B, _, H, W = images.shape
-    numbers = random_numbers(B, *key)
-    boxes = torch.tensor([(i, left, top, left + width, top + height) for i, (top, left, height, width)
-                          in enumerate(crop_boxes(numbers, [(H, W)] * B, smallest))], dtype=torch.float)
-    crops = roi_align(images.float(), boxes.to(images.device), size, sampling_ratio=2, aligned=True)
-    crops = mirror(crops.round().clamp(0, 255).to(torch.uint8), *key)
-    return normalize(augment(crops, numbers, _VIEW).float() / 255)
+    choice, mirrored = replace(_VIEW, crop=smallest), mirror(images, *key)
+    crops = [augment(image, choice, seed, size) for image, seed in zip(mirrored, image_seeds(len(images), *key))]
+    return normalize(torch.stack(crops).float() / 255)
 
 
 def mirror(pictures: Tensor, *key: int) -> Tensor:
     """Half of the pictures, or of their masks, (B, ..., W), mirrored: the same ones for the same key."""
-    mirrored = random_numbers(len(pictures), *key, 0)[:, 0] < 0.5
+    mirrored = torch.tensor([seed % 2 == 0 for seed in image_seeds(len(pictures), *key, 0)])
     return torch.where(mirrored.to(pictures.device).view(-1, *[1] * (pictures.ndim - 1)), pictures.flip(-1), pictures)
 
 
@@ -174,8 +171,9 @@ class MaskTraining(nn.Module):
 
 def _labelled(images: Tensor, *key: int) -> Tensor:
     """Pictures (B, 3, H, W) uint8, mirrored half of the time and in slightly other colours, normalised."""
-    numbers = random_numbers(len(images), *key)
-    return normalize(augment(mirror(images, *key), numbers, _LABELLED).float() / 255)
+    coloured = [augment(image, _LABELLED, seed)
+                for image, seed in zip(mirror(images, *key), image_seeds(len(images), *key))]
+    return normalize(torch.stack(coloured).float() / 255)
 
 
 def _frozen(module: nn.Module) -> nn.Module:

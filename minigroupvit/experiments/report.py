@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from ..checkpoint import write_atomically
+from ..files import write_atomically
 from .budgets import BUDGETS
 from .rows import FAMILIES, RATIOS, TABLES, TUNED_BY, Ratio, Row, Table
 from .runner import Job, Runner, tuning_jobs

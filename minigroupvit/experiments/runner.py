@@ -20,7 +20,7 @@ import torch
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from ..checkpoint import write_atomically
+from ..files import write_atomically
 from ..training.loop import TrainingStopped
 from ..training.record import current_commit, device_name
 from .budgets import Budget, Setup, budget, digest, make_setup

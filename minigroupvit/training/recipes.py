@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from ..config import GroupViTConfig, preset
-from ..data.augment import PAPER, Augmentation
-from ..protocol import Protocol, released_sizes
-from .loop import TrainConfig
+from ..data.captioned.augment import PAPER, Augmentation
+from ..segmentation.options import Protocol, released_sizes
+from .config import TrainConfig
 
 
 @dataclass(frozen=True)

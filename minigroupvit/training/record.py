@@ -27,15 +27,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..checkpoint import load_tensors, read_checkpoint, save_checkpoint, write_atomically
+from ..checkpoints.native import load_tensors, read_checkpoint, save_checkpoint
 from ..distributed import rank_and_size
 from ..extras import missing
+from ..files import write_atomically
 from ..images import normalize
 from ..model import GroupViT
-from ..segmentation import group_maps
+from ..segmentation.segment import group_maps
 
 if TYPE_CHECKING:
-    from .loop import TrainConfig
+    from .config import TrainConfig
 
 
 def current_commit() -> str:

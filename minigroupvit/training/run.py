@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm.auto import tqdm
 
-from ..checkpoint import load, load_checkpoint
-from ..data.captioned import Captioned, CaptionedImages, FindNouns
-from ..data.on_disk import CaptionedFiles
-from ..data.scene_config import SceneConfig
-from ..data.scene_sets import scene_arrays
+from ..checkpoints.native import load, load_checkpoint
+from ..data.captioned.batches import Captioned, CaptionedImages, FindNouns
+from ..data.captioned.on_disk import CaptionedFiles
+from ..data.scenes.config import SceneConfig
+from ..data.scenes.sets import scene_arrays
 from ..distributed import join_processes, pick_device
 from ..evaluation.baselines import evaluate_pixelwise
 from ..evaluation.groups import emergence
@@ -24,9 +24,10 @@ from ..evaluation.retrieval import evaluate_retrieval
 from ..evaluation.scenes import scene_tensors
 from ..losses import rank_and_size
 from ..model import GroupViT
-from ..segmentation import Protocol
-from ..tokenizer import CaptionTokenizer
-from .loop import TrainConfig, train
+from ..segmentation.segment import Protocol
+from ..text.caption_tokenizer import CaptionTokenizer
+from .config import TrainConfig
+from .loop import train
 from .recipes import Recipe
 from .record import Recorder
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ..images import to_batch
-from ..segmentation import Segmentation
+from ..segmentation.segment import Segmentation
 from .palette import NO_CLASS, class_colours, family_colours
 from .plots import draw_borders, show_groups, show_image, show_labels, write_on_regions
 

@@ -24,10 +24,10 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from scipy.ndimage import distance_transform_edt, label as connected_regions
 
-from ..checkpoint import write_atomically
+from ..files import write_atomically
 from ..images import enlarge, resize, to_batch
-from ..segmentation import Segmentation
-from ..sliding import MOST_PIXELS, bounded_size
+from ..segmentation.segment import Segmentation
+from ..segmentation.windows import MOST_PIXELS, bounded_size
 from .palette import NO_CLASS, class_colours, group_colours
 
 _SMALLEST_NAMED = 0.012   # share of the picture: smaller regions stay without a name

@@ -27,16 +27,12 @@ with extra("widgets"):     # ahead of the modules, which import these plainly
 
 from .caption_box import CaptionBox
 from .explorer import GroupExplorer
-from .figures import draw_group, draw_masks, mask_figure
-from .gumbel import GumbelSliders
 from .live_curves import LiveCurves
-from .memory import Memory, split_words
-from .panel import Panel
-from .prompt_box import ClassPromptBox
-from .protocol_sliders import ProtocolSliders
+from .panel import Memory, Panel, draw_group, draw_masks, mask_figure, split_words
+from .prompt_box import ClassPromptBox, PictureUpload
 from .scene_drawer import SceneDrawer
+from .sliders import GumbelSliders, ProtocolSliders
 from .time_lapse import TimeLapse
-from .upload import PictureUpload
 
 __all__ = ["CaptionBox", "ClassPromptBox", "GroupExplorer", "GumbelSliders", "LiveCurves", "Memory", "Panel",
            "PictureUpload", "ProtocolSliders", "SceneDrawer", "TimeLapse", "draw_group", "draw_masks", "mask_figure",

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import ipywidgets
 from matplotlib.figure import Figure
 
-from ...prompts import SIMPLE_TEMPLATES, nouns, prompts_from_nouns
-from ...tokenizer import UNKNOWN
-from ...tokenizer_interface import Tokenizer
+from ...text.caption_tokenizer import UNKNOWN
+from ...text.prompts import SIMPLE_TEMPLATES, nouns, prompts_from_nouns
+from ...text.tokenizer import Tokenizer
 from .panel import Panel
 
 _PLAIN, _NOUN, _FRAME, _STRANGE = "#f4f4f4", "#bcdcf5", "#dddddd", "#f7c9a0"

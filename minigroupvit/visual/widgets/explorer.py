@@ -20,9 +20,7 @@ from matplotlib.figure import Figure
 from ...model import GroupViT
 from ..palette import group_colours
 from ..plots import shown_pixels
-from .figures import draw_group, group_title, patch_groups, row_of_axes
-from .memory import Memory
-from .panel import Panel
+from .panel import Memory, Panel, draw_group, group_title, patch_groups, row_of_axes
 
 
 class PatchPointer(anywidget.AnyWidget):

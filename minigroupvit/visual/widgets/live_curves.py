@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from safetensors.torch import load_file
 
 from ...images import normalize, to_batch
-from ...mask_steps import group_maps, pixel_groups
 from ...model import GroupViT
+from ...segmentation.steps import group_maps, pixel_groups
 from ..charts import show_curves
 from ..plots import show_groups, show_image
 from .panel import Panel

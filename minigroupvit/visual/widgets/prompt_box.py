@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 import ipywidgets
 from matplotlib.figure import Figure
 
-from ...images import to_batch
+from ...images import load_image, to_batch
 from ...model import GroupViT
-from ...segmentation import Segmentation
-from .figures import mask_figure
-from .memory import Memory, split_words
-from .panel import Panel
+from ...segmentation.segment import Segmentation
+from .panel import Memory, Panel, mask_figure, split_words
 
 _WIDE = {"width": "min(700px, 100%)"}
 
@@ -53,3 +52,34 @@ class ClassPromptBox(Panel):
         unknown = self.memory.unknown_words(class_names)
         self.say(f"Never seen in training, so a guess at best: {', '.join(unknown)}." if unknown else "")
         return mask_figure(self.image, self.segmentation)
+
+
+# A picture of one's own.
+
+_LARGEST_SHOWN = 320   # pixels of the longer side: more would take longer and not be seen
+
+
+class PictureUpload(ClassPromptBox):
+    """A `ClassPromptBox` with a button that takes a picture from one's own computer.
+
+    The picture enters the model at the size of its training, unless the protocol says otherwise.
+    `upload` is the button; `image` is shown until it is used.
+    """
+
+    def __init__(self, model: GroupViT | Memory, image, class_names: Sequence[str], **choices) -> None:
+        super().__init__(model, image, class_names, **choices)
+        self.upload = ipywidgets.FileUpload(accept="image/*", description="your picture")
+        self.upload.observe(self._take, names="value")
+        self.children = (self.upload, *self.children)
+
+    def _take(self, change) -> None:
+        if not change["new"]:
+            return
+        file = change["new"][-1]
+        try:
+            image = load_image(io.BytesIO(file["content"]))
+        except ValueError:
+            self.say(f"{file['name']} is no picture that can be read; take a PNG or JPEG file")
+            return
+        image.thumbnail((_LARGEST_SHOWN, _LARGEST_SHOWN))
+        self.look_at(image)

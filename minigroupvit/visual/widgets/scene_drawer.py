@@ -6,14 +6,12 @@ import ipywidgets
 import torch
 from matplotlib.figure import Figure
 
-from ...data.scene_config import SceneConfig
-from ...data.scenes import Scene, make_scene
+from ...data.scenes.config import SceneConfig
+from ...data.scenes.make import Scene, make_scene
 from ...model import GroupViT
-from ...segmentation import Segmentation
+from ...segmentation.segment import Segmentation
 from ..plots import show_labels
-from .figures import draw_masks, row_of_axes
-from .memory import Memory
-from .panel import Panel
+from .panel import Memory, Panel, draw_masks, row_of_axes
 
 
 class SceneDrawer(Panel):

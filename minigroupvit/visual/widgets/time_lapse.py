@@ -25,8 +25,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ...checkpoint import write_atomically
-from ...segmentation import pixel_groups
+from ...files import write_atomically
+from ...segmentation.segment import pixel_groups
 from ..charts import show_curves
 from ..palette import group_colours
 from ..plots import show_groups, show_image

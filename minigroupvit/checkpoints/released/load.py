@@ -1,0 +1,118 @@
+"""Released weights into a model of ours."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...config import GroupViTConfig
+from ...model import GroupViT
+from ...segmentation.options import Protocol, released_sizes
+from ...text.caption_tokenizer import tokenizer_from_state
+from ...text.clip_tokenizer import ClipTokenizer
+from ...text.tokenizer import Tokenizer
+from ..describe import check_tokenizer, load_tensors, protocol_from_dict, with_choices
+from ..hub import download, is_hub_id
+from .names import architecture, place_there, to_ours
+from .read import DESCRIPTION, Released, check_whole, read_authors, read_transformers
+from .tokenizer_files import read_tokenizer
+
+# Choices of the image encoder that make no weights; the rest of them no released format has.
+_BESIDE_SHAPES = ("assignment", "gumbel_noise", "straight_through", "later_tokens_std", "drop_path")
+
+
+def load_released(path: str | Path, num_heads: int | None = None, text_num_heads: int | None = None,
+                  image_size: int | None = None, tokenizer: Tokenizer | str | Path | None = None,
+                  device: str | torch.device = "cpu", drop_path: float | None = None) -> GroupViT:
+    """A model with released weights, in evaluation mode.
+
+    The architecture is read from the shapes; models of one stage or several, of any size. Nothing that a file
+    holds is run.
+
+    Args:
+        path: the authors' checkpoint (a file of torch.save with the weights in `model`); or a folder of
+            transformers' GroupViT, or such a folder's id on the Hugging Face hub.
+        num_heads, text_num_heads: attention heads of the two encoders, which shapes cannot tell. None: what
+            transformers' config.json says, or 64 channels a head as in the paper.
+        image_size: pixels a side to train on from here; the positions are resized as a picture would be.
+            None: the size that the weights were trained with. Evaluation takes other sizes anyway.
+        tokenizer: needed for a vocabulary that is not CLIP's, unless it lies beside the weights: in what this package
+            writes, or as a tokenizer.json. A `Tokenizer`, or the path of a tokenizer.json (see `read_tokenizer`).
+        drop_path: of the last block, for training on; None: what the file says, or 0.1 as in the paper.
+
+    Unless this package wrote the file, `segment` makes the shorter side of a picture twice the training
+    size, as released (448 pixels, and the longer at most 2048, where 224 were trained with). What these formats
+    lack starts as in a new model: transformers has no `multi_label_logit_scale`, and a checkpoint of the authors
+    that was trained without the multi-label loss has none either.
+
+    Raises ValueError for a file of another kind, and names each weight without a place and each place without a
+    weight.
+    """
+    released = _read(path)
+    try:
+        known = _known(released.description)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"what stands under '{DESCRIPTION}' in {path} is damaged: {error!r}") from error
+    tensors = to_ours(released.tensors, released.form, path)
+    config = architecture(tensors, released.form,
+                          num_heads or released.num_heads or known.get("num_heads"),
+                          text_num_heads or released.text_num_heads or known.get("text_num_heads"))
+    config = replace(config, image=replace(config.image, **known.get("image", {})))
+    config, tensors = with_choices(config, tensors, image_size=image_size, drop_path=drop_path)
+
+    tokenizer = tokenizer or known.get("tokenizer") or released.tokenizer_file or _clip(config, path)
+    if isinstance(tokenizer, (str, Path)):
+        tokenizer = read_tokenizer(tokenizer, config.text.context_length)
+    # transformers' 2 means the largest id of a text, as here.
+    end_id = config.text.vocab_size - 1 if released.end_id in (None, 2) else released.end_id
+    check_tokenizer(tokenizer, end_id, path)
+    model = GroupViT(replace(config, tokenizer=tokenizer.name), tokenizer)
+    model.protocol = known["protocol"] if known else Protocol(**released_sizes(config.image.image_size))
+    model.about = known.get("about", {})
+    for name, value in model.state_dict().items():
+        if name not in tensors and place_there(name, released.form)[0].optional:
+            tensors[name] = value
+    load_tensors(model, tensors, path, called=lambda name: " + ".join(place_there(name, released.form)[1]) or name)
+    return model.to(device).eval()
+
+
+def _read(path: str | Path) -> Released:
+    expected = ("expected the authors' checkpoint (a file of torch.save with the weights in 'model'), a folder with "
+                "transformers' config.json and model.safetensors, or the id of such a folder on the hub "
+                "(nvidia/groupvit-gcc-yfcc)")
+    if Path(path).is_dir():
+        return read_transformers(Path(path))
+    check_whole(Path(path))
+    if Path(path).suffix == ".safetensors":
+        raise ValueError(f"{path} is a safetensors file; {expected}. For checkpoints of this package: load(path)")
+    if Path(path).is_file():
+        return read_authors(Path(path))
+    if is_hub_id(path):
+        return read_transformers(download(str(path)))
+    raise ValueError(f"there is nothing at {path}; {expected}")
+
+
+def _known(description: dict[str, Any] | None) -> dict[str, Any]:
+    """What the description in a file that we wrote says beyond the shapes of the weights."""
+    if description is None:
+        return {}
+    image, text = description["config"]["image"], description["config"]["text"]
+    return {
+        "num_heads": image["num_heads"],
+        "text_num_heads": text["num_heads"],
+        "image": {name: image[name] for name in _BESIDE_SHAPES if name in image},
+        "tokenizer": tokenizer_from_state(description["tokenizer"]),
+        "protocol": protocol_from_dict(description["protocol"]),
+        "about": description["about"],
+    }
+
+
+def _clip(config: GroupViTConfig, path: str | Path) -> ClipTokenizer:
+    if config.text.vocab_size != ClipTokenizer.vocab_size:
+        raise ValueError(
+            f"the text encoder of {path} knows {config.text.vocab_size} tokens, CLIP's vocabulary has "
+            f"{ClipTokenizer.vocab_size}; give the tokenizer of these weights: load(path, tokenizer=...)")
+    return ClipTokenizer(config.text.context_length)

@@ -1,0 +1,1 @@
+"""Images with captions: in memory, on disk, streamed."""

@@ -1,0 +1,192 @@
+"""Captioned pictures that stay on the disk and are decoded when a batch needs them, by several processes.
+
+For sets that do not fit into the memory (118,287 photographs of COCO at 224 x 224 are 18 GB). Steps,
+epochs and texts are those of `CaptionedImages`, and so is the promise: everything random comes from
+(seed, step), so a resumed run draws what the unbroken one would have drawn. A random crop is taken
+from the picture in its full size.
+
+A picture that cannot be read gives its place to the next one that can, always the same one.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from .augment import AUGMENTATIONS, Augmentation, augment, image_seeds
+from .batches import (
+    Batch,
+    Captioned,
+    FindNouns,
+    column_or_function,
+    epoch_indices,
+    own_part,
+    short_hash,
+    told,
+    undecoded,
+)
+from .rows import read_pictures
+from .samples import Sample, Skipped, Unusable, fit, read_picture, stored_as
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_HASHED = 1000  # pictures that tell a data set from another
+_TRIES = 100   # unreadable pictures in a row at most
+
+
+def worker_count(num_workers: int | None) -> int:
+    """Processes that decode pictures: as asked for, else one for each core, at most 8. 0: this process itself."""
+    if num_workers is not None and num_workers < 0:
+        raise ValueError(f"num_workers is {num_workers}; it must be at least 0")
+    return min(8, os.cpu_count() or 1) if num_workers is None else num_workers
+
+
+def ignore_interrupt(worker: int) -> None:
+    """Ctrl-C reaches a worker too; only the training itself shall stop, after its step."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@dataclass
+class Loaded:
+    """A batch's pictures as a worker hands them over."""
+
+    images: Tensor                                # (B, 3, S, S) uint8
+    positions: list[int]                          # which pictures they are
+    skipped: list[tuple[int, Unusable]]           # those that could not be read
+
+
+class Reader(torch.utils.data.Dataset):
+    """Decodes and augments pictures by their position; in a worker. An item is (position, seed of augmentation)."""
+
+    def __init__(self, rows: Dataset, image: str, image_size: int, augmentation: Augmentation) -> None:
+        self.rows, self.image, self.image_size, self.augmentation = rows, image, image_size, augmentation
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, items: list[tuple[int, int]]) -> Loaded:
+        images, positions, skipped = [], [], []
+        for wanted, seed in items:
+            for position in range(wanted, wanted + min(_TRIES, len(self))):
+                position %= len(self)
+                try:
+                    picture = read_picture(self.rows[position][self.image])
+                except Unusable as error:
+                    skipped.append((position, error))
+                    continue
+                images.append(augment(picture, self.augmentation, seed, self.image_size))
+                positions.append(position)
+                break
+        # Fewer than asked for only where nothing could be read for long; the training process then stops.
+        return Loaded(torch.stack(images) if images else torch.empty(0), positions, skipped)
+
+
+def as_it_is(loaded: Any) -> Any:
+    """A worker's batch is one already."""
+    return loaded
+
+
+class CaptionedFiles(Captioned):
+    """A `datasets.Dataset` of captioned pictures, read from the disk while training.
+
+    Args:
+        dataset: memory-mapped Arrow, or the paths of files.
+        image_size: pixels a side of the batches' pictures.
+        image, captions: names of the columns; see `find_columns`.
+        flip: see `Captioned`.
+        num_workers: see `worker_count`.
+        max_skipped: share of the rows that may be of no use.
+        nouns: the column that has them, or a function of a caption; see `open_captioned`.
+
+    Raises:
+        ValueError: no such column; too many rows without a caption.
+    """
+
+    def __init__(self, dataset: Dataset, image_size: int, image: str | None = None,
+                 captions: Sequence[str] | None = None, flip: bool = True, num_workers: int | None = None,
+                 max_skipped: float = 0.05, nouns: str | FindNouns | None = None) -> None:
+        column, find_nouns = column_or_function(nouns)
+        super().__init__(flip, Skipped(max_skipped), find_nouns)
+        self.image_size, self.num_workers = image_size, worker_count(num_workers)
+        pictures = read_pictures(*undecoded(dataset, image, captions, column), self.skipped)
+        self.skipped.check(self.skipped.seen)
+        if not pictures.keys:
+            raise ValueError(f"the data set is empty; {self.skipped.report()}")
+        self.pictures, self.captions, self.nouns = pictures, pictures.captions, pictures.nouns
+        self._broken: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Every sample once, in order."""
+        for position, row in enumerate(self.pictures.stored):
+            try:
+                picture = read_picture(row[self.pictures.image])
+            except Unusable as error:
+                self._skip(position, error)
+                continue
+            yield Sample(fit(picture, self.image_size), self.captions[position], self.nouns[position])
+
+    @property
+    def all_captions(self) -> list[str]:
+        return [caption for texts in self.captions for caption in texts]
+
+    def fingerprint(self) -> dict[str, Any]:
+        """How many pictures, and hashes of their captions and of at most 1,000 stored pictures, evenly spread."""
+        spread = range(0, len(self), -(-len(self) // _HASHED))
+        stored = (stored_as(self.pictures.stored[position][self.pictures.image]) for position in spread)
+        return {"pictures": len(self), "captions": short_hash(told(zip(self.captions, self.nouns))),
+                "files": short_hash(stored)}
+
+    def first_pictures(self, count: int) -> Tensor:
+        """(count, 3, S, S) uint8, to look at while a run goes on."""
+        reader = Reader(self.pictures.stored, self.pictures.image, self.image_size, AUGMENTATIONS["none"])
+        return reader.__getitems__([(i, 0) for i in range(min(count, len(self)))]).images
+
+    def batches(self, start: int, stop: int, batch_size: int, seed: int, num_prompts: int, templates: Sequence[str],
+                augmentation: Augmentation = Augmentation(), device: torch.device | str = "cpu",
+                folder: Path | None = None) -> Iterator[Batch]:
+        """The batches of the steps from `start` on, those to come in the making. `folder`: nothing is kept there."""
+        part = own_part(batch_size)
+
+        def plan() -> Iterator[list[tuple[int, int]]]:
+            for step in range(start, stop):
+                indices = epoch_indices(len(self), step, batch_size, seed)
+                yield list(zip(indices[part].tolist(), image_seeds(batch_size, seed, step)[part]))
+
+        loader = DataLoader(
+            Reader(self.pictures.stored, self.pictures.image, self.image_size, augmentation), batch_sampler=plan(),
+            collate_fn=as_it_is, num_workers=self.num_workers, worker_init_fn=ignore_interrupt,
+            generator=torch.Generator())    # of its own: the training's random numbers are none of its business
+        for step, loaded in zip(range(start, stop), loader):
+            self._count(loaded, part)
+            indices = epoch_indices(len(self), step, batch_size, seed)
+            indices[part] = loaded.positions
+            texts = self._draw_texts([self.captions[i] for i in indices], random.Random(f"{seed} {step}"),
+                                     num_prompts, templates, augmentation.flip,
+                                     [self.nouns[i] for i in indices]).part(part)
+            yield self._finish(loaded.images, texts, device)
+
+    def _count(self, loaded: Loaded, part: slice) -> None:
+        for position, error in loaded.skipped:
+            self._skip(position, error)
+        self.skipped.check(self.skipped.seen)
+        if len(loaded.positions) < part.stop - part.start:
+            raise ValueError(f"{_TRIES} pictures in a row cannot be read; {self.skipped.report()}")
+
+    def _skip(self, position: int, error: Unusable) -> None:
+        """Counts a picture once, not in every epoch."""
+        if position not in self._broken:
+            self._broken.add(position)
+            self.skipped.add(error, self.pictures.keys[position])

@@ -1,0 +1,266 @@
+"""One captioned picture, whatever it comes from: a row of a data set to (`image`, `captions`).
+
+Data sets of any size have rows that are of no use: pictures that cannot be read, captions without a
+word, files that are gone. They are left out, counted (`Skipped`) and told at the end of a run; where
+they are more than a set share, something else is wrong and the run stops.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import os
+import re
+import struct
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ...files import encoding_hint
+from ...images import load_image, to_rgb
+from ...text.caption_tokenizer import split_words
+
+KEY = "__key__"                   # the column that says where a row is, as its owner counts; webdataset calls it so
+
+
+@dataclass
+class Sample:
+    """A picture and the texts about it."""
+
+    image: Tensor           # (3, H, W) uint8
+    captions: list[str]     # one or more, none of them empty
+    nouns: list[str] | None = None    # from a column of their own; None: they are in the captions
+
+
+class Unusable(Exception):
+    """A row without a picture that can be read or without a caption; or one caption of a row that has others."""
+
+    def __init__(self, reason: str, detail: str = "", whole_row: bool = True) -> None:
+        super().__init__(reason, detail, whole_row)     # all, so that it can travel between processes
+        self.reason, self.detail, self.whole_row = reason, detail, whole_row
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a data set hold the picture, the captions, and the nouns of the picture."""
+
+    image: str
+    captions: tuple[str, ...]
+    nouns: str | None = None      # None: they are in the captions
+
+    @property
+    def all(self) -> list[str]:
+        return list(dict.fromkeys((self.image, *self.captions, *filter(None, [self.nouns]))))
+
+
+def find_columns(names: Sequence[str], image: str | None = None, captions: Sequence[str] | None = None,
+                 nouns: str | None = None) -> Columns:
+    """The columns asked for, or those that are named as they mostly are.
+
+    Args:
+        names: the columns there are.
+        image: None: "image", "images", or "jpg", "jpeg", "png", "webp" as in shards.
+        captions: None: see `caption_columns`.
+        nouns: None: there is no such column.
+
+    Raises:
+        ValueError: there is no such column; the message has those there are.
+    """
+    there = listed(names)
+    if image is None:
+        image = next((name for name in ("image", "images", "jpg", "jpeg", "png", "webp") if name in names), "image")
+    for wanted in (image, *(captions or ()), *filter(None, [nouns])):
+        if wanted not in names:
+            raise ValueError(f"no column {wanted!r}; the data set has {there}; name the one of pictures with image=..., "
+                             "those of captions with captions=[...], and if you like that of nouns with nouns=...")
+    if not captions and not (captions := caption_columns(names)):
+        raise ValueError(f"no column of captions among {there}; name it with captions=[...]")
+    return Columns(image, tuple(captions), nouns)
+
+
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """Names for a message, which a thousand of them would bury."""
+    return ", ".join(names[:most]) + (f", ... ({len(names):,} in all)" if len(names) > most else "")
+
+
+def caption_columns(names: Sequence[str]) -> list[str]:
+    """The columns that hold captions: caption, captions, text, txt, or caption_0, caption_1, ..."""
+    for single in ("caption", "captions", "text", "txt"):
+        if single in names:
+            return [single]
+    return sorted(name for name in names if name.startswith("caption_"))
+
+
+def says_something(text: Any) -> bool:
+    """Whether a text can be a caption: it has a letter or digit of some script. An emoji, dots, "&nbsp;" have none.
+
+    The one definition, for every source and both tokenizers.
+    """
+    return isinstance(text, str) and bool(split_words(html.unescape(text)))
+
+
+def caption_texts(row: Mapping[str, Any], columns: Columns) -> list[str]:
+    """All texts in a row's columns of captions, also those that say nothing."""
+    found: list[str] = []
+    for column in columns.captions:
+        value = row.get(column)
+        for one in value if isinstance(value, (list, tuple, np.ndarray)) else [value]:
+            if isinstance(one, Mapping):     # {"raw": "a cat", "tokens": [...]}, as some sets have it
+                one = next((one[key] for key in ("caption", "text", "raw") if one.get(key)), None)
+            if isinstance(one, bytes):
+                one = _decoded(one)
+            if isinstance(one, str):
+                found.append(one.strip())
+    return found
+
+
+def _decoded(text: bytes) -> str:
+    """Raises Unusable for a text of a shard that is in another encoding: half of it would be no letters."""
+    try:
+        return text.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Unusable("a caption that is not in UTF-8", encoding_hint(text, error.start)) from None
+
+
+def read_captions(row: Mapping[str, Any], columns: Columns) -> tuple[list[str], list[Unusable]]:
+    """The captions of a row, and what is wrong with those that are left out. Raises Unusable if none is left."""
+    texts = caption_texts(row, columns)
+    silent = [Unusable("no word", repr(text)[:60], whole_row=False)
+              for text in texts if text and not says_something(text)]
+    if found := [text for text in texts if says_something(text)]:
+        return found, silent
+    if silent:
+        raise Unusable("no caption that has a word", silent[0].detail)
+    kinds = {type(row.get(column)).__name__ for column in columns.captions} - {"NoneType", "str", "list", "bytes"}
+    if kinds:
+        raise Unusable("a caption that is no text", f"expected text or a list of texts, got {', '.join(sorted(kinds))}")
+    raise Unusable("no caption")
+
+
+def read_nouns(row: Mapping[str, Any], columns: Columns) -> list[str] | None:
+    """The nouns in a row's column of them: a list, or a text with commas. None: there is no such column."""
+    if columns.nouns is None:
+        return None
+    value = row.get(columns.nouns)
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", errors="replace")
+    # Chinese and Japanese commas as well.
+    words = re.split("[,\uff0c\u3001]", value) if isinstance(value, str) else value
+    words = words if isinstance(words, (list, tuple, np.ndarray)) else []
+    return list(dict.fromkeys(word.strip() for word in words if says_something(word)))
+
+
+def read_picture(value: Any) -> Image.Image:
+    """An upright RGB picture from what a column of pictures holds. Raises Unusable if there is none.
+
+    Args:
+        value: a PIL picture; the bytes of a file; the path of one; or a dictionary with `bytes` or
+            `path`, as a `datasets.Image(decode=False)` gives it.
+    """
+    if isinstance(value, Mapping):
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, (list, tuple)) and len(value) == 1:
+        return read_picture(value[0])
+    if value is None or (isinstance(value, (bytes, str)) and not value):
+        raise Unusable("no picture")
+    if not isinstance(value, (bytes, str, os.PathLike, Image.Image)):
+        raise Unusable("a cell that is no picture", "expected a picture, the bytes of a file or its path, got "
+                       f"{type(value).__name__}")
+    try:
+        if isinstance(value, bytes):
+            value = Image.open(io.BytesIO(value))
+        if isinstance(value, Image.Image):
+            return to_rgb(value)
+    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
+        raise Unusable("a picture that cannot be read", str(error)) from None
+    try:
+        return load_image(value)
+    except ValueError as error:
+        missing = "there is no picture" in str(error)
+        raise Unusable("a missing file" if missing else "a picture that cannot be read", str(error)) from None
+
+
+def stored_as(value: Any) -> str:
+    """What tells the stored picture of a column from others: its bytes, or the name and size of its file.
+
+    Not the folder: data may move while a run waits.
+    """
+    if isinstance(value, Mapping):
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, bytes):
+        return f"{len(value)} {zlib.crc32(value):08x}"
+    if isinstance(value, (str, os.PathLike)):
+        return f"{os.path.basename(value)} {os.path.getsize(value) if os.path.exists(value) else 'missing'}"
+    return type(value).__name__
+
+
+def fit(picture: Image.Image, size: int) -> Tensor:
+    """A picture as a square (3, S, S) uint8. The aspect ratio is not kept."""
+    if picture.size != (size, size):
+        picture = picture.resize((size, size), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
+class Skipped:
+    """Counts what was left out, by reason, of how many captioned pictures seen.
+
+    Args:
+        share: of the pictures that may be left out at most.
+    """
+
+    def __init__(self, share: float = 0.05) -> None:
+        if not 0 <= share <= 1:
+            raise ValueError(f"the share that may be skipped is {share}; it must be from 0 to 1")
+        self.share = share
+        self.seen = 0
+        self.reasons: Counter[str] = Counter()
+        self.captions: Counter[str] = Counter()     # left out while their picture stays
+        self.examples: dict[str, str] = {}          # the first of each reason
+
+    @property
+    def count(self) -> int:
+        return sum(self.reasons.values())
+
+    def add(self, error: Unusable, where: str) -> None:
+        (self.reasons if error.whole_row else self.captions)[error.reason] += 1
+        self.examples.setdefault(error.reason, f"{where}: {error.detail}" if error.detail else where)
+
+    def check(self, rows: int) -> None:
+        """Raises ValueError where more than the share of `rows` pictures was left out."""
+        if self.count > self.share * rows:
+            raise ValueError(f"{self.report()}. More than {self.share:.0%} is too much: mend the data set, or allow "
+                             "more with max_skipped")
+
+    def report(self) -> str:
+        """One line: how many were left out, and why."""
+        told = f"{self.seen:,} captioned pictures"
+        told = (f"skipped {self.count:,} of {told}: {self._told(self.reasons)}" if self.reasons else
+                f"nothing skipped of {told}")
+        if self.captions:
+            told += f"; and {self.captions.total():,} of their captions: {self._told(self.captions)}"
+        return told
+
+    def _told(self, counts: Counter[str]) -> str:
+        return "; ".join(f"{count:,} with {reason} (such as {self.examples[reason]})"
+                         for reason, count in counts.most_common())
+
+
+def read_samples(rows: Iterator[Mapping[str, Any]], columns: Columns, size: int, skipped: Skipped) -> Iterator[Sample]:
+    """The rows of use as samples of `size` x `size` pixels; the others go into `skipped`."""
+    for number, row in enumerate(rows):
+        skipped.seen += 1
+        where = row.get(KEY) or f"row {number}"
+        try:
+            captions, silent = read_captions(row, columns)
+            for error in silent:
+                skipped.add(error, where)
+            yield Sample(fit(read_picture(row[columns.image]), size), captions, read_nouns(row, columns))
+        except Unusable as error:
+            skipped.add(error, where)

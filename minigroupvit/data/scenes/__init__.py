@@ -1,0 +1,1 @@
+"""The scenes: small made-up images with captions and exact masks."""

@@ -1,0 +1,1 @@
+"""Zero-shot semantic segmentation: the inference protocol and its steps."""

@@ -1,0 +1,121 @@
+"""The choices on the way from a picture to its masks, the released ones, and those of a model.
+
+`segmentation` and `sliding` say what each choice does. Imports nothing, so that a checkpoint or a
+command can hold a protocol without what it needs to run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..model import GroupViT
+
+_LONGEST = 8   # times the shorter side: more of a strip's length than this is squeezed before the model sees it
+
+# The numbers of a label map that are no class; the classes are 0, 1, ...
+BACKGROUND, IGNORED = -1, 255     # 255: not judged, as data sets have it
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The choices on the way to masks. The defaults are for scenes and for one's own words."""
+
+    templates: tuple[str, ...] = ("a photo of a {}.",)   # averaged, un-normalised, as released
+    top_classes: int | None = 5      # classes kept per picture (or window), nearest to its embedding; None: all
+    background_threshold: float | None = None   # a probability; None: there is no background class
+    assignment: str = "soft"         # "soft" (released) | "hard": what step 1 multiplies
+    upsample: str = "maps"           # "maps" (released): upsample, then argmax | "groups": argmax first
+    pixels: str = "largest"          # a pixel takes the scores of its "largest" group (released) | "shared": of all
+    #                                  | "patches": of its patch, for models without groups (Table 4, pixel-wise)
+    balance: float | None = None     # share of the picture added to each word's mean (balance_scores); released: None
+    refine: int = 0                  # iterations of pixel-adaptive mask refinement (refine_maps); released: none
+    overlap: int = 1                 # patches per patch side; 1: side by side, as trained and released
+    short_side: int | None = None    # pixels of the shorter side in the model; None: as in the model's training
+    long_side: int | None = None     # the longer side is at most this, however short the other gets; None: 8 times
+    #                                  the shorter
+    antialias: bool = True           # smooth while shrinking a picture, bicubic in mode "direct"; released: bilinear
+    mode: str = "direct"             # "direct": masks are cut at the picture's own size; at the size in the model,
+    #                                  scores then resized: the "whole" picture (released demo) | "slide" a window
+    window: int | None = None        # of "slide": its side in pixels; None: that of short_side
+    stride: int | None = None        # of "slide": pixels from window to window; None: half a window
+    flip: bool = False               # look at the mirrored picture too and take the mean; released: no
+
+    def __post_init__(self) -> None:
+        _choice("assignment", self.assignment, "soft", "hard")
+        _choice("upsample", self.upsample, "maps", "groups")
+        _choice("pixels", self.pixels, "largest", "shared", "patches")
+        _choice("mode", self.mode, "direct", "whole", "slide")
+        if self.top_classes is not None and self.top_classes < 1:
+            raise ValueError(f"top_classes is {self.top_classes}; keep at least 1 class, or None for all")
+        if self.background_threshold is not None and not 0 <= self.background_threshold <= 1:
+            raise ValueError(f"background_threshold is a probability from 0 to 1, got {self.background_threshold}")
+        if self.balance is not None and not self.balance > 0:
+            raise ValueError(f"balance is {self.balance}; it must be above 0, such as 0.03, or None")
+        if not isinstance(self.refine, int) or self.refine < 0:
+            raise ValueError(f"refine is {self.refine!r}; give a number of iterations such as 20, or 0 for none")
+        if self.refine and self.pixels == "patches":
+            raise ValueError("refine moves the edges of groups, and with pixels='patches' there are none; take "
+                             "refine=0")
+        if self.overlap < 1:
+            raise ValueError(f"overlap is {self.overlap}; 1 sets patches side by side, 2 every half patch")
+        for name in ("short_side", "long_side", "window", "stride"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; give pixels, or None for the default")
+        if self.mode != "slide":
+            return
+        if self.window_side is None:
+            raise ValueError("mode 'slide' needs a window: give its side in pixels, or a short_side to take")
+        if self.window_stride > self.window_side:
+            raise ValueError(f"stride {self.window_stride} leaves gaps between windows of {self.window_side}; "
+                             "take a stride of at most the window")
+
+    @property
+    def window_side(self) -> int | None:
+        """Side of the sliding window in pixels."""
+        return self.window or self.short_side
+
+    @property
+    def window_stride(self) -> int:
+        """Pixels from one window to the next."""
+        return self.stride or max(1, self.window_side // 2)
+
+
+def _choice(name: str, value: str, *allowed: str) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} is {value!r}; choose {', '.join(map(repr, allowed[:-1]))} or {allowed[-1]!r}")
+
+
+def protocol_for(model: GroupViT, protocol: Protocol | None = None, **choices: Any) -> Protocol:
+    """How a model looks at pictures, its size included: the one answer for `segment`, `evaluate` and the commands.
+
+    Args:
+        protocol: None: the one that the model was saved with.
+        choices: single fields to change, such as `top_classes=3`.
+
+    A model knows things at one size, so pictures of all sizes are brought to it: where none of the above names a
+    `short_side`, that is the side of the model's training pictures, and `long_side` 8 times as much.
+    """
+    protocol = protocol or model.protocol or Protocol()
+    short, long = (choices.get(name, getattr(protocol, name)) for name in ("short_side", "long_side"))
+    short = model.config.image.image_size if short is None else short
+    long = _LONGEST * short if long is None else long
+    return replace(protocol, **choices | {"short_side": short, "long_side": long})
+
+
+def released_sizes(image_size: int) -> dict[str, int]:
+    """The sides at which the paper's models look at whole pictures: twice those of training; 448 and 2048 for 224."""
+    return {"short_side": 448 * image_size // 224, "long_side": 2048 * image_size // 224}
+
+
+# All three released configurations are the same but for the threshold (the paper says 0.9, 0.5, 0.95):
+# short side 448, at most 2048 long, windows of 448 every 224 pixels.
+_RELEASED = released_sizes(224) | {"antialias": False, "mode": "slide"}
+PROTOCOLS = {
+    "scenes": Protocol(),
+    "voc2012": Protocol(background_threshold=0.95, **_RELEASED),
+    "context": Protocol(background_threshold=0.35, **_RELEASED),
+    "coco_object": Protocol(background_threshold=0.95, **_RELEASED),
+}

@@ -1,0 +1,1 @@
+"""Texts: tokenizers, nouns of captions and prompts made of them."""

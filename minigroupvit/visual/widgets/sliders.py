@@ -1,0 +1,143 @@
+"""The choices on the way to masks, as sliders: threshold of the background, classes kept, templates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import ipywidgets
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ...grouping import hard_assignment, soft_assignment
+from ...images import to_batch
+from ...model import GroupViT
+from ...segmentation.options import Protocol, protocol_for
+from ...segmentation.segment import Segmentation, see
+from ..charts import show_heat
+from ..plots import show_groups, show_image
+from .panel import Memory, Panel, mask_figure, row_of_axes
+
+
+class ProtocolSliders(Panel):
+    """Picture, groups and masks for the choices of the sliders; the picture is looked at once.
+
+    `threshold` (0: no background), `top_classes` and `templates` are its controls, `segmentation` is what is shown.
+    """
+
+    segmentation: Segmentation
+
+    def __init__(self, model: GroupViT | Memory, image, class_names: Sequence[str], threshold: float = 0.0) -> None:
+        self.memory = model if isinstance(model, Memory) else Memory(model)
+        self.image, self.class_names = image, list(class_names)
+        protocol = protocol_for(model)
+        kept = min(protocol.top_classes or len(class_names), len(class_names))
+        self.threshold = ipywidgets.FloatSlider(threshold, min=0, max=1, step=0.01, description="threshold")
+        self.top_classes = ipywidgets.IntSlider(kept, 1, len(class_names), description="classes kept")
+        choices = {"the model's own": protocol.templates, "the bare word": ("{}",)}
+        choices |= {template: (template,) for template in protocol.templates}
+        self.templates = ipywidgets.Dropdown(options=choices, description="templates")
+        super().__init__([self.threshold, self.top_classes, self.templates])
+        self.follow(self.threshold, self.top_classes, self.templates)
+        self.redraw()
+
+    def draw(self) -> Figure:
+        self.segmentation = self.memory.segment(
+            self.image, self.class_names, top_classes=self.top_classes.value, templates=self.templates.value,
+            background_threshold=self.threshold.value or None)
+        self.say("")
+        return mask_figure(self.image, self.segmentation)
+
+
+# Temperature and noise of an assignment, as sliders: who is how sure, and who goes where by chance.
+
+def assignment_logits(model: GroupViT | Memory, image) -> Tensor:
+    """The logits of the first stage's assignment, (G, h, w), with noise and temperature still to come.
+
+    They are had back from the softmax, so each patch's lack a constant: the same for all groups of the
+    patch, which no softmax over the groups sees. Here the largest is 0. Raises ValueError for a model without groups.
+    """
+    stage = model.image_encoder.stages[0]
+    if stage.grouping is None:
+        raise ValueError("this model has no groups to assign to; take one with groups, such as 'scenes'")
+    # What the protocol says about names and windows does not matter here.
+    protocol = Protocol(overlap=protocol_for(model).overlap)
+    picture = to_batch(image).to(model.device, model.logit_scale.dtype)[0]
+    no_words = picture.new_zeros(1, model.config.embed_dim)
+    soft = see(model, [picture], no_words, protocol)[0].maps[0][0].cpu()   # (G, h, w)
+    logits = stage.grouping.temperature * soft.clamp_min(torch.finfo(soft.dtype).tiny).log()
+    return logits - logits.amax(dim=0)
+
+
+def unsureness(soft: Tensor) -> Tensor:
+    """Entropy of each patch's shares (G, h, w) over that of equal shares, (h, w): 0 one group, 1 all alike."""
+    return torch.special.entr(soft).sum(dim=0) / math.log(max(2, len(soft)))
+
+
+def draw_groups_once(logits: Tensor, temperature: float, noise: float, seed: int) -> Tensor:
+    """The group of each patch, (h, w), of logits (G, h, w) with noise; the same for the same seed."""
+    with torch.random.fork_rng(devices=[]):                            # nobody else's numbers change
+        torch.manual_seed(seed)
+        return hard_assignment(logits[None], temperature, noise)[0].argmax(dim=0)
+
+
+def draw_assignment(axes: Sequence[Axes], image, logits: Tensor, temperature: float = 1.0, noise: float = 0.0,
+                    seed: int = 0) -> Sequence[Axes]:
+    """Picture, groups without noise, entropy of the softmax, groups with noise: four axes. logits (G, h, w)."""
+    if logits.ndim != 3:
+        raise ValueError(f"expected logits of one picture, (G, h, w), got {tuple(logits.shape)}; "
+                         "unfold the tokens with .unflatten(-1, grid)")
+    if temperature <= 0 or noise < 0:
+        raise ValueError(f"temperature must be above 0 and noise at least 0, got {temperature} and {noise}")
+    H, W = to_batch(image).shape[-2:]
+    unsure = unsureness(soft_assignment(logits[None], temperature)[0])
+    largest = draw_groups_once(logits, temperature, 0.0, seed)
+    drawn = draw_groups_once(logits, temperature, noise, seed)
+    moved = (drawn != largest).float().mean().item()
+    show_image(axes[0], image, "picture")
+    show_groups(axes[1], _spread(largest, H, W), image, "largest group")
+    show_heat(axes[2], unsure, title=f"temperature {temperature:.2g}: entropy {unsure.mean():.2f}", limits=(0, 1))
+    show_groups(axes[3], _spread(drawn, H, W), image, f"noise {noise:.2g}: {moved:.0%} moved")
+    return axes
+
+
+def gumbel_figure(image, logits: Tensor, temperature: float = 1.0, noise: float = 0.0, seed: int = 0) -> Figure:
+    """`draw_assignment` as a figure of its own."""
+    H, W = to_batch(image).shape[-2:]
+    figure, axes = row_of_axes(4, ratio=H / W)
+    draw_assignment(axes, image, logits, temperature, noise, seed)
+    return figure
+
+
+class GumbelSliders(Panel):
+    """Soft and hard assignment of a picture's patches for the temperature and the noise of the sliders.
+
+    `temperature`, `noise` and `seed` (another draw of the noise) are its controls. The model looks at the picture
+    once; `logits` (G, h, w), those of its first stage, are all that the sliders need.
+    """
+
+    def __init__(self, model: GroupViT | Memory, image, temperature: float | None = None, noise: float = 0.0,
+                 seed: int = 0) -> None:
+        self.image = image
+        self.logits = assignment_logits(model, image)
+        own = model.image_encoder.stages[0].grouping.temperature
+        self.temperature = ipywidgets.FloatLogSlider(own if temperature is None else temperature, min=-2, max=1,
+                                                     step=0.05, description="temperature", readout_format=".3g")
+        self.noise = ipywidgets.FloatSlider(noise, min=0, max=1, step=0.01, description="noise")
+        self.seed = ipywidgets.BoundedIntText(seed, 0, 9999, description="draw again")
+        super().__init__([ipywidgets.HBox([self.temperature, self.noise, self.seed])])
+        self.follow(self.temperature, self.noise, self.seed)
+        self.redraw()
+
+    def draw(self) -> Figure:
+        self.say("")
+        return gumbel_figure(self.image, self.logits, self.temperature.value, self.noise.value, self.seed.value)
+
+
+def _spread(groups: Tensor, height: int, width: int) -> Tensor:
+    """Groups of the patches (h, w) as those of the pixels (H, W)."""
+    rows = torch.arange(height) * groups.shape[0] // height
+    columns = torch.arange(width) * groups.shape[1] // width
+    return groups[rows[:, None], columns]
