@@ -13,7 +13,9 @@ from .data.scenes.sets import scene_arrays
 from .evaluation.scenes import evaluate_scenes, format_table
 from .files import write_atomically
 from .model import GroupViT
+from .segmentation.options import protocol_for
 from .segmentation.segment import segment
+from .segmentation.steps import embed_classes
 from .visual.demo_figure import demo_figure
 
 NUM_IMAGES = 200    # scenes of each split: a demo takes a minute, the whole measurement is scripts/make_results.py
@@ -56,8 +58,9 @@ def run_demo(out: str | Path = "outputs/demo", num_images: int = NUM_IMAGES, wei
 
     scenes = scene_arrays("test", NUM_SHOWN, config)
     shown = metrics["groupvit"]
+    words = embed_classes(two_stages, config.class_names, protocol_for(two_stages).templates, distinct=False)
     figure = demo_figure(
-        scenes.images, segment(two_stages, scenes.images, config.class_names), scenes.masks, config.class_names,
+        scenes.images, segment(two_stages, scenes.images, config.class_names, class_embeddings=words), scenes.masks, config.class_names,
         scenes.captions, note=f"The first {NUM_SHOWN} scenes of the split test, as they come. In italics: a caption as "
         f"in training; the model does not see it.\n{groupvit}: mIoU {100 * shown['miou']:.0f} % on "
         f"{shown['num_images']:,} scenes; {weights}: {100 * metrics['miou']:.0f} % on {num_images:,}.")

@@ -18,7 +18,7 @@ from statistics import median
 import nbformat
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
-LEAST_TEXT_CELLS, MOST_MEDIAN, LONGEST, LEAST_WORDS, MOST_LINES = 1.3, 8, 35, 6, 150
+LEAST_TEXT_CELLS, MOST_MEDIAN, LONGEST, LEAST_WORDS, MOST_LINES = 1.3, 8, 35, 6, 200
 
 
 @dataclass(frozen=True)

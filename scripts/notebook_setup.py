@@ -1,4 +1,4 @@
-"""Write the Colab badge and the setup cell into every notebook, and the README's table of them, from one address.
+"""Write the Colab badge and the setup cell into every notebook, and the README's list of them, from one address.
 
     python scripts/notebook_setup.py            # writes those that differ
     python scripts/notebook_setup.py --check    # writes nothing; an error if one differs
@@ -11,7 +11,6 @@ README, between two marks, has the titles and what one will know at the end.
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
@@ -82,13 +81,11 @@ def set_up(notebook: nbformat.NotebookNode, name: str) -> bool:
 
 
 def table(folder: Path = NOTEBOOKS) -> str:
-    """The README's table: a row for each notebook, with its title and what one will know after it."""
-    lines = ["| notebook | at the end you will know | |", "|---|---|---|"]
+    """The README's lines: one for each notebook."""
+    lines = []
     for path in sorted(folder.glob("*.ipynb")):
         first = next(c.source for c in nbformat.read(path, as_version=4).cells if c.source.startswith("# "))
-        title = first.splitlines()[0].removeprefix("# ")
-        known = re.search(r"\*\*At the end you will know\*\*\s+(.*?)\n\n", first, re.DOTALL)[1]
-        lines.append(f"| [{title}](notebooks/{path.name}) | {' '.join(known.split())} | {badge(path.name)} |")
+        lines.append(f"- [{first.splitlines()[0].removeprefix('# ')}](notebooks/{path.name})")
     return "\n".join(lines) + "\n"
 
 

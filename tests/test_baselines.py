@@ -135,7 +135,7 @@ def test_metrics_json_has_what_was_promised(metrics):
         assert -1 <= part["controls_model_ari"] <= 1 and len(part["miou_interval"]) == 2
         assert {"hue_180", "grey", "disc", "background", "outside"} <= set(part["interventions"])
         assert all("right_before" in found for found in part["interventions"].values())
-        assert len(part["controls"]) == 11
+        assert len(part["controls"]) == 16
         for control in part["controls"]:     # the same four scenes: the difference of the means
             assert control["ari_difference"] == pytest.approx(part["controls_model_ari"] - control["ari"])
             low, high = control["ari_difference_interval"]

@@ -31,6 +31,7 @@ from minigroupvit.experiments.pretraining import DINO, MaskTraining, MoCo, fit, 
 from minigroupvit.experiments.report import interval, make_report, order
 from minigroupvit.experiments.rows import FAMILIES, HARD, MOCO, NAMES, REFERENCE, TABLES, Model, Row, Table
 from minigroupvit.experiments.runner import Job, Runner, definition, jobs_of, run_tables, tables_of, tuning_jobs
+from minigroupvit.extras import MissingExtra
 from minigroupvit.image_encoder import ImageEncoder, ImageOutput
 from minigroupvit.images import normalize
 from minigroupvit.segmentation.options import Protocol
@@ -450,7 +451,7 @@ class SimpleBar:
 def test_without_lightly_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "lightly.loss", None)
     monkeypatch.setitem(sys.modules, "lightly", None)
-    with pytest.raises(ValueError, match=r"needs the library lightly.*minigroupvit\[tables\]"):
+    with pytest.raises(MissingExtra, match=r"lightly is not installed.*minigroupvit\[tables\]"):
         pretraining.pretraining("dino", small_encoder(), 3)
     with pytest.raises(ValueError, match="no pre-training 'mae'"):
         pretraining.pretraining("mae", small_encoder(), 3)

@@ -178,7 +178,7 @@ def test_each_field_has_an_option():
 
 
 def test_the_shown_command_has_the_choices_of_the_published_figures():
-    text = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    text = (ROOT / "results" / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
     (line,) = (line for line in text.splitlines() if "evaluate" in line and "--weights photographs " in line)
     arguments = cli.make_parser().parse_args(shlex.split(line.split("-m minigroupvit ")[1]))
     masks = argparse.Namespace(has_background=True, protocol=PROTOCOLS[arguments.data])

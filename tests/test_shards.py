@@ -165,8 +165,8 @@ def test_there_are_never_more_workers_than_shards(shards: Path) -> None:
 
 def as_process(rank: int, monkeypatch) -> None:
     """What torch.distributed would say in one of two processes."""
-    for module in ("captioned", "streams", "stream_places"):
-        monkeypatch.setattr(f"minigroupvit.data.{module}.rank_and_size", lambda: (rank, 2))
+    for module in ("batches", "streamed"):
+        monkeypatch.setattr(f"minigroupvit.data.captioned.{module}.rank_and_size", lambda: (rank, 2))
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

@@ -44,8 +44,8 @@ def run(arguments: argparse.Namespace) -> None:
         make_report(arguments.budget, results, out)
         print(out)
         return
+    from ..distributed import pick_device
     from ..experiments.runner import run_tables
-    from .common import pick_device
 
     run_tables(arguments.what, arguments.seeds, arguments.budget, arguments.results, arguments.work,
                pick_device(arguments.device), arguments.jobs, not arguments.quiet)

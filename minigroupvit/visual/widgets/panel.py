@@ -114,7 +114,7 @@ class Memory:
         if new:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)   # the widget says itself what is unknown
-                embeddings = embed_classes(self.model, new, templates)
+                embeddings = embed_classes(self.model, new, templates, distinct=False)
             self.num_readings += len(new)
             self._words |= {(name, templates): vector for name, vector in zip(new, embeddings)}
         return torch.stack([self._words[name, templates] for name in class_names])
