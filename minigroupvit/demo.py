@@ -60,7 +60,8 @@ def run_demo(out: str | Path = "outputs/demo", num_images: int = NUM_IMAGES, wei
     shown = metrics["groupvit"]
     words = embed_classes(two_stages, config.class_names, protocol_for(two_stages).templates, distinct=False)
     figure = demo_figure(
-        scenes.images, segment(two_stages, scenes.images, config.class_names, class_embeddings=words), scenes.masks, config.class_names,
+        scenes.images, segment(two_stages, scenes.images, config.class_names, class_embeddings=words), scenes.masks,
+        config.class_names,
         scenes.captions, note=f"The first {NUM_SHOWN} scenes of the split test, as they come. In italics: a caption as "
         f"in training; the model does not see it.\n{groupvit}: mIoU {100 * shown['miou']:.0f} % on "
         f"{shown['num_images']:,} scenes; {weights}: {100 * metrics['miou']:.0f} % on {num_images:,}.")
