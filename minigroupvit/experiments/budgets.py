@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from ..data.drawings import OBJECTS
@@ -34,7 +36,8 @@ class Budget:
     threads: int | None = None         # of the CPU, in each process; None: as torch takes them
 
 
-def _reference(steps: int, batch_size: int, num_scenes: int, text: dict[str, Any] = {}, **image: Any) -> Recipe:
+def _reference(steps: int, batch_size: int, num_scenes: int, text: Mapping[str, Any] = MappingProxyType({}),
+               **image: Any) -> Recipe:
     """The recipe `scenes_short` at another size: one stage, soft assignment, no residual."""
     base = recipe("scenes_short")
     model = replace(base.model, image=replace(base.model.image, **image), text=replace(base.model.text, **text))
