@@ -166,6 +166,9 @@ def cheap(example: str) -> str:
 def test_an_example_runs(example: str, place: Path, files: Path, monkeypatch) -> None:
     if example.startswith("demo"):       # tests/test_demo.py runs it
         monkeypatch.setattr("minigroupvit.demo.run_demo", lambda *given: None)
+    if example.startswith("experiments"):    # tests/test_experiments.py runs them
+        monkeypatch.setattr("minigroupvit.experiments.runner.run_tables", lambda *given: None)
+        monkeypatch.setattr("minigroupvit.experiments.report.make_report", lambda *given: None)
     if example.startswith("segment"):    # a figure of each takes a second
         (place / "photos").unlink()
         (place / "photos").mkdir()

@@ -38,19 +38,17 @@ class Budget:
 
 def _reference(steps: int, batch_size: int, num_scenes: int, text: Mapping[str, Any] = MappingProxyType({}),
                **image: Any) -> Recipe:
-    """The small model with one stage, soft assignment and no residual, trained with the paper's two losses alone."""
+    """The recipe `scenes_short` at another size: one stage, soft assignment, no residual."""
     base = recipe("scenes_short")
     model = replace(base.model, image=replace(base.model.image, **image), text=replace(base.model.text, **text))
-    training = replace(
-        base.training, steps=steps, batch_size=batch_size, warmup=steps // 10, segment_weight=0.0, patch_weight=0.0,
-        patch_similarity_weight=0.0, meaning_from=0.0, image_text_weight=1.0, final_temperature=0.1, eval_every=0,
-        snapshot_every=0)
-    return Recipe("the reference of the tables", replace(model, image=replace(model.image, temperature=1.0)), training,
+    training = replace(base.training, steps=steps, batch_size=batch_size, warmup=steps // 10, eval_every=0,
+                       snapshot_every=0)
+    return Recipe("the reference of the tables", model, training,
                   Protocol(overlap=2, pixels="shared", balance=0.03), num_scenes)
 
 
-# Half of the objects and backgrounds, one drawing of each, every second one in the colours of its class: the reference
-# learns that in minutes from the paper's two losses alone (results/EXPERIMENTS.md).
+# Half of the objects and backgrounds, one drawing of each, every second one in the colours of its class: models learn
+# that in minutes (results/EXPERIMENTS.md).
 _EASY = SceneConfig(objects=OBJECTS[::2], backgrounds=BACKGROUNDS[::2], num_objects=(1, 2), drawings=1,
                     natural_colour=0.5)
 _TINY = SceneConfig(image_size=32, objects=OBJECTS[:3], backgrounds=BACKGROUNDS[:2], drawings=1)

@@ -84,7 +84,7 @@ Written by `python -m minigroupvit experiments report --budget {size}`. Every ro
 Scenes: {len(scenes.objects)} kinds of objects (drawings of each: {scenes.drawings or 'all'}), \
 {len(scenes.backgrounds)} backgrounds, {BUDGETS[size].recipe.num_scenes:,} for training, \
 {BUDGETS[size].num_test:,} for the test. The reference: {training.steps:,} steps of {training.batch_size}, one stage, \
-soft assignment, no residual, the paper's two losses.
+soft assignment, no residual, trained as the recipe `scenes_short`.
 
 Figures are percent, mean ± half of the 95 % interval over seeds (Student's t); those beside the paper's are mIoU of \
 objects unless said otherwise. *Order* says for the rows that are worse in the paper whether they are here: holds, \
