@@ -70,7 +70,7 @@ class ImageConfig:
         for tokens, groups in zip(self.num_group_tokens, self.num_output_groups):
             if (tokens > 0) != (groups > 0) or min(tokens, groups) < 0:
                 raise ValueError(
-                    "a stage groups with both group tokens and output groups, or with neither (0); "
+                    "num_group_tokens and num_output_groups of a stage must both be positive or both 0; "
                     f"got {self.num_group_tokens} and {self.num_output_groups}")
         grouping = [tokens > 0 for tokens in self.num_group_tokens]
         if sorted(grouping, reverse=True) != grouping:

@@ -185,7 +185,7 @@ class Stage(nn.Module):
                 assignment=config.assignment, noise=config.gumbel_noise,
                 temperature=config.temperature, residual=config.residual,
                 straight_through=config.straight_through)
-            if index > 0:  # tokens of a later stage hear from those of the one before
+            if index > 0:  # a later stage receives the projected group tokens of the previous one
                 self.group_projector = nn.Sequential(
                     nn.LayerNorm(config.width),
                     TokenMixer(config.num_group_tokens[index - 1], num_tokens, config.width))

@@ -53,7 +53,7 @@ def likeness(images: Tensor, texts: Tensor, scale: Tensor | float, areas: Tensor
 
     Of segments (B, G, C) with their areas (B, G), shares of the picture, the text counts as seen if
     a part of the picture shows it: log Σ_g area_g exp(s cos_g), the mean over the picture of the
-    exponentials, which is close to the largest. So each segment has to say its name by itself, and
+    exponentials, which is close to the largest. So each segment has to be matched to the text by itself, and
     a name gains by covering all of its thing. (Not in the paper, which compares whole images.)
     """
     if areas is None:

@@ -84,7 +84,7 @@ def test_a_configuration_cannot_be_changed_in_place() -> None:
     ("depths", (6, 6), "one value per stage"),
     ("depths", (6, -3, 3), r"depths is \(6, -3, 3\); it must be whole numbers of at least 0, one per stage"),
     ("depths", (6, 1.5, 3), "depths is"),
-    ("num_group_tokens", (64, 0, 0), "a stage groups with both group tokens and output groups, or with neither"),
+    ("num_group_tokens", (64, 0, 0), "num_group_tokens and num_output_groups of a stage must both be positive or both 0"),
     ("num_output_groups", (64, -8, 0), "num_output_groups is"),
     ("stem", "conv", "stem is 'conv'; choose one of 'linear', 'convolution'"),
     ("positions", "sine", "positions is 'sine'; choose one of 'learned', 'sincos'"),

@@ -142,7 +142,7 @@ def add_protocol(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--top-classes", type=_or("all", int), metavar="N",
                        help="words kept per picture, those nearest to it, or all; released: 5")
     group.add_argument("--balance", type=_or("none", float), metavar="X",
-                       help="words that are everywhere have to be surer: added to each word's mean share of the "
-                       "picture, such as 0.03; released: none")
+                       help="divide each class score by its mean over the picture plus this share, such as 0.03, so "
+                       "that widespread classes do not win uncertain pixels; released: none")
     group.add_argument("--background-threshold", type=_or("none", float), metavar="P",
                        help="a probability: what scores less is background; none: there is no background")

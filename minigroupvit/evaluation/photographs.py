@@ -40,7 +40,7 @@ def evaluate_masks(model: GroupViT, masks: MaskSet, protocol: Protocol | None = 
     """All figures of a model on a set of photographs with masks.
 
     Args:
-        model: any GroupViT. One without groups is read out patch by patch (Table 4, "pixel-wise"), or by
+        model: any GroupViT. One without groups is segmented patch by patch (Table 4, "pixel-wise"), or by
             `clusters` of its patches.
         masks: from `mask_sets.open_masks`.
         protocol: None: `mask_sets.evaluation_protocol`.

@@ -35,7 +35,7 @@ def evaluate_scenes(model: GroupViT, baseline: GroupViT | None = None, num_image
 
     Args:
         model: with groups.
-        baseline: without groups, read out patch by patch: the figures under `pixelwise`. None: left out.
+        baseline: without groups, segmented patch by patch: the metrics under `pixelwise`. None: left out.
         num_images: scenes of each of the two splits, and of `train` for the colour classifier.
         config: the scenes.
         seed: of the scenes.

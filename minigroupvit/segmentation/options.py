@@ -1,4 +1,4 @@
-"""The choices on the way from a picture to its masks, the released ones, and those of a model.
+"""The inference protocol: options of zero-shot segmentation, the released ones, and those of a model.
 
 `segmentation` and `sliding` say what each choice does. Imports nothing, so that a checkpoint or a
 command can hold a protocol without what it needs to run.
@@ -20,7 +20,7 @@ BACKGROUND, IGNORED = -1, 255     # 255: not judged, as data sets have it
 
 @dataclass(frozen=True)
 class Protocol:
-    """The choices on the way to masks. The defaults are for scenes and for one's own words."""
+    """The options of zero-shot segmentation. The defaults are for scenes and for one's own class names."""
 
     templates: tuple[str, ...] = ("a photo of a {}.",)   # averaged, un-normalised, as released
     top_classes: int | None = 5      # classes kept per picture (or window), nearest to its embedding; None: all

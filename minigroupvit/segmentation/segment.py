@@ -1,6 +1,6 @@
 """Zero-shot masks: from a model, pictures and words to a label for every pixel.
 
-`mask_steps` has the five steps of the protocol, `protocol` the choices on the way, and `sliding` what
+`steps` has the five steps of the inference protocol, `options` its options, and `windows` what
 there is to a window that slides over a picture. Here they become one:
 
     see            pictures of any sizes through the model, window by window
@@ -98,7 +98,7 @@ def see(model: GroupViT, pictures: Sequence[Tensor], classes: Tensor, protocol: 
         model: any GroupViT; it is put into evaluation mode for the call.
         pictures: (3, H, W) each, values from 0 to 1, on the model's device.
         classes: (C, E) from `embed_classes`.
-        protocol: the choices of the way; `protocol_for` says which size they mean where they name none.
+        protocol: the inference options; `protocol_for` says which size they mean where they name none.
         windows_at_once: None: as many as have the pixels of 8 released ones.
         regroup: what makes groups of the encoder's output; None: the model's own.
 
@@ -190,7 +190,7 @@ def segment(model: GroupViT, images, class_names: Sequence[str], protocol: Proto
         images: one picture or many of one size (`images.to_batch` says which kinds), any size: it is brought to
             the size at which the model looks at pictures, and labels and groups come back at its own.
         class_names: any words, each once.
-        protocol: the choices of the way; None: those the model was saved with (`protocol_for`). `PROTOCOLS` has
+        protocol: the inference options; None: those the model was saved with (`protocol_for`). `PROTOCOLS` has
             the released ones.
         class_embeddings: (C, E) from `embed_classes`, where many pictures share their words.
         choices: single fields of the protocol to change, such as `top_classes=3`.

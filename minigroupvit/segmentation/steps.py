@@ -191,7 +191,7 @@ def patch_scores(group_scores: Tensor, grid: tuple[int, int], size: tuple[int, i
 def balance_scores(scores: Tensor, least: float) -> Tensor:
     """Each word's share of a pixel over its mean share of the picture: scores (B, C, H, W), the same that sum to 1.
 
-    A word that is everywhere has to be surer at a pixel than one that is in one place: without
+    Divides each class score by its mean over the image, so that widespread classes do not win uncertain pixels. Without
     this, what a model is unsure of takes the name of its surroundings. `least`, a share of the
     picture, is added to every mean, so that a word that is nowhere does not win. Not in the
     released code, whose background has no name.

@@ -38,7 +38,7 @@ class TrainConfig:
     templates: tuple[str, ...] = SIMPLE_TEMPLATES
     augmentation: Augmentation = Augmentation()   # of the pictures; by itself only mirrors them
     final_temperature: float | None = None   # of the assignment at hard_from; None: as the model's, always
-    hard_from: float = 1.0            # share of the steps after which soft assignment turns hard
+    hard_from: float = 1.0            # share of the steps after which the model is switched to hard assignment
     precision: str = "auto"           # "bf16" autocast | "fp32" | "auto": bf16 where it is fast
     compile: bool = False             # torch.compile the image encoder
     seed: int = 0

@@ -88,7 +88,7 @@ def at_step(config: TrainConfig, step: int) -> TrainConfig:
     return replace(config, meaning_similarity_weight=0.0, patch_similarity_weight=0.0)
 
 
-def sharpen(model: GroupViT, step: int, first: ImageConfig, config: TrainConfig) -> None:
+def anneal(model: GroupViT, step: int, first: ImageConfig, config: TrainConfig) -> None:
     """Sets temperature and kind of the assignment for a step, if the run goes from soft to hard."""
     if config.final_temperature is None and config.hard_from == 1:
         return
@@ -120,9 +120,9 @@ def train(model: GroupViT, data: Captioned, config: TrainConfig, recorder: Recor
     device = model.device
     model = synchronize_batch_norm(model)
     optimizer = make_optimizer(model, config.lr, config.weight_decay, config.text_lr)
-    first = model.config.image  # as it was before any sharpening
+    first = model.config.image  # as it was before any annealing
     start = recorder.resume(model, optimizer, data.fingerprint())
-    sharpen(model, start, first, config)  # a finished run makes no step that would do it
+    anneal(model, start, first, config)  # a finished run makes no step that would do it
     bf16 = uses_bf16(config.precision, device)
     data.tag(progress=recorder.progress) if config.num_prompts else None
     batches = data.batches(start, config.steps, config.batch_size, config.seed, config.num_prompts, config.templates,
@@ -136,7 +136,7 @@ def train(model: GroupViT, data: Captioned, config: TrainConfig, recorder: Recor
             rate = learning_rate(step, config.steps, config.lr, config.warmup, config.min_lr)
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["share"]
-            sharpen(model, step, first, config)
+            anneal(model, step, first, config)
 
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 losses = training_loss(model, batch, at_step(config, step))

@@ -92,7 +92,7 @@ class Recorder:
         """
         start = 0
         self.data = data or {}
-        self.model_config = model.config.to_dict()   # at the start: training may sharpen the assignment
+        self.model_config = model.config.to_dict()   # at the start: training may anneal the assignment
         if self.last_path.exists():
             header, tensors = read_checkpoint(self.last_path)
             about = header["about"]
@@ -184,7 +184,7 @@ class Recorder:
                                                    "groups_used", "image_to_text_recall_1") if k in figures}
         if self.progress:
             tqdm.write(f"step {done}: " + ", ".join(f"{k} {v}" for k, v in shown.items()))
-        # A run on its way to hard assignment is after a hard model: a soft one cannot be its best.
+        # Only checkpoints after the switch to hard assignment can be best.
         on_the_way = self.config.hard_from < 1 and done <= self.config.hard_from * self.config.steps
         if figures[self.watch] > self.best and not on_the_way:
             self.best = figures[self.watch]

@@ -1,4 +1,4 @@
-"""The choices on the way to masks, as sliders: threshold of the background, classes kept, templates."""
+"""Inference options as sliders: threshold of the background, classes kept, templates."""
 
 from __future__ import annotations
 
