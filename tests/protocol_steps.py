@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minigroupvit.model import GroupViT
-from minigroupvit.segmentation import segment as segmentation, windows as sliding
+from minigroupvit.segmentation import segment as segmentation, steps, windows as sliding
 from minigroupvit.segmentation.options import Protocol
 
 WORDS = ["sun", "heart", "brick", "cloud", "left", "red"]
@@ -79,7 +79,7 @@ def _one_softmax(segments, image, classes, scale, top_classes):
 def _background_at_the_end(seen, protocol):
     """`name_pixels` whose windows do not vote on background."""
     _, scores = NAME_PIXELS(seen, replace(protocol, background_threshold=None))
-    return segmentation.label_pixels(scores[None], seen.group_scores.flatten(0, 1)[None], 0.95)[0], scores
+    return steps.label_pixels(scores[None], seen.group_scores.flatten(0, 1)[None], 0.95)[0], scores
 
 
 NAME_PIXELS = segmentation.name_pixels
