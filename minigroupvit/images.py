@@ -37,11 +37,11 @@ PICTURE_ENDINGS = frozenset((".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", "
                              ".ppm", ".heic", ".heif"))
 
 
-def pictures_below(folder: Path) -> Iterator[Path]:
-    """The pictures of a folder and of those in it, in order."""
+def pictures_below(folder: str | Path) -> Iterator[str]:
+    """The paths of the pictures of a folder and of those in it, in order. Text: there may be a million."""
     for inner, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(inner, name) for name in sorted(names)
+        yield from (os.path.join(inner, name) for name in sorted(names)
                     if os.path.splitext(name)[1].lower() in PICTURE_ENDINGS and not name.startswith("."))
 
 

@@ -44,7 +44,7 @@ def list_pictures(folder: str | Path) -> list[Path]:
                       and path.is_file() and not path.name.startswith("."))
     if not pictures:
         raise ValueError(f"{folder} has no pictures: expected files that end in {', '.join(sorted(PICTURE_ENDINGS))}")
-    below = [path for path in pictures_below(Path(folder)) if path.parent != Path(folder)]
+    below = [path for path in pictures_below(folder) if Path(path).parent != Path(folder)]
     if below:
         warnings.warn(f"{len(below):,} pictures in folders of {folder} are left out, such as {below[0]}; give those "
                       "folders by themselves", stacklevel=2)

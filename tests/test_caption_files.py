@@ -113,6 +113,15 @@ def test_a_large_file_of_coco_is_recognised_by_its_beginning_and_its_end(folder:
     assert captions(folder) == {"1.png": ["1.png seen 0", "1.png seen 1"]}
 
 
+@pytest.mark.parametrize("kind", ["metadata.csv", "captions.csv"])
+def test_paths_written_in_other_ways_are_the_same_pictures(folder: Path, kind: str, monkeypatch) -> None:
+    pictures(folder, "1.png", "in/2.png")
+    (folder / kind).write_text("file_name,caption\n./1.png,1.png there\nin/../in/2.png,2.png there\n")
+    (folder.parent / "work").mkdir()
+    monkeypatch.chdir(folder.parent / "work")
+    assert len(captions("../photos")) == 2, "and no warning of others"
+
+
 @pytest.mark.parametrize("place", ["val2014", "."])
 def test_karpathys_splits(folder: Path, place: str) -> None:
     own = {"k1.png": "train", "k2.png": "restval", "k3.png": "val", "k4.png": "test", "k5.png": "train"}

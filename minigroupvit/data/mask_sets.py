@@ -197,7 +197,7 @@ def _coco_object(root: Path) -> MaskSet:
 def _folder(root: Path) -> MaskSet:
     _need("folder", root, root, root / "images", root / "masks", root / "classes.txt")
     for place in (root / "images", root / "masks"):
-        below = [path for path in pictures_below(place) if path.parent != place]
+        below = [path for path in pictures_below(place) if Path(path).parent != place]
         if below:
             raise ValueError(f"{len(below)} files such as {below[0]} lie in a folder of {place}; put all of them "
                              f"straight into it; expected below {root}: {_FOLDER}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Callable, Container
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -136,17 +136,18 @@ def _with_paths(file: Path, rows: list[Row], place: Path) -> tuple[list[Row], Pa
         named = f", such as {few[0]}" if few else ""
         raise ValueError(f"none of the pictures that {file} names is there{named}; put them beside it, or into a "
                          f"folder such as {file.parent / 'images'}")
-    paths = {name: str((root / way(name)).absolute()) for name in names}
+    paths = {name: os.path.join(root.absolute(), way(name)) for name in names}
     return [replace(row, picture=paths.get(row.picture, "")) for row in rows], root
 
 
-def warn_of_unnamed(folder: Path, named: Container[str], file: str) -> None:
+def warn_of_unnamed(folder: Path, named: Iterable[str | None], file: str) -> None:
     """A UserWarning where there are pictures in a folder, or in those in it, which a file does not name."""
-    folder = folder.absolute()
-    others = [path for path in pictures_below(folder) if str(path) not in named]
+    folder = Path(os.path.normpath(folder.absolute()))          # "./1.jpg" and "../photos/1.jpg" are the same as 1.jpg
+    named = {os.path.normpath(path) for path in named if path}
+    others = [path for path in pictures_below(folder) if path not in named]
     if others:
         warnings.warn(f"{len(others):,} pictures below {folder} are left out: {file} does not name them, such as "
-                      f"{others[0].relative_to(folder)}", stacklevel=2)
+                      f"{os.path.relpath(others[0], folder)}", stacklevel=2)
 
 
 def as_dataset(rows: list[Row]) -> Dataset:

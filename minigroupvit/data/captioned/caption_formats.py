@@ -16,6 +16,7 @@ import codecs
 import csv
 import io
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -171,11 +172,11 @@ def _has_keys(file: Path, *keys: str) -> bool:
 # A text beside each picture
 
 def _texts_beside(folder: Path) -> bool:
-    return any(path.with_suffix(".txt").is_file() for path in pictures_below(folder))
+    return any(os.path.isfile(f"{os.path.splitext(path)[0]}.txt") for path in pictures_below(folder))
 
 
 def _read_texts_beside(folder: Path) -> Iterator[Row]:
-    for path in pictures_below(folder):
+    for path in map(Path, pictures_below(folder)):
         text, inside = path.with_suffix(".txt"), path.relative_to(folder).parts
         lines = [line.strip() for line in read_text(text).split("\n")] if text.is_file() else []
         yield Row(str(path.absolute()), [line for line in lines if line], str(Path(*inside[:-1], text.name)),

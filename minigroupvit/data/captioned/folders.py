@@ -155,7 +155,7 @@ def _read_metadata(folder: Path) -> Dataset:
                          f"{listed(dataset.column_names)}; expected {_PICTURES}")
     # Without a name there is no picture: None, which is counted like a missing file.
     paths = [str(folder.absolute() / name) if isinstance(name, str) and name else None for name in dataset["file_name"]]
-    warn_of_unnamed(folder, set(paths), file.name)
+    warn_of_unnamed(folder, paths, file.name)
     keys = [f"{file.name}, {row}" for row in _row_names(file.suffix, text, len(dataset))]
     dataset = dataset.select_columns([name for name in dataset.column_names if name not in ("image", "file_name", KEY)])
     return dataset.add_column("image", paths).cast_column("image", Image()).add_column(KEY, keys)
