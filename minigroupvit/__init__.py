@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 # Where each name is defined. Imported when it is first asked for: `--help` need not wait for torch.
 _HOME = {
     "GroupViT": "model", "GroupViTConfig": "config", "PRESETS": "config", "preset": "config", "load_image": "images",
-    "Protocol": "segmentation.options", "PROTOCOLS": "segmentation.options", "Segmentation": "segmentation.segment",
+    "InferenceOptions": "segmentation.options", "PROTOCOLS": "segmentation.options", "Segmentation": "segmentation.segment",
     "segment": "segmentation.segment", "segment_picture": "segment_files", "load": "checkpoints.native",
     "save_checkpoint": "checkpoints.native", "shipped_weights": "checkpoints.native",
     "load_released": "checkpoints.released.load", "export_released": "checkpoints.released.write",

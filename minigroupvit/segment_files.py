@@ -29,8 +29,9 @@ from .files import write_atomically
 from .images import PICTURE_ENDINGS, load_image, pictures_below, to_rgb
 from .model import GroupViT
 from .segmentation.instances import coco_result, find_instances
-from .segmentation.options import BACKGROUND, IGNORED, Protocol, protocol_for
-from .segmentation.segment import Segmentation, embed_classes, segment
+from .segmentation.options import BACKGROUND, IGNORED, InferenceOptions, protocol_for
+from .segmentation.segment import Segmentation, segment
+from .segmentation.steps import embed_classes
 from .visual.palette import NO_CLASS, class_colours
 from .visual.plots import save_overlay
 
@@ -52,7 +53,7 @@ def list_pictures(folder: str | Path) -> list[Path]:
 
 
 def segment_picture(model: GroupViT, picture: str | Path | Image.Image, class_names: Sequence[str],
-                    protocol: Protocol | None = None, class_embeddings: Tensor | None = None,
+                    protocol: InferenceOptions | None = None, class_embeddings: Tensor | None = None,
                     **choices: Any) -> tuple[Image.Image, Segmentation]:
     """Names the pixels of one picture. Returns it upright and in RGB, and its masks (`segment`), of its own size.
 
@@ -88,7 +89,7 @@ def class_shares(labels: np.ndarray, class_names: Sequence[str]) -> dict[str, An
 
 
 def segment_pictures(model: GroupViT, pictures: Sequence[str | Path], class_names: Sequence[str], out: str | Path,
-                     protocol: Protocol | None = None, smallest: float | None = None,
+                     protocol: InferenceOptions | None = None, smallest: float | None = None,
                      about: dict[str, Any] | None = None,
                      say: Callable[[dict[str, Any]], None] = lambda report: None) -> list[dict[str, Any]]:
     """Segments picture files and writes overlay, mask and JSON of each into a folder.

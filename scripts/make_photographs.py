@@ -48,7 +48,7 @@ from minigroupvit.evaluation.intervals import Judged
 from minigroupvit.evaluation.photographs import background_share, evaluate_masks, judge_masks
 from minigroupvit.evaluation.retrieval import chance_recall, evaluate_retrieval
 from minigroupvit.model import GroupViT
-from minigroupvit.segmentation.options import BACKGROUND, PROTOCOLS, Protocol
+from minigroupvit.segmentation.options import BACKGROUND, PROTOCOLS, InferenceOptions
 from minigroupvit.training.recipes import RECIPES, recipe
 from minigroupvit.training.record import current_commit, device_name
 from minigroupvit.training.run import build_model, train_on_dataset
@@ -82,14 +82,14 @@ CUTS: dict[str, tuple[Cut, str]] = {
 }
 
 
-def own_size(protocol: Protocol, model: GroupViT) -> Protocol:
+def own_size(protocol: InferenceOptions, model: GroupViT) -> InferenceOptions:
     """A released protocol with windows as large as the pictures that the model was trained on."""
     return replace(protocol, short_side=model.config.image.image_size, window=None, stride=None)
 
 
-def whole(model: GroupViT) -> Protocol:
+def whole(model: GroupViT) -> InferenceOptions:
     """The picture as a whole, its shorter side as long as in training."""
-    return Protocol(short_side=model.config.image.image_size, mode="whole", templates=model.protocol.templates)
+    return InferenceOptions(short_side=model.config.image.image_size, mode="whole", templates=model.protocol.templates)
 
 
 def in_words(masks: MaskSet, class_names: tuple[str, ...]) -> MaskSet:
@@ -100,7 +100,7 @@ def in_words(masks: MaskSet, class_names: tuple[str, ...]) -> MaskSet:
                    meanings={number: place.get(meaning, meaning) for number, meaning in masks.meanings.items()})
 
 
-def choose(model: GroupViT, masks: MaskSet) -> tuple[Protocol, dict[str, dict[str, float]]]:
+def choose(model: GroupViT, masks: MaskSet) -> tuple[InferenceOptions, dict[str, dict[str, float]]]:
     """The read-out with the highest mIoU, one choice after the other, and the mIoU of each that was tried."""
     protocol, record = replace(whole(model), background_threshold=0.5), {}
     for field, values in CHOICES.items():
@@ -111,7 +111,7 @@ def choose(model: GroupViT, masks: MaskSet) -> tuple[Protocol, dict[str, dict[st
     return protocol, record
 
 
-def measure(model: GroupViT, test: CaptionedImages, voc: MaskSet, ways: dict[str, Protocol]) -> dict[str, Any]:
+def measure(model: GroupViT, test: CaptionedImages, voc: MaskSet, ways: dict[str, InferenceOptions]) -> dict[str, Any]:
     """Retrieval of the test pictures; masks of VOC in several ways of reading them out."""
     figures: dict[str, Any] = {"retrieval": evaluate_retrieval(model, test)}
     for name, protocol in ways.items():

@@ -28,7 +28,7 @@ from minigroupvit.data.scenes.config import SceneConfig
 from minigroupvit.evaluation.scenes import scene_tensors
 from minigroupvit.files import write_atomically
 from minigroupvit.model import GroupViT
-from minigroupvit.segmentation.segment import Protocol
+from minigroupvit.segmentation.options import InferenceOptions
 from minigroupvit.training.recipes import RECIPES, recipe
 from minigroupvit.training.run import evaluate_on_scenes, train_on_scenes
 
@@ -41,7 +41,7 @@ NUM_VALIDATION = 300
 NUM_TEST = 1000
 
 
-def choose_protocol(model: GroupViT, protocol: Protocol) -> tuple[Protocol, dict[str, dict[str, float]]]:
+def choose_protocol(model: GroupViT, protocol: InferenceOptions) -> tuple[InferenceOptions, dict[str, dict[str, float]]]:
     """The protocol with the highest mIoU on validation scenes, one choice after the other, and the mIoU of each."""
     scenes = scene_tensors("validation", NUM_VALIDATION)
     record = {}
@@ -91,7 +91,7 @@ def measure(name: str, model: GroupViT, origin: dict, tried: dict) -> dict:
         "test_unrefined": evaluate_on_scenes(
             model, *scene_tensors("test", NUM_TEST), replace(model.protocol, refine=0)),
         "test_read_out_as_released": evaluate_on_scenes(
-            model, *scene_tensors("test", NUM_TEST), Protocol(templates=model.protocol.templates)),
+            model, *scene_tensors("test", NUM_TEST), InferenceOptions(templates=model.protocol.templates)),
     }
 
 

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from minigroupvit.model import GroupViT
 from minigroupvit.segmentation import segment as segmentation, steps, windows as sliding
-from minigroupvit.segmentation.options import Protocol
+from minigroupvit.segmentation.options import InferenceOptions
 
 WORDS = ["sun", "heart", "brick", "cloud", "left", "red"]
 # Every released step at a hundredth of the size, and the mirrored picture, which the release can do too.
-PROTOCOL = Protocol(templates=("a photo of a {}.", "the {} on the left"), top_classes=2, background_threshold=0.95,
+PROTOCOL = InferenceOptions(templates=("a photo of a {}.", "the {} on the left"), top_classes=2, background_threshold=0.95,
                     short_side=16, long_side=24, antialias=False, mode="slide", window=16, stride=6, flip=True)
 
 

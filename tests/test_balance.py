@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from minigroupvit.segmentation.options import Protocol
-from minigroupvit.segmentation.segment import balance_scores, segment
+from minigroupvit.segmentation.options import InferenceOptions
+from minigroupvit.segmentation.segment import segment
+from minigroupvit.segmentation.steps import balance_scores
 
 WORDS = ["heart", "sun", "cloud", "brick"]
 
@@ -58,8 +59,8 @@ def test_scores_that_are_zero_everywhere_give_no_nan() -> None:
 
 def test_segment_balances_what_the_protocol_asks_for(make_model) -> None:
     model, image = make_model().eval(), torch.rand(3, 16, 16)
-    plain = segment(model, image, WORDS, Protocol(pixels="shared"))
-    balanced = segment(model, image, WORDS, Protocol(pixels="shared", balance=0.03))
+    plain = segment(model, image, WORDS, InferenceOptions(pixels="shared"))
+    balanced = segment(model, image, WORDS, InferenceOptions(pixels="shared", balance=0.03))
     torch.testing.assert_close(balanced.scores, balance_scores(plain.scores, 0.03))
     assert torch.equal(balanced.labels, balanced.scores.argmax(dim=1))
 
@@ -68,9 +69,9 @@ def test_background_is_settled_before_the_words_are_balanced(make_model) -> None
     """A threshold is a probability of the scores as they are: balance moves names, not the background."""
     model, image = make_model().eval(), torch.rand(3, 16, 16)
     choices = {"pixels": "shared", "top_classes": None}
-    best = segment(model, image, WORDS, Protocol(**choices))
+    best = segment(model, image, WORDS, InferenceOptions(**choices))
     choices["background_threshold"] = best.scores.amax(dim=1).median().item()
-    plain, balanced = (segment(model, image, WORDS, Protocol(balance=b, **choices)).labels for b in (None, 0.03))
+    plain, balanced = (segment(model, image, WORDS, InferenceOptions(balance=b, **choices)).labels for b in (None, 0.03))
     assert torch.equal(plain < 0, balanced < 0)
     assert 0 < (plain < 0).double().mean() < 1
 
@@ -78,4 +79,4 @@ def test_background_is_settled_before_the_words_are_balanced(make_model) -> None
 @pytest.mark.parametrize("balance", [0.0, -1.0])
 def test_bad_balance(balance: float) -> None:
     with pytest.raises(ValueError, match="balance is .* above 0"):
-        Protocol(balance=balance)
+        InferenceOptions(balance=balance)

@@ -11,7 +11,8 @@ from minigroupvit.data.scenes.config import SceneConfig
 from minigroupvit.evaluation.baselines import ColourClassifier, evaluate_pixelwise, segment_pixelwise
 from minigroupvit.evaluation.scenes import evaluate_scenes, format_table, scene_tensors
 from minigroupvit.images import normalize
-from minigroupvit.segmentation.segment import embed_classes, segment
+from minigroupvit.segmentation.segment import segment
+from minigroupvit.segmentation.steps import embed_classes
 
 NAMES = ["sun", "heart", "brick", "cloud"]
 PLAIN = {"depths": (2,), "num_group_tokens": (0,), "num_output_groups": (0,)}

@@ -13,7 +13,7 @@ from minigroupvit.checkpoints import native as checkpoint
 from minigroupvit.checkpoints.native import load, load_checkpoint, load_tensors, read_checkpoint, save_checkpoint
 from minigroupvit.files import write_atomically
 from minigroupvit.model import GroupViT
-from minigroupvit.segmentation.segment import Protocol
+from minigroupvit.segmentation.options import InferenceOptions
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def model(make_model) -> GroupViT:
         for value in model.state_dict().values():
             if value.is_floating_point():
                 value.add_(torch.rand_like(value))
-    model.protocol = Protocol(templates=("a {}.", "the {}."), top_classes=3, background_threshold=0.5)
+    model.protocol = InferenceOptions(templates=("a {}.", "the {}."), top_classes=3, background_threshold=0.5)
     return model
 
 

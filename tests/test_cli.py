@@ -30,7 +30,8 @@ from minigroupvit.data.scenes.make import make_scene
 from minigroupvit.distributed import pick_device
 from minigroupvit.images import load_image
 from minigroupvit.segment_files import class_shares
-from minigroupvit.segmentation.segment import Protocol, segment
+from minigroupvit.segmentation.options import InferenceOptions
+from minigroupvit.segmentation.segment import segment
 from minigroupvit.training.loop import training_loss
 from minigroupvit.training.recipes import RECIPES
 from minigroupvit.training.record import Recorder
@@ -44,7 +45,7 @@ TINY_RUN = f"--num-scenes 60 --num-proc 1 {TINY_DATA}"
 def weights(make_model, tmp_path):
     """A checkpoint for pictures of 16 x 16; it knows the words sun, heart, brick and cloud."""
     model = make_model()
-    model.protocol = Protocol(top_classes=2)
+    model.protocol = InferenceOptions(top_classes=2)
     save_checkpoint(tmp_path / "tiny.safetensors", model)
     return tmp_path / "tiny.safetensors"
 
@@ -186,12 +187,12 @@ def protocols(monkeypatch):
 
 def test_choices_come_from_the_command_line_then_from_the_weights(make_model, picture, tmp_path, protocols):
     model = make_model()
-    model.protocol = Protocol(short_side=24, top_classes=3)
+    model.protocol = InferenceOptions(short_side=24, top_classes=3)
     save_checkpoint(tmp_path / "other.safetensors", model)
     for options in ("", "--short-side 32 --background-threshold 0.6 --top-classes all --overlap 2"):
         assert run("segment", picture, "--classes", "sun", "--weights", tmp_path / "other.safetensors",
                    "--out", tmp_path / "o.png", *options.split()) == 0
-    assert protocols == [replace(model.protocol, long_side=192), Protocol(
+    assert protocols == [replace(model.protocol, long_side=192), InferenceOptions(
         short_side=32, long_side=256, background_threshold=0.6, top_classes=None, overlap=2)]
 
 
@@ -243,7 +244,7 @@ def test_evaluate_takes_choices_of_the_protocol(weights, monkeypatch, capsys):
     assert run("evaluate --num-images 2 --json - --top-classes all --overlap 4 --weights", weights) == 0
     assert run("evaluate --num-images 2 --json - --weights", weights) == 0
     sizes = {"short_side": 16, "long_side": 128}
-    assert asked == [Protocol(top_classes=None, overlap=4, **sizes), Protocol(top_classes=2, **sizes)]
+    assert asked == [InferenceOptions(top_classes=None, overlap=4, **sizes), InferenceOptions(top_classes=2, **sizes)]
 
 
 # --- export and import ---------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from PIL import Image
 
 from minigroupvit import demo
 from minigroupvit.checkpoints.native import save_checkpoint
-from minigroupvit.segmentation.segment import Protocol
+from minigroupvit.segmentation.options import InferenceOptions
 
 pytestmark = pytest.mark.filterwarnings("ignore:never seen in training")  # the tiny vocabulary lacks most words
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:never seen in training")  # the 
 @pytest.fixture
 def weights(make_model, tmp_path):
     model = make_model()
-    model.protocol = Protocol(top_classes=7)
+    model.protocol = InferenceOptions(top_classes=7)
     save_checkpoint(tmp_path / "groups.safetensors", model, {"seed": 3, "step": 5, "commit": "abc"})
     plain = make_model(depths=(2,), num_group_tokens=(0,), num_output_groups=(0,))
     save_checkpoint(tmp_path / "plain.safetensors", plain)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from minigroupvit.evaluation.classification import TEMPLATES, embed_repeated, evaluate_classification, open_image_folder
 from minigroupvit.images import normalize
-from minigroupvit.segmentation.segment import embed_classes
+from minigroupvit.segmentation.steps import embed_classes
 
 COLOURS = {"a_sun": (250, 220, 40), "heart": (220, 30, 60), "brick": (150, 70, 50), "cloud": (220, 220, 230),
            "red": (250, 0, 0), "left": (10, 10, 10)}

@@ -13,8 +13,8 @@ from sklearn.cluster import KMeans
 from minigroupvit.evaluation.clusters import METHODS, cluster_patches
 from minigroupvit.evaluation.groups import oracle_pixels, probing_jaccard
 from minigroupvit.evaluation.metrics import (
-    BoundaryFigures,
-    MaskFigures,
+    BoundaryMetrics,
+    MaskMetrics,
     boundary_distance,
     boundary_region,
     count_pairs,
@@ -22,8 +22,8 @@ from minigroupvit.evaluation.metrics import (
 )
 from minigroupvit.evaluation.photographs import picture_miou
 from minigroupvit.images import normalize
-from minigroupvit.segmentation.options import Protocol
-from minigroupvit.segmentation.segment import see, segment
+from minigroupvit.segmentation.options import InferenceOptions
+from minigroupvit.segmentation.segment import encode_windows, segment
 from minigroupvit.visual.report import best_and_worst
 
 NAMES = ["sun", "heart", "brick"]
@@ -51,7 +51,7 @@ def test_a_boundary_is_what_erosion_takes_off(distance):
 def test_boundary_iou_of_a_shifted_square():
     truth, labels = torch.zeros(40, 40, dtype=torch.long), torch.zeros(40, 40, dtype=torch.long)
     truth[10:20, 10:20], labels[10:20, 11:21] = 1, 1
-    figures = BoundaryFigures(["wall", "square"], 2)
+    figures = BoundaryMetrics(["wall", "square"], 2)
     figures.update(labels, truth)                                         # d is round(0.02 · 56.6) = 1
     ring = 4 * 9                                                          # pixels of one ring
     # Shifted by one, two sides of 10 miss each other and two of 10 share 9; the corners belong to both.
@@ -66,10 +66,10 @@ def test_right_wherever_it_is_judged_is_one_and_truth_does_not_show_in_the_predi
     void[17:43, 17:43] = 255
     void[23:37, 23:37] = 1
     noise = torch.where(void == 255, torch.randint(2, truth.shape), truth)
-    figures = BoundaryFigures(["wall", "square"], 2)
+    figures = BoundaryMetrics(["wall", "square"], 2)
     figures.update(noise, void)
     assert figures.compute()["miou"] == 1.0
-    flat = BoundaryFigures(["wall", "square"], 2)
+    flat = BoundaryMetrics(["wall", "square"], 2)
     flat.update(torch.zeros_like(truth), void)
     edge, judged = boundary_region(np.zeros((60, 60), int), 2), int((void == 0).sum())
     near = boundary_region(np.where(np.pad(np.ones((20, 20)), 20) > 0, 1, 0), 2) & (void.numpy() == 0)
@@ -77,7 +77,7 @@ def test_right_wherever_it_is_judged_is_one_and_truth_does_not_show_in_the_predi
 
 
 def test_a_picture_that_is_not_judged_counts_nowhere():
-    figures = BoundaryFigures(["wall", "square"], 2)
+    figures = BoundaryMetrics(["wall", "square"], 2)
     figures.update(torch.zeros(8, 8), torch.full((8, 8), 255))
     assert figures.compute() == {"iou_per_class": {}}
 
@@ -87,7 +87,7 @@ def test_a_picture_that_is_not_judged_counts_nowhere():
 
 def test_pixels_of_255_are_not_judged():
     truth, labels = torch.tensor([[0, 1, 255, 255]]), torch.tensor([[0, 0, 1, 0]])
-    figures = MaskFigures(["sun", "heart"], 2)
+    figures = MaskMetrics(["sun", "heart"], 2)
     figures.update(labels, truth)
     assert figures.compute()["iou_per_class"] == {"sun": 0.5, "heart": 0.0}
     assert picture_miou(labels, truth, 2) == pytest.approx(0.25)
@@ -100,7 +100,7 @@ def test_pixels_of_255_are_not_judged():
 ])
 def test_numbers_without_a_class(labels, truth, message):
     with pytest.raises(ValueError, match=message):
-        MaskFigures(["sun", "heart"], 2).update(torch.tensor(labels), torch.tensor(truth))
+        MaskMetrics(["sun", "heart"], 2).update(torch.tensor(labels), torch.tensor(truth))
 
 
 def test_picture_miou_equals_a_slow_loop():
@@ -132,18 +132,18 @@ def test_the_best_and_the_worst_are_never_the_same():
 def test_oracle_of_a_picture_as_a_whole_is_the_plain_oracle(make_model):
     model, image = make_model().eval(), torch.rand(3, 20, 28)
     mask = torch.randint(3, (20, 28))
-    seen, = see(model, [image], torch.eye(12)[:3], Protocol())
+    seen, = encode_windows(model, [image], torch.eye(12)[:3], InferenceOptions())
     groups = segment(model, image, NAMES).groups[-1]
-    assert torch.equal(oracle_pixels(seen, mask, 3, Protocol()), oracle_labels(groups, mask[None], 3)[0])
+    assert torch.equal(oracle_pixels(seen, mask, 3, InferenceOptions()), oracle_labels(groups, mask[None], 3)[0])
 
 
 def test_the_oracle_names_the_groups_of_each_window_and_windows_vote(make_model):
     """Windows that do not overlap, nothing resized: each is named as if it were a picture of its own."""
     model, image, mask = make_model().eval(), torch.rand(3, 16, 32), torch.randint(3, (16, 32))
     mask[:, :3] = 255
-    protocol = Protocol(mode="slide", window=16, stride=16)
+    protocol = InferenceOptions(mode="slide", window=16, stride=16)
     classes = torch.eye(12)[:3]
-    found = oracle_pixels(see(model, [image], classes, protocol)[0], mask, 3, protocol)
+    found = oracle_pixels(encode_windows(model, [image], classes, protocol)[0], mask, 3, protocol)
     for part in (slice(0, 16), slice(16, 32)):
         groups = segment(model, image[..., part], NAMES).groups[-1]
         expected = oracle_labels(groups, mask[None, :, part], 3)[0]
@@ -151,7 +151,7 @@ def test_the_oracle_names_the_groups_of_each_window_and_windows_vote(make_model)
         assert torch.equal(found[:, part][judged], expected[judged])
     # With the mirrored picture and windows over each other the true names are at least as good as any others.
     protocol = replace(protocol, stride=5, flip=True, short_side=12)
-    seen, = see(model, [image], classes, protocol)
+    seen, = encode_windows(model, [image], classes, protocol)
     right = (oracle_pixels(seen, mask, 3, protocol) == mask).sum()
     assert right > max((mask == c).sum() for c in range(3)) * 0.9
 
@@ -170,8 +170,8 @@ def test_probing_takes_the_best_group_of_each_object():
 
 def test_pixels_go_to_the_nearest_centre_of_their_features(make_model):
     model, image = make_model(**PLAIN).eval(), torch.rand(3, 16, 16)
-    protocol = Protocol(top_classes=None)
-    seen, = see(model, [image], torch.eye(12)[:3], protocol, regroup=cluster_patches("kmeans", 3))
+    protocol = InferenceOptions(top_classes=None)
+    seen, = encode_windows(model, [image], torch.eye(12)[:3], protocol, regroup=cluster_patches("kmeans", 3))
     with torch.no_grad():
         _, output = model.encode_image(normalize(image[None]))
         tokens = output.segment_tokens[0]
@@ -191,7 +191,7 @@ def test_pixels_go_to_the_nearest_centre_of_their_features(make_model):
 def test_all_clusterings_name_every_pixel(method, make_model):
     model = make_model(**PLAIN).eval()
     pictures = [torch.rand(3, 16, 24), torch.full((3, 20, 16), 0.5)]
-    for picture, seen in zip(pictures, see(model, pictures, torch.eye(12)[:3], Protocol(),
+    for picture, seen in zip(pictures, encode_windows(model, pictures, torch.eye(12)[:3], InferenceOptions(),
                                            regroup=cluster_patches(method))):
         assert seen.maps[-1].shape[1] == 8 and seen.group_scores.shape == (1, 8, 3)
         assert seen.group_scores.isfinite().all() and seen.size == tuple(picture.shape[1:])
@@ -199,6 +199,7 @@ def test_all_clusterings_name_every_pixel(method, make_model):
 
 def test_clusters_are_for_models_without_groups(make_model):
     with pytest.raises(ValueError, match="groups of its own"):
-        see(make_model(), [torch.rand(3, 16, 16)], torch.eye(12)[:3], Protocol(), regroup=cluster_patches("kmeans"))
+        encode_windows(make_model(), [torch.rand(3, 16, 16)], torch.eye(12)[:3], InferenceOptions(),
+                       regroup=cluster_patches("kmeans"))
     with pytest.raises(ValueError, match="no clustering 'dbscan'; choose one of kmeans"):
         cluster_patches("dbscan")

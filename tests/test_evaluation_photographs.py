@@ -19,7 +19,7 @@ from minigroupvit.checkpoints.native import load, save_checkpoint
 from minigroupvit.data.mask_sets import open_masks
 from minigroupvit.evaluation.controls import judge_cut, rings
 from minigroupvit.evaluation.photographs import background_share, evaluate_masks, judge_masks
-from minigroupvit.segmentation.options import PROTOCOLS, Protocol, protocol_for
+from minigroupvit.segmentation.options import PROTOCOLS, InferenceOptions, protocol_for
 from minigroupvit.visual.report import examples_page
 
 WORDS = ["sun", "heart", "brick", "cloud"]
@@ -118,7 +118,7 @@ def test_everything_at_once(folder, weights, tmp_path, capsys):
     printed, figures = capsys.readouterr(), json.loads(out.read_text())
     assert figures["num_images"] == 6 and figures["protocol"]["mode"] == "direct"
     assert figures["protocol"]["background_threshold"] == 0.3
-    expected = evaluate_masks(load(str(weights)), open_masks("folder", folder), Protocol(background_threshold=0.3))
+    expected = evaluate_masks(load(str(weights)), open_masks("folder", folder), InferenceOptions(background_threshold=0.3))
     assert figures["miou"] == pytest.approx(expected["miou"]) and figures["pictures"] == pytest.approx(
         expected["pictures"])
     lines = [line.split() for line in printed.out.splitlines()]

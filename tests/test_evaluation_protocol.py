@@ -152,7 +152,7 @@ def test_figures_do_not_depend_on_the_batches(batch_size, model, masks, figures)
 
 
 def of_the_last_picture(self, labels, truth):
-    """`MaskFigures.update` that forgets the pictures before."""
+    """`MaskMetrics.update` that forgets the pictures before."""
     self.jaccard.reset()
     self.jaccard.update(labels.cpu(), truth.cpu())
 
@@ -176,7 +176,7 @@ def least(pairs, *sizes):
 @pytest.mark.parametrize("figure, meanings, place, name, value", [
     ("miou", {255: BACKGROUND}, None, None, None),                        # pixels of 255 are not judged
     ("miou", {0: IGNORED, 254: BACKGROUND}, None, None, None),            # background is a class
-    ("miou", {}, metrics.MaskFigures, "update", of_the_last_picture),     # one confusion matrix for the whole set
+    ("miou", {}, metrics.MaskMetrics, "update", of_the_last_picture),     # one confusion matrix for the whole set
     ("boundary_miou", {255: BACKGROUND}, None, None, None),
     ("boundary_miou", {}, boundary, "boundary_distance", lambda height, width: 4),
     ("boundary_miou", {}, boundary, "boundary_region", lambda labels, distance: labels == labels),

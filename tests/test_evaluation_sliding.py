@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings, strategies as st
 
-from minigroupvit.segmentation.options import PROTOCOLS, Protocol
-from minigroupvit.segmentation.segment import see, segment
+from minigroupvit.segmentation.options import PROTOCOLS, InferenceOptions
+from minigroupvit.segmentation.segment import encode_windows, segment
 from minigroupvit.segmentation.windows import Window, canvas_size, look_through, stitch, window_starts, windows_on
 
 RELEASED = PROTOCOLS["voc2012"]
-SLIDE = Protocol(mode="slide", window=4, stride=2)
+SLIDE = InferenceOptions(mode="slide", window=4, stride=2)
 
 
 @pytest.mark.parametrize("size, canvas", [
@@ -30,7 +30,7 @@ def test_the_short_side_becomes_448_and_the_aspect_ratio_stays(size, canvas):
 
 
 def test_without_a_short_side_only_the_limit_shrinks():
-    whole = Protocol(mode="whole", long_side=50)
+    whole = InferenceOptions(mode="whole", long_side=50)
     assert canvas_size(20, 100, whole) == (10, 50) and canvas_size(20, 40, whole) == (20, 40)
 
 
@@ -45,7 +45,7 @@ def test_windows_of_448_every_224_pixels_and_the_last_one_at_the_end(length, sta
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 12), st.data())
 def test_every_pixel_lies_in_a_window(height, width, window, data):
-    protocol = Protocol(mode="slide", window=window, stride=data.draw(st.integers(1, window)), flip=True)
+    protocol = InferenceOptions(mode="slide", window=window, stride=data.draw(st.integers(1, window)), flip=True)
     windows = windows_on((height, width), protocol)
     assert len({(w.height, w.width) for w in windows}) == 1
     for mirrored in (False, True):
@@ -76,7 +76,7 @@ def test_stitch_equals_a_slow_loop():
 
 def test_direct_scores_stay_as_they_are():
     score = torch.randn(3, 5, 9)
-    direct = Protocol()
+    direct = InferenceOptions()
     assert torch.equal(stitch(windows_on((5, 9), direct), [score], (5, 9), (5, 9), direct), score)
     both = replace(direct, flip=True)
     torch.testing.assert_close(stitch(windows_on((5, 9), both), [score, score.flip(-1)], (5, 9), (5, 9), both), score)
@@ -90,13 +90,14 @@ def test_a_window_of_the_mirrored_canvas():
 
 def test_what_the_model_gets_is_a_multiple_of_the_patch():
     picture = torch.rand(3, 30, 47)
-    for protocol in (Protocol(), Protocol(short_side=16), Protocol(long_side=20), Protocol(mode="whole", short_side=18),
-                     Protocol(mode="slide", short_side=16, window=14, stride=7)):
+    for protocol in (InferenceOptions(), InferenceOptions(short_side=16), InferenceOptions(long_side=20),
+                     InferenceOptions(mode="whole", short_side=18),
+                     InferenceOptions(mode="slide", short_side=16, window=14, stride=7)):
         canvas = canvas_size(30, 47, protocol)
         inputs = look_through(picture, windows_on(canvas, protocol), canvas, 4, protocol)
         assert all(pixels.shape[-2] % 4 == pixels.shape[-1] % 4 == 0 for pixels in inputs)
     # A released window goes in as it is.
-    protocol = Protocol(mode="slide", short_side=30, window=16, stride=8)
+    protocol = InferenceOptions(mode="slide", short_side=30, window=16, stride=8)
     first, *_ = look_through(picture, windows_on((30, 47), protocol), (30, 47), 4, protocol)
     assert torch.equal(first, picture[:, :16, :16])
 
@@ -104,7 +105,7 @@ def test_what_the_model_gets_is_a_multiple_of_the_patch():
 def test_shrinking_without_smoothing_is_plain_bilinear():
     picture = torch.rand(3, 30, 40)
     for antialias in (False, True):
-        protocol = Protocol(mode="whole", short_side=12, antialias=antialias)
+        protocol = InferenceOptions(mode="whole", short_side=12, antialias=antialias)
         (pixels,) = look_through(picture, windows_on((12, 16), protocol), (12, 16), 4, protocol)
         torch.testing.assert_close(pixels, F.interpolate(
             picture[None], size=(12, 16), mode="bilinear", align_corners=False, antialias=antialias)[0])
@@ -114,11 +115,11 @@ def test_pictures_of_several_sizes_in_any_company_give_the_same(make_model):
     model = make_model().eval()
     classes = torch.nn.functional.normalize(torch.randn(4, 12), dim=-1)
     pictures = [torch.rand(3, h, w) for h, w in ((12, 30), (40, 16), (12, 30), (25, 25))]
-    protocol = Protocol(mode="slide", short_side=16, background_threshold=0.2, top_classes=2, flip=True)
-    together = see(model, pictures, classes, protocol)
+    protocol = InferenceOptions(mode="slide", short_side=16, background_threshold=0.2, top_classes=2, flip=True)
+    together = encode_windows(model, pictures, classes, protocol)
     for picture, one in zip(pictures, together):
         for at_once in (1, 3):
-            alone, = see(model, [picture], classes, protocol, windows_at_once=at_once)
+            alone, = encode_windows(model, [picture], classes, protocol, windows_at_once=at_once)
             assert alone.windows == one.windows and alone.size == one.size == tuple(picture.shape[-2:])
             torch.testing.assert_close(alone.group_scores, one.group_scores)
             torch.testing.assert_close(alone.maps[-1], one.maps[-1])
@@ -128,7 +129,7 @@ def test_a_window_counts_as_a_picture_of_its_own(make_model):
     """Top classes and threshold are those of the window: what it says does not depend on the rest."""
     model = make_model().eval()
     picture = torch.rand(1, 3, 16, 32)
-    protocol = Protocol(top_classes=2, background_threshold=0.3, mode="slide", window=16, stride=16)
+    protocol = InferenceOptions(top_classes=2, background_threshold=0.3, mode="slide", window=16, stride=16)
     both = segment(model, picture, ["sun", "heart", "brick"], protocol)
     for part in (slice(0, 16), slice(16, 32)):
         alone = segment(model, picture[..., part], ["sun", "heart", "brick"], protocol)
@@ -147,7 +148,7 @@ def test_whole_and_direct_agree_where_nothing_is_resized(make_model):
 
 def test_a_picture_and_its_mirror_image_give_mirrored_masks(make_model):
     model, images = make_model().eval(), torch.rand(1, 3, 16, 40)
-    protocol = Protocol(mode="slide", window=16, flip=True)
+    protocol = InferenceOptions(mode="slide", window=16, flip=True)
     one, other = (segment(model, x, ["sun", "heart", "brick"], protocol).scores for x in (images, images.flip(-1)))
     torch.testing.assert_close(one, other.flip(-1))
 
@@ -159,7 +160,7 @@ def test_a_picture_and_its_mirror_image_give_mirrored_masks(make_model):
 ])
 def test_windows_that_cannot_be(choices, message):
     with pytest.raises(ValueError, match=message):
-        Protocol(**choices)
+        InferenceOptions(**choices)
 
 
 def test_window_and_stride_follow_the_short_side():

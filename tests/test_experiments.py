@@ -34,7 +34,7 @@ from minigroupvit.experiments.runner import Job, Runner, definition, jobs_of, ru
 from minigroupvit.extras import MissingExtra
 from minigroupvit.image_encoder import ImageEncoder, ImageOutput
 from minigroupvit.images import normalize
-from minigroupvit.segmentation.options import Protocol
+from minigroupvit.segmentation.options import InferenceOptions
 from minigroupvit.training import loop
 from minigroupvit.training.config import TrainConfig
 from minigroupvit.training.loop import TrainingStopped
@@ -335,7 +335,7 @@ def test_a_piece_is_named_by_its_mean_feature():
                             scale=lambda: 10.0, device=torch.device("cpu"))
     picture = torch.zeros(3, 8, 8, dtype=torch.uint8)
     quarters = (torch.arange(8)[:, None] >= 4).long() * 2 + (torch.arange(8)[None, :] >= 4).long()
-    protocol = Protocol(top_classes=None)
+    protocol = InferenceOptions(top_classes=None)
     labels = name_pieces(model, picture, quarters, torch.eye(3), protocol)
     assert [int(labels[y, x]) for y, x in ((0, 0), (0, 7), (7, 0))] == [0, 1, 1]
     halves = (torch.arange(8)[None, :] >= 4).long().expand(8, 8)     # left: 0 and 1 alike, right: 1 and a little of 2
@@ -373,7 +373,7 @@ def test_a_class_that_comes_from_elsewhere_leaks(sees, stays, monkeypatch):
     monkeypatch.setattr(measures, "embed_classes", lambda *given: None)
     monkeypatch.setattr(Conditions, "pictures", lambda self: (halves[None].repeat(4, 1, 1, 1), None))
     model = SimpleNamespace(config=SimpleNamespace(image=SimpleNamespace(num_group_tokens=(2,))))
-    figures = measures.leaking(model, Conditions(SceneConfig(), "test", 4, Protocol()))
+    figures = measures.leaking(model, Conditions(SceneConfig(), "test", 4, InferenceOptions()))
     # Beside grey, the left half has a mean of 189, the right half one of 164.
     assert figures == {"class_stays": stays, "num_segments": 8}
 
@@ -382,7 +382,7 @@ def test_a_shortcut_is_tried_on_other_drawings_and_other_hues(monkeypatch):
     seen = []
     monkeypatch.setattr(measures, "_labels", lambda model, images, *rest: seen.append(images) or torch.zeros(
         len(images), *images.shape[2:], dtype=torch.long))
-    on = Conditions(SceneConfig(natural_colour=1.0), "test", 6, Protocol())
+    on = Conditions(SceneConfig(natural_colour=1.0), "test", 6, InferenceOptions())
     figures = measures.shortcut(None, on)
     assert {"miou_objects_unseen", "miou_objects_hue"} <= figures.keys()
     (images, masks), (unseen, turned) = on.pictures(), seen

@@ -14,7 +14,7 @@ from PIL import Image
 
 from minigroupvit.grouping import soft_assignment
 from minigroupvit.images import normalize, to_batch
-from minigroupvit.segmentation.options import Protocol
+from minigroupvit.segmentation.options import InferenceOptions
 from minigroupvit.visual.widgets import GumbelSliders, Memory
 from minigroupvit.visual.widgets.panel import to_png
 from minigroupvit.visual.widgets.sliders import (
@@ -33,7 +33,7 @@ def model(make_model):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)
-    model.protocol = Protocol(overlap=2)
+    model.protocol = InferenceOptions(overlap=2)
     model.num_runs = 0
     model.image_encoder.register_forward_hook(lambda *_: setattr(model, "num_runs", model.num_runs + 1))
     return model.eval()

@@ -22,7 +22,7 @@ from minigroupvit.checkpoints import hub
 from minigroupvit.checkpoints.hub import is_hub_id
 from minigroupvit.checkpoints.native import load
 from minigroupvit.checkpoints.released.write import export_released, export_transformers
-from minigroupvit.segmentation.options import Protocol
+from minigroupvit.segmentation.options import InferenceOptions
 from minigroupvit.text.caption_tokenizer import CaptionTokenizer
 from minigroupvit.text.clip_tokenizer import ClipTokenizer
 
@@ -30,7 +30,7 @@ from minigroupvit.text.clip_tokenizer import ClipTokenizer
 @pytest.fixture
 def model(make_model) -> GroupViT:
     model = make_model(residual="none", assignment="soft")     # nothing that other formats could hold
-    model.protocol = Protocol(top_classes=3, templates=("a {}.", "the {}."))
+    model.protocol = InferenceOptions(top_classes=3, templates=("a {}.", "the {}."))
     model.about = {"seed": 7}
     return model.eval()
 
@@ -113,7 +113,7 @@ def test_pushed_and_back(model: GroupViT, remote: Path) -> None:
 
 def test_models_of_transformers_on_the_hub(make_model, remote: Path) -> None:
     model = make_model()
-    model.protocol = Protocol()
+    model.protocol = InferenceOptions()
     export_transformers(model, remote / "them/groupvit")
     assert same(load("them/groupvit"), model) and same(GroupViT.from_pretrained("them/groupvit"), model)
     assert same(minigroupvit.load_released("them/groupvit"), model)
@@ -153,7 +153,7 @@ def test_what_could_be_an_id(name: str, expected: bool) -> None:
 
 def test_load_takes_every_format(make_model, tmp_path: Path) -> None:
     model = make_model()
-    model.protocol = Protocol(top_classes=2)
+    model.protocol = InferenceOptions(top_classes=2)
     minigroupvit.save_checkpoint(tmp_path / "ours.safetensors", model)
     model.save_pretrained(tmp_path / "folder")
     export_transformers(model, tmp_path / "transformers")

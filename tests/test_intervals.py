@@ -16,7 +16,7 @@ from minigroupvit.evaluation.intervals import (
     mean_of,
     miou_of,
 )
-from minigroupvit.evaluation.metrics import MaskFigures, segments_used
+from minigroupvit.evaluation.metrics import MaskMetrics, segments_used
 
 RNG = np.random.default_rng(3)
 
@@ -36,12 +36,12 @@ def test_the_interval_of_a_mean_has_the_width_of_its_standard_error() -> None:
 
 def test_miou_of_a_draw_is_miou_of_its_pictures() -> None:
     labels, masks = (torch.from_numpy(RNG.integers(0, 4, (6, 5, 5))) for _ in range(2))
-    whole = MaskFigures(["a", "b", "c", "d"], 2)
+    whole = MaskMetrics(["a", "b", "c", "d"], 2)
     whole.update(labels, masks)
     weights = draws(6, 20)
     for key in ("miou", "miou_objects", "miou_backgrounds"):
         for drawn, value in zip(weights, whole.draws_of(key, weights)):
-            again = MaskFigures(["a", "b", "c", "d"], 2)
+            again = MaskMetrics(["a", "b", "c", "d"], 2)
             chosen = np.repeat(np.arange(6), drawn)
             again.update(labels[chosen], masks[chosen])
             assert value == pytest.approx(again.compute()[key], abs=1e-6)
@@ -50,7 +50,7 @@ def test_miou_of_a_draw_is_miou_of_its_pictures() -> None:
 def test_pixels_that_are_not_judged_and_absent_classes_do_not_count() -> None:
     found = miou_of([[4, 0], [0, 0]], [[4, 0], [0, 0]], np.ones((1, 2)))
     assert found == pytest.approx([1.0])
-    figures = MaskFigures(["a", "b"], 1)
+    figures = MaskMetrics(["a", "b"], 1)
     figures.update(torch.zeros(1, 2, 2, dtype=torch.long), torch.tensor([[[0, 255], [255, 255]]]))
     assert figures.draws_of("miou", np.ones((1, 1))) == pytest.approx([1.0])
 
@@ -93,7 +93,7 @@ def test_the_difference_of_two_miou_is_drawn_from_the_same_pictures() -> None:
     methods = []
     for wrong in (0.2, 0.5):
         labels = torch.where(torch.from_numpy(RNG.random((30, 8, 8)) < wrong), (masks + 1) % 3, masks)
-        methods.append(MaskFigures(["a", "b", "c"], 2))
+        methods.append(MaskMetrics(["a", "b", "c"], 2))
         methods[-1].update(labels, masks)
     by, between = difference(miou_of, *(figures.pixels_of() for figures in methods))
     assert by == pytest.approx(methods[0].compute()["miou"] - methods[1].compute()["miou"], abs=1e-6)

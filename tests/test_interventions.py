@@ -11,7 +11,7 @@ from torch import Tensor
 from minigroupvit.data.scenes.config import SceneConfig
 from minigroupvit.evaluation import interventions
 from minigroupvit.evaluation.interventions import INTERVENTIONS, evaluate_interventions, lone_objects, without_blocks
-from minigroupvit.segmentation.options import Protocol
+from minigroupvit.segmentation.options import InferenceOptions
 from minigroupvit.segmentation.segment import Segmentation
 
 CONFIG = SceneConfig()
@@ -58,7 +58,7 @@ def test_an_intervention_keeps_the_rest(name: str, subjects) -> None:
 class Fake:
     """A model that says what `name` says of each picture."""
 
-    protocol = Protocol(short_side=64)
+    protocol = InferenceOptions(short_side=64)
 
     def __init__(self, name) -> None:
         self.name = name

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from minigroupvit.evaluation.metrics import (
-    MaskFigures,
+    MaskMetrics,
     adjusted_rand,
     evaluate,
     group_use,
@@ -16,7 +16,8 @@ from minigroupvit.evaluation.metrics import (
     present_objects,
     recognition_ap,
 )
-from minigroupvit.segmentation.segment import Protocol, segment
+from minigroupvit.segmentation.options import InferenceOptions
+from minigroupvit.segmentation.segment import segment
 
 NAMES = ["sun", "heart", "brick"]
 
@@ -25,7 +26,7 @@ def test_iou_is_counted_over_the_whole_set_not_per_picture():
     # The sun has 1 of 1 pixels right in the first picture and 0 of 3 in the second.
     truth = torch.tensor([[[0, 2, 2, 2]], [[0, 0, 0, 2]]])
     labels = torch.tensor([[[0, 2, 2, 2]], [[2, 2, 2, 2]]])
-    figures = MaskFigures(NAMES, num_objects=2)
+    figures = MaskMetrics(NAMES, num_objects=2)
     for true, found in zip(truth, labels):
         figures.update(found[None], true[None])
     found = figures.compute()
@@ -38,7 +39,7 @@ def test_iou_is_counted_over_the_whole_set_not_per_picture():
 
 def test_a_class_that_is_nowhere_counts_nowhere_and_a_false_one_counts_zero():
     truth = torch.tensor([[[0, 0, 2, 2]]])
-    figures = MaskFigures(NAMES, num_objects=2)
+    figures = MaskMetrics(NAMES, num_objects=2)
     figures.update(truth, truth)
     assert figures.compute() == {"miou": 1.0, "miou_objects": 1.0, "miou_backgrounds": 1.0,
                                  "iou_per_class": {"sun": 1.0, "brick": 1.0}}
@@ -48,7 +49,7 @@ def test_a_class_that_is_nowhere_counts_nowhere_and_a_false_one_counts_zero():
 
 def test_iou_equals_a_slow_loop():
     truth, labels = torch.randint(3, (2, 5, 7, 7))
-    figures = MaskFigures(NAMES, num_objects=2)
+    figures = MaskMetrics(NAMES, num_objects=2)
     figures.update(labels[:2], truth[:2])
     figures.update(labels[2:], truth[2:])
     for c, name in enumerate(NAMES):
@@ -158,17 +159,17 @@ def test_the_protocol_decides(make_model, pictures, monkeypatch):
 
     monkeypatch.setattr("minigroupvit.evaluation.metrics.segment", watched)
     model = make_model()
-    model.protocol = Protocol(top_classes=1)
+    model.protocol = InferenceOptions(top_classes=1)
     evaluate(model, *pictures, NAMES, 2)
-    evaluate(model, *pictures, NAMES, 2, Protocol(top_classes=2))
+    evaluate(model, *pictures, NAMES, 2, InferenceOptions(top_classes=2))
     assert {protocol.top_classes for protocol in used[:len(used) // 2]} == {1}
     assert {protocol.top_classes for protocol in used[len(used) // 2:]} == {2}
 
 
 def test_whole_pictures_only(make_model, pictures):
-    assert evaluate(make_model(), *pictures, NAMES, 2, Protocol(flip=True, mode="whole"))["num_images"] == 5
+    assert evaluate(make_model(), *pictures, NAMES, 2, InferenceOptions(flip=True, mode="whole"))["num_images"] == 5
     with pytest.raises(ValueError, match="mode 'slide' leaves no groups"):
-        evaluate(make_model(), *pictures, NAMES, 2, Protocol(mode="slide", window=8))
+        evaluate(make_model(), *pictures, NAMES, 2, InferenceOptions(mode="slide", window=8))
 
 
 def test_the_rand_index_of_each_picture_leaves_out_what_is_not_judged():

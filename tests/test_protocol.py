@@ -25,7 +25,7 @@ from minigroupvit.data.scenes.config import SceneConfig
 from minigroupvit.data.scenes.make import make_scene
 from minigroupvit.evaluation.photographs import evaluate_masks
 from minigroupvit.segmentation import windows as sliding
-from minigroupvit.segmentation.options import PROTOCOLS, Protocol, protocol_for, released_sizes
+from minigroupvit.segmentation.options import PROTOCOLS, InferenceOptions, protocol_for, released_sizes
 from minigroupvit.segmentation.segment import segment
 from minigroupvit.segmentation.windows import mask_size
 from minigroupvit.training.recipes import preset_recipe, recipe
@@ -54,14 +54,14 @@ def folder(tmp_path_factory):
 
 def test_a_model_looks_at_the_size_of_its_training_unless_told_otherwise(make_model):
     model = make_model()
-    assert protocol_for(model) == Protocol(short_side=16, long_side=128)
-    assert protocol_for(model, overlap=2, short_side=20) == Protocol(overlap=2, short_side=20, long_side=160)
-    asked = Protocol(short_side=448, long_side=2048, mode="slide")
+    assert protocol_for(model) == InferenceOptions(short_side=16, long_side=128)
+    assert protocol_for(model, overlap=2, short_side=20) == InferenceOptions(overlap=2, short_side=20, long_side=160)
+    asked = InferenceOptions(short_side=448, long_side=2048, mode="slide")
     assert protocol_for(model, asked) == asked
     assert protocol_for(model, mode="slide").window_side == 16
     assert protocol_for(model, asked, long_side=None) == replace(asked, long_side=3584)
-    model.protocol = Protocol(short_side=24, top_classes=3)
-    assert protocol_for(model) == Protocol(short_side=24, long_side=192, top_classes=3)
+    model.protocol = InferenceOptions(short_side=24, top_classes=3)
+    assert protocol_for(model) == InferenceOptions(short_side=24, long_side=192, top_classes=3)
 
 
 def test_python_the_command_and_evaluate_do_the_same(folder, make_model, tmp_path, capsys):
@@ -76,7 +76,7 @@ def test_python_the_command_and_evaluate_do_the_same(folder, make_model, tmp_pat
         picture, found = minigroupvit.segment_picture(model, path, NAMES)
         written = np.array(Image.open(tmp_path / "found" / f"{n}.mask.png"))
         assert picture.size == Image.open(path).size and np.array_equal(written, found.labels[0] + 1)
-        for same in (segment(model, picture, NAMES), segment(model, picture, NAMES, Protocol(short_side=16))):
+        for same in (segment(model, picture, NAMES), segment(model, picture, NAMES, InferenceOptions(short_side=16))):
             assert torch.equal(same.labels, found.labels) and torch.equal(same.groups[-1], found.groups[-1])
         as_it_is = segment(model, picture, NAMES, short_side=min(picture.size))
         assert as_it_is.maps[0].shape != found.maps[0].shape
@@ -116,8 +116,8 @@ def test_training_stores_the_size_with_the_weights(captioned, tmp_path):
                       (128, small)):
         save_checkpoint(tmp_path / "a.safetensors", build_model(own, captioned))
         assert load_checkpoint(tmp_path / "a.safetensors").protocol.short_side == side
-    assert preset_recipe("groupvit_2stage").protocol == Protocol(short_side=448, long_side=2048)
-    assert preset_recipe("groupvit_1stage", 112).protocol == Protocol(short_side=224, long_side=1024)
+    assert preset_recipe("groupvit_2stage").protocol == InferenceOptions(short_side=448, long_side=2048)
+    assert preset_recipe("groupvit_1stage", 112).protocol == InferenceOptions(short_side=224, long_side=1024)
 
 
 # --- how `evaluate` looks ------------------------------------------------------------------------
@@ -126,7 +126,7 @@ def test_training_stores_the_size_with_the_weights(captioned, tmp_path):
 def test_the_papers_models_are_measured_as_in_the_paper(folder, make_model):
     model = make_model()
     masks = open_masks("folder", folder)
-    model.protocol = Protocol(**released_sizes(224))                      # as `load_released` stores it
+    model.protocol = InferenceOptions(**released_sizes(224))                      # as `load_released` stores it
     assert evaluation_protocol(model, masks) == replace(PROTOCOLS["voc2012"], background_threshold=None)
     with_background = replace(masks, meanings=masks.meanings | {9: -1}, protocol=PROTOCOLS["context"])
     assert evaluation_protocol(model, with_background) == PROTOCOLS["context"]
@@ -139,7 +139,7 @@ def test_a_background_threshold_is_the_weights_own_or_the_sets(folder, make_mode
     model, masks = make_model(), open_masks("folder", folder)
     with_background = replace(masks, meanings=masks.meanings | {9: -1}, protocol=PROTOCOLS["voc2012"])
     assert evaluation_protocol(model, with_background) == protocol_for(model, background_threshold=0.95)
-    model.protocol = Protocol(background_threshold=0.6)
+    model.protocol = InferenceOptions(background_threshold=0.6)
     assert evaluation_protocol(model, with_background).background_threshold == 0.6
     assert evaluation_protocol(model, masks).background_threshold is None
     assert evaluation_protocol(model, with_background, "released") == PROTOCOLS["voc2012"]
@@ -165,14 +165,14 @@ def test_each_field_has_an_option():
     parser = argparse.ArgumentParser()
     add_protocol(parser)
     assert protocol_choices(parser.parse_args([])) == {}
-    other = Protocol(templates=("a {}.", "one {}, alone"), top_classes=None, background_threshold=0.3,
+    other = InferenceOptions(templates=("a {}.", "one {}, alone"), top_classes=None, background_threshold=0.3,
                      assignment="hard", upsample="groups", pixels="shared", refine=3, balance=0.2, overlap=2,
                      short_side=99, long_side=400, antialias=False, mode="slide", window=64, stride=32, flip=True)
     words = """--templates 'a {}., "one {}, alone"' --top-classes all --background-threshold 0.3 --assignment hard
         --upsample groups --pixels shared --refine 3 --balance 0.2 --overlap 2 --short-side 99 --long-side 400
         --no-antialias --mode slide --window 64 --stride 32 --flip"""
     given = protocol_choices(parser.parse_args(shlex.split(words)))
-    assert given.keys() == {field.name for field in fields(Protocol)} and Protocol(**given) == other
+    assert given.keys() == {field.name for field in fields(InferenceOptions)} and InferenceOptions(**given) == other
     assert protocol_choices(parser.parse_args(["--balance", "none", "--background-threshold", "none"])) == {
         "balance": None, "background_threshold": None}
 
@@ -186,7 +186,7 @@ def test_the_shown_command_has_the_choices_of_the_published_figures():
                                 **protocol_choices(arguments))
     results = json.loads((ROOT / "results" / "photographs.json").read_text(encoding="utf-8"))
     published = results["models"]["photographs"]["trained"]["chosen"]["protocol"]
-    published = Protocol(**published | {"templates": tuple(published["templates"])})
+    published = InferenceOptions(**published | {"templates": tuple(published["templates"])})
     assert replace(found, long_side=None) == published and arguments.only_occurring
 
 

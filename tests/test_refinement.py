@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from minigroupvit.model import GroupViT
-from minigroupvit.segmentation.segment import Protocol, pixel_groups, refine_maps, segment
+from minigroupvit.segmentation.options import InferenceOptions
+from minigroupvit.segmentation.segment import segment
+from minigroupvit.segmentation.steps import pixel_groups, refine_maps
 
 
 @pytest.fixture
@@ -75,7 +77,7 @@ def test_segment_refines_every_stage_and_names_what_was_refined(model: GroupViT)
     torch.manual_seed(1)
     picture = torch.rand(1, 3, 16, 16)
     words = ["sun", "heart", "brick"]
-    protocol = Protocol(pixels="shared", refine=3)
+    protocol = InferenceOptions(pixels="shared", refine=3)
     plain, refined = (segment(model, picture, words, p) for p in (replace(protocol, refine=0), protocol))
     for before, after, groups in zip(plain.maps, refined.maps, refined.groups):
         expected = refine_maps(before, picture, 3, 2 * model.config.image.patch_size)
@@ -89,7 +91,7 @@ def test_segment_refines_every_stage_and_names_what_was_refined(model: GroupViT)
 
 def test_a_mirrored_picture_is_refined_as_it_is_seen(model: GroupViT) -> None:
     picture = torch.rand(1, 3, 16, 16)
-    protocol = Protocol(pixels="shared", refine=2, flip=True)
+    protocol = InferenceOptions(pixels="shared", refine=2, flip=True)
     one = segment(model, picture, ["sun", "heart"], protocol).scores
     other = segment(model, picture.flip(-1), ["sun", "heart"], protocol).scores
     torch.testing.assert_close(one, other.flip(-1))
@@ -98,9 +100,9 @@ def test_a_mirrored_picture_is_refined_as_it_is_seen(model: GroupViT) -> None:
 @pytest.mark.parametrize("refine", [-1, 2.5])
 def test_numbers_of_iterations_that_there_are_not(refine: float) -> None:
     with pytest.raises(ValueError, match=f"refine is {refine}; give a number of iterations"):
-        Protocol(refine=refine)
+        InferenceOptions(refine=refine)
 
 
 def test_patches_have_no_edges_to_move() -> None:
     with pytest.raises(ValueError, match="pixels='patches'.*refine=0"):
-        Protocol(refine=5, pixels="patches")
+        InferenceOptions(refine=5, pixels="patches")

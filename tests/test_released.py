@@ -21,7 +21,7 @@ from minigroupvit.checkpoints.released.write import export_released, export_tran
 from minigroupvit.config import GroupViTConfig, ImageConfig, TextConfig
 from minigroupvit.images import normalize, to_batch
 from minigroupvit.model import GroupViT
-from minigroupvit.segmentation.options import Protocol
+from minigroupvit.segmentation.options import InferenceOptions
 from minigroupvit.text.caption_tokenizer import CaptionTokenizer
 from minigroupvit.text.clip_tokenizer import ClipTokenizer
 
@@ -163,7 +163,7 @@ def test_our_names_are_the_authors(tmp_path: Path) -> None:
 def test_ours_to_the_authors_and_back(tmp_path: Path, stages: str) -> None:
     # Everything that shapes cannot tell stands beside the weights.
     model = our_model(stages, assignment="soft", drop_path=0.3, gumbel_noise=0.5)
-    model.protocol = Protocol(top_classes=3, templates=("a {}.", "the {}."))
+    model.protocol = InferenceOptions(top_classes=3, templates=("a {}.", "the {}."))
     model.about = {"seed": 7}
     export_released(model, tmp_path / "runs" / "model.pth")
     again = load_released(tmp_path / "runs" / "model.pth")
@@ -183,7 +183,7 @@ def test_without_what_we_write_beside_the_weights(tmp_path: Path) -> None:
         load_released(tmp_path / "bare.pth", **HEADS)
     again = load_released(tmp_path / "bare.pth", tokenizer=TOKENIZER, **HEADS)
     assert same_weights(model, again) and again.config == model.config
-    assert again.protocol == Protocol(short_side=32, long_side=146)     # twice the training size, as released
+    assert again.protocol == InferenceOptions(short_side=32, long_side=146)     # twice the training size, as released
     # Heads change no shape, but what is computed.
     other = load_released(tmp_path / "bare.pth", num_heads=2, text_num_heads=2, tokenizer=TOKENIZER)
     with torch.no_grad(), pytest.raises(AssertionError):
@@ -292,7 +292,7 @@ def test_a_folder_of_transformers(theirs: GroupViTModel, tmp_path: Path) -> None
 @pytest.mark.parametrize("stages", STAGES)
 def test_ours_to_transformers_and_back(tmp_path: Path, stages: str) -> None:
     model = our_model(stages, drop_path=0.2)
-    model.protocol = Protocol(top_classes=2) if stages == "two stages" else None
+    model.protocol = InferenceOptions(top_classes=2) if stages == "two stages" else None
     export_transformers(model, tmp_path)
     theirs, report = GroupViTModel.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(report[problem] for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"))

@@ -21,7 +21,7 @@ from minigroupvit.data.mask_sets import open_masks
 from minigroupvit.evaluation.photographs import evaluate_masks
 from minigroupvit.evaluation.retrieval import evaluate_retrieval
 from minigroupvit.evaluation.scenes import scene_tensors
-from minigroupvit.segmentation.options import Protocol
+from minigroupvit.segmentation.options import InferenceOptions
 from minigroupvit.training.config import TrainConfig
 from minigroupvit.training.recipes import recipe
 from minigroupvit.training.run import evaluate_on_scenes
@@ -119,7 +119,7 @@ def half_of_voc(tmp_path, make_model):
     (base / "ImageSets" / "Segmentation" / "val.txt").write_text("\n".join(names))
     model = make_model()
     save_checkpoint(tmp_path / "photographs.safetensors", model)
-    protocol = asdict(Protocol(background_threshold=0.9, short_side=16, mode="whole"))
+    protocol = asdict(InferenceOptions(background_threshold=0.9, short_side=16, mode="whole"))
     chosen = {"iou_per_class": {"cat": 0.1, "background": 0.4}, "protocol": protocol}
     record = {"pictures": names[:5], "models": {"photographs": {"trained": {"chosen": chosen},
                                                                 "untrained": {"chosen": dict(chosen)}}}}

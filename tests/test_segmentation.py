@@ -15,9 +15,9 @@ from minigroupvit.grouping import Grouping
 from minigroupvit.image_encoder import ImageOutput, StageOutput
 from minigroupvit.images import normalize
 from minigroupvit.model import GroupViT
-from minigroupvit.segmentation.segment import (
-    PROTOCOLS,
-    Protocol,
+from minigroupvit.segmentation.options import PROTOCOLS, InferenceOptions
+from minigroupvit.segmentation.segment import segment
+from minigroupvit.segmentation.steps import (
     add_background,
     embed_classes,
     group_maps,
@@ -26,7 +26,6 @@ from minigroupvit.segmentation.segment import (
     patch_scores,
     pixel_groups,
     score_groups,
-    segment,
     shared_scores,
 )
 
@@ -226,7 +225,7 @@ def test_segment_shares_pixels_if_asked_to(model: GroupViT) -> None:
     torch.testing.assert_close(shared.scores, shared_scores(largest.maps[-1], largest.group_scores, (16, 24)))
     torch.testing.assert_close(shared.scores.sum(dim=1), torch.ones(2, 16, 24))
     with pytest.raises(ValueError, match="pixels is 'all'; choose 'largest', 'shared' or 'patches'"):
-        Protocol(pixels="all")
+        InferenceOptions(pixels="all")
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 23), (5, 40), (1, 1), (64, 33)])
@@ -282,7 +281,7 @@ def test_background_and_single_choices(model: GroupViT) -> None:
     image = torch.rand(1, 3, 16, 16)
     assert (segment(model, image, WORDS).labels >= 0).all()
     plain = segment(model, image, WORDS)
-    strict = segment(model, image, WORDS, Protocol(background_threshold=1.0))
+    strict = segment(model, image, WORDS, InferenceOptions(background_threshold=1.0))
     best = plain.scores.amax(dim=1) >= plain.group_scores.amax()          # pixels of the best group, if it has any
     assert torch.equal(strict.labels >= 0, best)
     other = segment(model, image, WORDS, assignment="hard", upsample="groups", templates=("a {}.",))
@@ -291,8 +290,8 @@ def test_background_and_single_choices(model: GroupViT) -> None:
 
 def test_the_protocol_that_a_model_brings_is_used(model: GroupViT) -> None:
     image = torch.rand(1, 3, 16, 16)
-    expected = segment(model, image, WORDS, Protocol(top_classes=1))
-    model.protocol = Protocol(top_classes=1)
+    expected = segment(model, image, WORDS, InferenceOptions(top_classes=1))
+    model.protocol = InferenceOptions(top_classes=1)
     assert torch.equal(segment(model, image, WORDS).scores, expected.scores)
     assert not torch.equal(segment(model, image, WORDS, top_classes=None).scores, expected.scores)
 
@@ -314,7 +313,7 @@ def test_released_values() -> None:
     {"long_side": 0}, {"pixels": "some"}])
 def test_choices_that_there_are_not(model: GroupViT, choice: dict) -> None:
     (name, value), = choice.items()
-    assert name in {field.name for field in fields(Protocol)}
+    assert name in {field.name for field in fields(InferenceOptions)}
     with pytest.raises(ValueError, match=f"{name}.*{value}"):
         segment(model, torch.rand(1, 3, 16, 16), WORDS, **choice)
 

@@ -23,7 +23,7 @@ from minigroupvit.data.captioned.batches import Batch, CaptionedImages, pack_tex
 from minigroupvit.evaluation.groups import emergence
 from minigroupvit.losses import assignment_information, meaning_similarity_loss, multi_label_loss
 from minigroupvit.model import GroupViT
-from minigroupvit.segmentation.segment import group_maps
+from minigroupvit.segmentation.steps import group_maps
 from minigroupvit.text.prompts import SIMPLE_TEMPLATES
 from minigroupvit.training import loop
 from minigroupvit.training.config import TrainConfig, uses_bf16

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from minigroupvit.data.scenes.config import SceneConfig
-from minigroupvit.segmentation.options import Protocol
+from minigroupvit.segmentation.options import InferenceOptions
 from minigroupvit.segmentation.segment import segment
 from minigroupvit.visual.widgets import (
     ClassPromptBox,
@@ -57,7 +57,7 @@ def counted(make_model) -> Counted:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)
-    model.protocol = Protocol(templates=("a {}", "the {}"), top_classes=2)
+    model.protocol = InferenceOptions(templates=("a {}", "the {}"), top_classes=2)
     return Counted(model.eval())
 
 
@@ -197,7 +197,7 @@ def test_the_group_of_a_patch_lights_up(counted, picture):
 
 def test_a_model_without_groups_has_none_to_explore(make_model, picture):
     model = make_model(depths=(2,), num_group_tokens=(0,), num_output_groups=(0,))
-    model.protocol = Protocol(pixels="patches")
+    model.protocol = InferenceOptions(pixels="patches")
     with pytest.raises(ValueError, match="no groups to explore"):
         GroupExplorer(model, picture, WORDS)
 

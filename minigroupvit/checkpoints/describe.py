@@ -16,7 +16,7 @@ from torch import Tensor
 from ..config import GroupViTConfig
 from ..image_encoder import resize_positions
 from ..model import GroupViT
-from ..segmentation.options import Protocol
+from ..segmentation.options import InferenceOptions
 from ..text.tokenizer import Tokenizer
 
 POSITIONS = "image_encoder.patch_embed.positions"
@@ -32,9 +32,9 @@ def describe(model: GroupViT, about: dict[str, Any] | None = None) -> dict[str, 
     }
 
 
-def protocol_from_dict(values: dict[str, Any] | None) -> Protocol | None:
+def protocol_from_dict(values: dict[str, Any] | None) -> InferenceOptions | None:
     """The protocol of a description; None if it has none."""
-    return Protocol(**values | {"templates": tuple(values["templates"])}) if values else None
+    return InferenceOptions(**values | {"templates": tuple(values["templates"])}) if values else None
 
 
 def with_choices(config: GroupViTConfig, tensors: dict[str, Tensor], num_heads: int | None = None,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files import read_text
-from ..segmentation.options import Protocol
+from ..segmentation.options import InferenceOptions
 
 _HOW = "What is not given is as stored with the weights; `evaluate` says where it is as released."
 
@@ -71,7 +71,7 @@ def make_parent(path: str) -> Path:
 
 def protocol_choices(arguments: argparse.Namespace) -> dict[str, Any]:
     """The fields of the protocol that were given, each by the option of its name; "all" and "none" are None."""
-    given = {field.name: getattr(arguments, field.name, None) for field in fields(Protocol)}
+    given = {field.name: getattr(arguments, field.name, None) for field in fields(InferenceOptions)}
     given = {name: value for name, value in given.items() if value is not None}
     if "templates" in given:
         given["templates"] = tuple(split_names(given["templates"]))

@@ -119,7 +119,7 @@ def _on_masks(model, arguments: argparse.Namespace, choices: dict[str, Any]) -> 
     from ..data.mask_sets import evaluation_protocol, open_masks
     from ..evaluation.photographs import evaluate_masks
     from ..files import write_atomically
-    from ..segmentation.segment import embed_classes
+    from ..segmentation.steps import embed_classes
     from ..visual.report import examples_page
 
     masks = open_masks(arguments.data, arguments.root)

@@ -17,7 +17,7 @@ examples:
 What survives:
   transformers   a folder for GroupViTModel, AutoTokenizer and AutoImageProcessor: the weights, the vocabulary, size
                  and statistics of the pictures. Not the second temperature, which only the multi-label loss uses.
-                 Protocol and settings of training stand in minigroupvit.json, which only this package reads: they
+                 InferenceOptions and settings of training stand in minigroupvit.json, which only this package reads: they
                  are lost where transformers saves the folder again.
   original       a file of torch.save: all weights. The authors' code passes over vocabulary and protocol, which this
                  package finds there; it knows no vocabulary but CLIP's, and soft assignment has to be set in it too.

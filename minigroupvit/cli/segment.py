@@ -10,7 +10,7 @@ from .common import add_protocol, fail, load_weights, make_parent, protocol_choi
 
 if TYPE_CHECKING:
     from ..model import GroupViT
-    from ..segmentation.options import Protocol
+    from ..segmentation.options import InferenceOptions
 
 ABOUT = "name every pixel of pictures with one of your words"
 EXAMPLES = """
@@ -90,7 +90,7 @@ def _check_places(sources: list[Path], out: Path, several: bool, to_folder: bool
                          "and JSON")
 
 
-def _write_overlay(model: GroupViT, source: Path, names: list[str], protocol: Protocol, out: Path) -> None:
+def _write_overlay(model: GroupViT, source: Path, names: list[str], protocol: InferenceOptions, out: Path) -> None:
     from ..segment_files import class_shares, segment_picture
     from ..visual.plots import save_overlay
 

@@ -22,7 +22,7 @@ from ..extras import extra
 from ..files import read_text
 from ..images import load_image, pictures_below
 from ..model import GroupViT
-from ..segmentation.options import BACKGROUND, IGNORED, PROTOCOLS, Protocol, protocol_for
+from ..segmentation.options import BACKGROUND, IGNORED, PROTOCOLS, InferenceOptions, protocol_for
 
 _UNKNOWN = -2
 _PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
@@ -50,7 +50,7 @@ class MaskSet:
     pairs: tuple[tuple[Path, Path | DrawnMask], ...]   # picture and mask
     class_names: tuple[str, ...]            # without background
     meanings: dict[int, int]                # number in the files: index of a class, -1 or 255
-    protocol: Protocol                      # as released for it
+    protocol: InferenceOptions                      # as released for it
     num_expected: int | None = None         # pictures of the benchmark's split
 
     @property
@@ -118,7 +118,7 @@ def open_masks(data: str, root: str | Path) -> MaskSet:
     return found
 
 
-def evaluation_protocol(model: GroupViT, masks: MaskSet, kind: str | None = None, **choices: Any) -> Protocol:
+def evaluation_protocol(model: GroupViT, masks: MaskSet, kind: str | None = None, **choices: Any) -> InferenceOptions:
     """How a model is measured on a set of masks.
 
     Args:
@@ -132,7 +132,7 @@ def evaluation_protocol(model: GroupViT, masks: MaskSet, kind: str | None = None
         kind = "released" if protocol_for(model).short_side == masks.protocol.short_side else "weights"
     if kind == "released":
         return protocol_for(model, masks.protocol, **choices)
-    own = model.protocol or Protocol()
+    own = model.protocol or InferenceOptions()
     if not masks.has_background or own.background_threshold is None:
         own = replace(own, background_threshold=masks.protocol.background_threshold if masks.has_background else None)
     return protocol_for(model, own, **choices)
@@ -278,7 +278,7 @@ class Benchmark:
     """What has to be the same for figures to be comparable."""
 
     class_names: tuple[str, ...]     # without background, in the order of the masks' numbers from 1
-    protocol: Protocol               # as released
+    protocol: InferenceOptions               # as released
     num_images: int                  # of the split that is evaluated
     layout: str                      # the files below --root
 

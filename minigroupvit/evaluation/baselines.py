@@ -19,11 +19,13 @@ from sklearn.tree import DecisionTreeClassifier
 from torch import Tensor
 
 from ..model import GroupViT
-from ..segmentation.segment import Protocol, Segmentation, embed_classes, protocol_for, segment
-from .metrics import MaskFigures, present_objects, recognition_ap
+from ..segmentation.options import InferenceOptions, protocol_for
+from ..segmentation.segment import Segmentation, segment
+from ..segmentation.steps import embed_classes
+from .metrics import MaskMetrics, present_objects, recognition_ap
 
 
-def segment_pixelwise(model: GroupViT, images, class_names: Sequence[str], protocol: Protocol | None = None,
+def segment_pixelwise(model: GroupViT, images, class_names: Sequence[str], protocol: InferenceOptions | None = None,
                       *, class_embeddings: Tensor | None = None, **choices) -> Segmentation:
     """Names every pixel with a model that has no groups: patch by patch (Table 4, "pixel-wise").
 
@@ -40,10 +42,10 @@ def segment_pixelwise(model: GroupViT, images, class_names: Sequence[str], proto
 
 @torch.no_grad()
 def evaluate_pixelwise(model: GroupViT, images: Tensor, masks: Tensor, class_names: Sequence[str],
-                       num_objects: int, protocol: Protocol | None = None, batch_size: int = 25) -> dict[str, Any]:
+                       num_objects: int, protocol: InferenceOptions | None = None, batch_size: int = 25) -> dict[str, Any]:
     """What `metrics.evaluate` tells of a model, as far as it exists without groups. Same arguments."""
     protocol = protocol_for(model, protocol)
-    figures = MaskFigures(class_names, num_objects)
+    figures = MaskMetrics(class_names, num_objects)
     classes = embed_classes(model, class_names, protocol.templates, distinct=False)
     embeddings = []
     for start in range(0, len(images), batch_size):
@@ -85,7 +87,7 @@ class ColourClassifier:
 
     def evaluate(self, images: Tensor, masks: Tensor, class_names: Sequence[str], num_objects: int) -> dict[str, Any]:
         """The figures of its masks, as in `metrics.evaluate`."""
-        figures = MaskFigures(class_names, num_objects)
+        figures = MaskMetrics(class_names, num_objects)
         figures.update(self.predict(images), masks.long())
         return figures.compute() | {"num_images": len(images)}
 

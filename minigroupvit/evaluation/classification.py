@@ -21,7 +21,7 @@ from tqdm import tqdm
 from ..files import read_text
 from ..images import load_image, normalize
 from ..model import GroupViT
-from ..segmentation.segment import embed_classes, evaluating
+from ..segmentation.steps import embed_classes, evaluating
 
 # CLIP's seven best of its 80 for ImageNet.
 TEMPLATES = ("itap of a {}.", "a bad photo of the {}.", "a origami {}.", "a photo of the large {}.",

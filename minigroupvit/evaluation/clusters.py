@@ -23,7 +23,7 @@ _FAR = -1e6   # the likeness of every patch to a cluster that is not there
 
 
 def cluster_patches(method: str, num_clusters: int = 8) -> Callable[[GroupViT, ImageOutput], tuple]:
-    """What to hand to `see` as `regroup`: clusters take the place of groups.
+    """What to hand to `encode_windows` as `regroup`: clusters take the place of groups.
 
     Mean-shift finds their number itself; of more than `num_clusters` the largest are kept.
     Raises ValueError for another method, and on use for a model with groups.

@@ -25,7 +25,7 @@ from ..segmentation.options import BACKGROUND
 from ..segmentation.steps import refine_maps
 from .groups import probing_jaccard
 from .intervals import Judged, difference, draws, interval, mean_of
-from .metrics import MaskFigures, adjusted_rand, oracle_labels, oracle_miou, segments_used
+from .metrics import MaskMetrics, adjusted_rand, oracle_labels, oracle_miou, segments_used
 
 CLUSTERS = (2, 3, 4, 6, 8)    # tried in each picture; `SHARED_CLUSTERS` is one set for all pictures
 SHARED_CLUSTERS = 16
@@ -107,7 +107,7 @@ def judge_cut(cut: Cut, masks: MaskSet, progress: bool = False) -> tuple[dict[st
     """What `evaluate_cut` returns, and what there is of each picture, to be compared with a model on the same ones."""
     num_objects = len(masks.class_names)
     names = [*masks.class_names, *(["background"] if masks.has_background else [])]
-    oracle = MaskFigures(names, num_objects)
+    oracle = MaskMetrics(names, num_objects)
     rand, jaccard, used, pictures = [], [], [], []
     for example in tqdm(masks, desc=masks.name, unit="picture", disable=not progress):
         truth = torch.where(example.mask == BACKGROUND, num_objects, example.mask)

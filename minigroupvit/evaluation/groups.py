@@ -11,14 +11,14 @@ from torch import Tensor
 
 from ..images import enlarge, normalize
 from ..model import GroupViT
-from ..segmentation.options import Protocol
-from ..segmentation.segment import Seen
+from ..segmentation.options import InferenceOptions
+from ..segmentation.segment import EncodedImage
 from ..segmentation.steps import evaluating, group_maps, pixel_groups
 from ..segmentation.windows import stitch
 from .metrics import adjusted_rand, count_pairs, oracle_miou, segments_used
 
 
-def oracle_pixels(seen: Seen, mask: Tensor, num_classes: int, protocol: Protocol) -> Tensor:
+def oracle_pixels(seen: EncodedImage, mask: Tensor, num_classes: int, protocol: InferenceOptions) -> Tensor:
     """The labels of a picture if each group were named right: mask (H, W) of classes from 0 -> (H, W).
 
     The whole protocol stays as it is; only the name of a group is the class that most of its pixels
@@ -53,7 +53,7 @@ def probing_jaccard(groups: Tensor, mask: Tensor, num_objects: int, num_classes:
     return jaccard[:, :num_objects][:, present].amax(dim=0).mean().item()
 
 
-def whole_groups(seen: Seen, protocol: Protocol) -> tuple[Tensor, Tensor]:
+def whole_groups(seen: EncodedImage, protocol: InferenceOptions) -> tuple[Tensor, Tensor]:
     """The final groups of a picture seen as a whole: of each pixel (H, W), and shares of each patch (G, N)."""
     maps = seen.maps[-1][:1]                                              # a mirrored one may follow
     return enlarge(pixel_groups(maps, seen.size, protocol.upsample)[0], seen.picture), maps[0].flatten(1)

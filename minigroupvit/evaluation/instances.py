@@ -21,8 +21,9 @@ from ..data.scenes.make import Scene, make_scene
 from ..extras import extra
 from ..model import GroupViT
 from ..segmentation.instances import SMALLEST, FoundInstance, find_instances
-from ..segmentation.options import Protocol, protocol_for
-from ..segmentation.segment import embed_classes, segment
+from ..segmentation.options import InferenceOptions, protocol_for
+from ..segmentation.segment import segment
+from ..segmentation.steps import embed_classes
 
 
 def has_touching_twins(scene: Scene) -> bool:
@@ -64,7 +65,7 @@ def _as_tensors(instances: Sequence[FoundInstance], size: tuple[int, int]) -> di
 
 
 def evaluate_instances(model: GroupViT, num_images: int = 300, split: str = "test",
-                       config: SceneConfig = SceneConfig(), seed: int = 0, protocol: Protocol | None = None,
+                       config: SceneConfig = SceneConfig(), seed: int = 0, protocol: InferenceOptions | None = None,
                        smallest: float = SMALLEST, batch_size: int = 25) -> dict[str, Any]:
     """Mask AP of a model on the objects of the first scenes of a split.
 

@@ -26,7 +26,9 @@ from ..data.scenes.dice import Dice
 from ..data.scenes.make import make_scene
 from ..data.scenes.textures import cut_texture
 from ..model import GroupViT
-from ..segmentation.segment import Protocol, embed_classes, protocol_for, segment
+from ..segmentation.options import InferenceOptions, protocol_for
+from ..segmentation.segment import segment
+from ..segmentation.steps import embed_classes
 
 LEAST_SATURATION = 0.3   # of an object's mean pixel (HSV): turning the hue of a grey object changes nothing
 _MOST_SCENES = 12        # looked through for each object that is asked for
@@ -112,7 +114,7 @@ def lone_objects(config: SceneConfig, seed: int = 0, split: str = "test") -> Ite
 
 
 def _look(model: GroupViT, images: Sequence[Tensor], masks: Sequence[Tensor], names: tuple[str, ...], classes: Tensor,
-          protocol: Protocol) -> tuple[Tensor, Tensor | None]:
+          protocol: InferenceOptions) -> tuple[Tensor, Tensor | None]:
     """The label and the last stage's group that most pixels of each object have, (B,) both."""
     result = segment(model, torch.stack(list(images)), names, protocol, class_embeddings=classes)
     labels = [own[mask].mode().values for own, mask in zip(result.labels.cpu(), masks)]
@@ -148,7 +150,7 @@ def _named_right(look: Callable, num_objects: int, config: SceneConfig, seed: in
 
 @torch.no_grad()
 def evaluate_interventions(model: GroupViT, num_objects: int = 300, config: SceneConfig = SceneConfig(), seed: int = 0,
-                           protocol: Protocol | None = None, batch_size: int = 25,
+                           protocol: InferenceOptions | None = None, batch_size: int = 25,
                            chosen: dict[str, Intervention] = INTERVENTIONS) -> dict[str, dict[str, Any]]:
     """What each intervention does to the names and groups of objects that were named right before it.
 

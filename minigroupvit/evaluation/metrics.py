@@ -19,7 +19,9 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from ..model import GroupViT
-from ..segmentation.segment import Protocol, embed_classes, protocol_for, segment
+from ..segmentation.options import InferenceOptions, protocol_for
+from ..segmentation.segment import segment
+from ..segmentation.steps import embed_classes
 from .intervals import average_precision_of, draws, interval, mean_of, miou_of
 
 
@@ -46,7 +48,7 @@ def oracle_labels(groups: Tensor, masks: Tensor, num_classes: int) -> Tensor:
 
 def oracle_miou(groups: Tensor, masks: Tensor, num_classes: int) -> float:
     """mIoU of pictures (B, H, W) whose groups all have the class that most of their pixels truly have."""
-    figures = MaskFigures([str(c) for c in range(num_classes)], num_classes)
+    figures = MaskMetrics([str(c) for c in range(num_classes)], num_classes)
     figures.update(oracle_labels(groups, masks.long(), num_classes), masks.long())
     return figures.compute()["miou"]
 
@@ -84,7 +86,7 @@ def recognition_ap(image: Tensor, classes: Tensor, present: Tensor) -> float:
     return float(np.mean([average_precision_score(truth[:, c], scores[:, c]) for c in seen]))
 
 
-class MaskFigures:
+class MaskMetrics:
     """Collects predictions over a whole set: one confusion matrix, not one per picture.
 
     Args:
@@ -151,7 +153,7 @@ def present_objects(masks: Tensor, num_objects: int) -> Tensor:
 
 @torch.no_grad()
 def evaluate(model: GroupViT, images: Tensor, masks: Tensor, class_names: Sequence[str],
-             num_objects: int, protocol: Protocol | None = None, batch_size: int = 25,
+             num_objects: int, protocol: InferenceOptions | None = None, batch_size: int = 25,
              num_controls: int = 0) -> dict[str, Any]:
     """All figures of a model on pictures (N, 3, H, W) uint8 with masks (N, H, W) of class indices.
 
@@ -162,7 +164,7 @@ def evaluate(model: GroupViT, images: Tensor, masks: Tensor, class_names: Sequen
     if protocol.mode == "slide":
         raise ValueError("mode 'slide' leaves no groups of a whole picture to measure; take 'direct' or 'whole' here, "
                          "or photographs.evaluate_masks")
-    named, oracle = MaskFigures(class_names, num_objects), MaskFigures(class_names, num_objects)
+    named, oracle = MaskMetrics(class_names, num_objects), MaskMetrics(class_names, num_objects)
     classes = embed_classes(model, class_names, protocol.templates, distinct=False)
     rand, use, embeddings, used = [], [], [], []
     for start in range(0, len(images), batch_size):
@@ -198,7 +200,7 @@ def evaluate(model: GroupViT, images: Tensor, masks: Tensor, class_names: Sequen
     return figures | _intervals(named, oracle, rand, scores, present)
 
 
-def _intervals(named: MaskFigures, oracle: MaskFigures, rand: list[float], scores: Tensor,
+def _intervals(named: MaskMetrics, oracle: MaskMetrics, rand: list[float], scores: Tensor,
                present: Tensor) -> dict[str, list[float]]:
     """95 % intervals of the metrics, over draws of pictures."""
     weights = draws(len(rand))
@@ -239,8 +241,8 @@ def boundary_region(labels: np.ndarray, distance: int) -> np.ndarray:
     return largest != smallest
 
 
-class BoundaryFigures(MaskFigures):
-    """`MaskFigures` of boundary regions, picture by picture: each has its own diagonal."""
+class BoundaryMetrics(MaskMetrics):
+    """`MaskMetrics` of boundary regions, picture by picture: each has its own diagonal."""
 
     def __init__(self, class_names: list[str], num_objects: int) -> None:
         super().__init__(class_names, num_objects, num_uncounted=1)      # what is no boundary

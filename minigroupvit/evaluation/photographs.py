@@ -21,19 +21,20 @@ from tqdm import tqdm
 from ..data.mask_sets import Example, MaskSet, evaluation_protocol
 from ..images import to_batch
 from ..model import GroupViT
-from ..segmentation.options import BACKGROUND, Protocol, protocol_for
-from ..segmentation.segment import Seen, embed_classes, name_pixels, see
+from ..segmentation.options import BACKGROUND, InferenceOptions, protocol_for
+from ..segmentation.segment import EncodedImage, encode_windows, name_pixels
+from ..segmentation.steps import embed_classes
 from .clusters import cluster_patches
 from .groups import oracle_pixels, probing_jaccard, whole_groups
 from .intervals import Judged
-from .metrics import BoundaryFigures, MaskFigures, adjusted_rand, count_pairs, group_use
+from .metrics import BoundaryMetrics, MaskMetrics, adjusted_rand, count_pairs, group_use
 
 # Beside mIoU, which is always there. `oracle` (C3), `probing` (C2) and `groups` (adjusted Rand index against the
 # masks, signs of collapse) need a model with groups; the last two look once more, at the picture as a whole.
 METRICS = ("boundary", "oracle", "probing", "groups")
 
 
-def evaluate_masks(model: GroupViT, masks: MaskSet, protocol: Protocol | None = None,
+def evaluate_masks(model: GroupViT, masks: MaskSet, protocol: InferenceOptions | None = None,
                    metrics: Sequence[str] | None = None, batch_size: int = 8, num_workers: int = 0,
                    progress: bool = False, class_embeddings: Tensor | None = None,
                    clusters: str | None = None) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def evaluate_masks(model: GroupViT, masks: MaskSet, protocol: Protocol | None = 
     return about | counters.compute() | {"protocol": asdict(counters.protocol), "pictures": counters.pictures}
 
 
-def judge_masks(model: GroupViT, masks: MaskSet, protocol: Protocol, batch_size: int = 8) -> Judged:
+def judge_masks(model: GroupViT, masks: MaskSet, protocol: InferenceOptions, batch_size: int = 8) -> Judged:
     """ARI, mIoU and oracle mIoU of a model with groups as they are in each picture: to compare it with another method.
 
     The arguments are those of `evaluate_masks`. See `intervals.Judged.minus` and `cuts.judge_cut`.
@@ -83,7 +84,7 @@ def judge_masks(model: GroupViT, masks: MaskSet, protocol: Protocol, batch_size:
         f"{prefix}miou": counters.figures[prefix].pixels_of() for prefix in ("", "oracle_")})
 
 
-def _judge(model: GroupViT, masks: MaskSet, protocol: Protocol, metrics: Sequence[str] | None, batch_size: int,
+def _judge(model: GroupViT, masks: MaskSet, protocol: InferenceOptions, metrics: Sequence[str] | None, batch_size: int,
            num_workers: int = 0, progress: bool = False, class_embeddings: Tensor | None = None,
            clusters: str | None = None) -> _Counters:
     """Goes once over the pictures; the arguments are those of `evaluate_masks`."""
@@ -98,11 +99,11 @@ def _judge(model: GroupViT, masks: MaskSet, protocol: Protocol, metrics: Sequenc
         class_embeddings = embed_classes(model, masks.class_names, protocol.templates, distinct=False)
     for examples in _batches(masks, batch_size, num_workers, progress):
         pictures = [to_batch(e.picture)[0].to(model.device, model.logit_scale.dtype) for e in examples]
-        seen = see(model, pictures, class_embeddings, protocol, batch_size, regroup)
+        seen = encode_windows(model, pictures, class_embeddings, protocol, batch_size, regroup)
         whole = seen
         if protocol.mode == "slide" and {"probing", "groups"} & set(metrics):
             alone = replace(protocol, mode="whole", flip=False)
-            whole = see(model, pictures, class_embeddings, alone, batch_size, regroup)
+            whole = encode_windows(model, pictures, class_embeddings, alone, batch_size, regroup)
         for example, one, entire in zip(examples, seen, whole):
             counters.update(example, one, entire)
     return counters
@@ -117,7 +118,7 @@ def _check_metrics(metrics: Sequence[str] | None, grouped: bool) -> tuple[str, .
     return there if metrics is None else tuple(metrics)
 
 
-def _check_background(masks: MaskSet, protocol: Protocol) -> None:
+def _check_background(masks: MaskSet, protocol: InferenceOptions) -> None:
     if masks.has_background and protocol.background_threshold is None:
         warnings.warn(f"{masks.name} has background in its masks, but without a background_threshold no pixel "
                       "will be labelled so", stacklevel=4)
@@ -136,21 +137,21 @@ def _batches(masks: MaskSet, batch_size: int, num_workers: int, progress: bool) 
 class _Counters:
     """Collects everything that is asked for, picture by picture. In it, background is the class after the others."""
 
-    def __init__(self, masks: MaskSet, protocol: Protocol, metrics: Sequence[str]) -> None:
+    def __init__(self, masks: MaskSet, protocol: InferenceOptions, metrics: Sequence[str]) -> None:
         self.protocol, self.metrics = protocol, metrics
         self.num_objects = len(masks.class_names)
         names = [*masks.class_names, *(["background"] if masks.has_background else [])]
         self.num_classes = len(names)
-        self.figures = {"": MaskFigures(names, self.num_objects)}
+        self.figures = {"": MaskMetrics(names, self.num_objects)}
         if "boundary" in metrics:
-            self.figures["boundary_"] = BoundaryFigures(names, self.num_objects)
+            self.figures["boundary_"] = BoundaryMetrics(names, self.num_objects)
         if "oracle" in metrics:
-            self.figures["oracle_"] = MaskFigures(names, self.num_objects)
+            self.figures["oracle_"] = MaskMetrics(names, self.num_objects)
         self.lists: dict[str, list[float]] = {}
         self.rand: list[float] = []                       # of each picture, NaN where nothing is judged
         self.pictures: dict[str, float | None] = {}
 
-    def update(self, example: Example, seen: Seen, whole: Seen) -> None:
+    def update(self, example: Example, seen: EncodedImage, whole: EncodedImage) -> None:
         """`seen` by the protocol, `whole` without windows."""
         truth = self._as_classes(example.mask)
         labels = self._as_classes(name_pixels(seen, self.protocol)[0].cpu())

@@ -17,7 +17,7 @@ from typing import Any
 from ..data.scenes.config import SceneConfig
 from ..data.scenes.drawings import OBJECTS
 from ..data.scenes.textures import BACKGROUNDS
-from ..segmentation.segment import Protocol
+from ..segmentation.options import InferenceOptions
 from ..training.recipes import Recipe, recipe
 from .rows import FAMILIES, Model
 
@@ -44,7 +44,7 @@ def _reference(steps: int, batch_size: int, num_scenes: int, text: Mapping[str, 
     training = replace(base.training, steps=steps, batch_size=batch_size, warmup=steps // 10, eval_every=0,
                        snapshot_every=0)
     return Recipe("the reference of the tables", model, training,
-                  Protocol(overlap=2, pixels="shared", balance=0.03), num_scenes)
+                  InferenceOptions(overlap=2, pixels="shared", balance=0.03), num_scenes)
 
 
 # Half of the objects and backgrounds, one drawing of each, every second one in the colours of its class: models learn

@@ -28,22 +28,14 @@ from ..evaluation.baselines import evaluate_pixelwise, segment_pixelwise
 from ..evaluation.clusters import cluster_patches
 from ..evaluation.controls import Cut, colour_clusters, superpixels
 from ..evaluation.groups import probing_jaccard
-from ..evaluation.metrics import BoundaryFigures, MaskFigures, evaluate, oracle_labels, present_objects, recognition_ap
+from ..evaluation.metrics import BoundaryMetrics, MaskMetrics, evaluate, oracle_labels, present_objects, recognition_ap
 from ..evaluation.scenes import scene_tensors
 from ..image_encoder import ImageEncoder
 from ..images import normalize
 from ..model import GroupViT, unit
-from ..segmentation.segment import (
-    Protocol,
-    balance_scores,
-    embed_classes,
-    largest_scores,
-    name_pixels,
-    pixel_groups,
-    score_groups,
-    see,
-    segment,
-)
+from ..segmentation.options import InferenceOptions
+from ..segmentation.segment import encode_windows, name_pixels, segment
+from ..segmentation.steps import balance_scores, embed_classes, largest_scores, pixel_groups, score_groups
 from .pretraining import MaskTraining
 
 _BATCH = 25          # pictures at once in a model
@@ -59,7 +51,7 @@ class Conditions:
     scenes: SceneConfig
     split: str
     num_scenes: int
-    protocol: Protocol
+    protocol: InferenceOptions
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -94,7 +86,7 @@ class _Pieces:
 
     def __init__(self, on: Conditions) -> None:
         self.on = on
-        self.named, self.oracle = MaskFigures(on.names, on.num_objects), MaskFigures(on.names, on.num_objects)
+        self.named, self.oracle = MaskMetrics(on.names, on.num_objects), MaskMetrics(on.names, on.num_objects)
         self.rand: list[float] = []
 
     def update(self, labels: Tensor, pieces: Tensor, truth: Tensor) -> None:
@@ -120,7 +112,7 @@ def clustered(method: str) -> Callable[[GroupViT, Conditions], dict[str, Any]]:
         found, regroup = _Pieces(on), cluster_patches(method)
         with threadpool_limits(1):
             for image, truth in zip(*on.pictures()):
-                (seen,) = see(model, [image.to(model.device).float() / 255], classes, protocol, regroup=regroup)
+                (seen,) = encode_windows(model, [image.to(model.device).float() / 255], classes, protocol, regroup=regroup)
                 labels, _ = name_pixels(seen, replace(protocol, pixels="largest"))
                 found.update(labels, pixel_groups(seen.maps[-1], seen.size)[0], truth)
         return found.compute()
@@ -144,7 +136,7 @@ def cut_and_named(cut: Cut) -> Callable[[GroupViT, Conditions], dict[str, Any]]:
 
 
 @torch.no_grad()
-def name_pieces(model: GroupViT, image: Tensor, pieces: Tensor, classes: Tensor, protocol: Protocol) -> Tensor:
+def name_pieces(model: GroupViT, image: Tensor, pieces: Tensor, classes: Tensor, protocol: InferenceOptions) -> Tensor:
     """Labels (H, W) of a picture (3, H, W) uint8 cut into pieces (H, W) of numbers from 0.
 
     Each takes the name nearest to the mean feature of its pixels: features of a model without groups, upsampled.
@@ -179,13 +171,13 @@ def labelled(model: MaskTraining, on: Conditions) -> dict[str, Any]:
 @torch.no_grad()
 def boundary(model: GroupViT, on: Conditions) -> dict[str, Any]:
     """Table 3, in brackets: mIoU of the pixels near contours."""
-    found = BoundaryFigures(list(on.names), on.num_objects)
+    found = BoundaryMetrics(list(on.names), on.num_objects)
     for labels, truth in zip(_labels(model, on.pictures()[0], on, on.protocol), on.pictures()[1]):
         found.update(labels, truth)
     return {f"boundary_{key}": value for key, value in found.compute().items()}
 
 
-def _labels(model: GroupViT, images: Tensor, on: Conditions, protocol: Protocol) -> Tensor:
+def _labels(model: GroupViT, images: Tensor, on: Conditions, protocol: InferenceOptions) -> Tensor:
     """(N, H, W) of pictures (N, 3, H, W)."""
     name = segment if model.config.image.num_group_tokens[0] else segment_pixelwise
     classes = embed_classes(model, on.names, protocol.templates)
@@ -222,7 +214,7 @@ def shortcut(model: GroupViT, on: Conditions) -> dict[str, Any]:
     turned = torch.where((masks < on.num_objects)[:, None], vision.adjust_hue(images, 0.5), images)
     figures = {}
     for name, pictures, truth in (("unseen", *on.pictures("unseen")), ("hue", turned, masks)):
-        found = MaskFigures(on.names, on.num_objects)
+        found = MaskMetrics(on.names, on.num_objects)
         found.update(_labels(model, pictures, on, on.protocol), truth.long())
         figures |= {f"{key}_{name}": value for key, value in found.compute().items()}
     return figures

@@ -19,7 +19,7 @@ BACKGROUND, IGNORED = -1, 255     # 255: not judged, as data sets have it
 
 
 @dataclass(frozen=True)
-class Protocol:
+class InferenceOptions:
     """The options of zero-shot segmentation. The defaults are for scenes and for one's own class names."""
 
     templates: tuple[str, ...] = ("a photo of a {}.",)   # averaged, un-normalised, as released
@@ -88,7 +88,7 @@ def _choice(name: str, value: str, *allowed: str) -> None:
         raise ValueError(f"{name} is {value!r}; choose {', '.join(map(repr, allowed[:-1]))} or {allowed[-1]!r}")
 
 
-def protocol_for(model: GroupViT, protocol: Protocol | None = None, **choices: Any) -> Protocol:
+def protocol_for(model: GroupViT, protocol: InferenceOptions | None = None, **choices: Any) -> InferenceOptions:
     """How a model looks at pictures, its size included: the one answer for `segment`, `evaluate` and the commands.
 
     Args:
@@ -98,7 +98,7 @@ def protocol_for(model: GroupViT, protocol: Protocol | None = None, **choices: A
     A model knows things at one size, so pictures of all sizes are brought to it: where none of the above names a
     `short_side`, that is the side of the model's training pictures, and `long_side` 8 times as much.
     """
-    protocol = protocol or model.protocol or Protocol()
+    protocol = protocol or model.protocol or InferenceOptions()
     short, long = (choices.get(name, getattr(protocol, name)) for name in ("short_side", "long_side"))
     short = model.config.image.image_size if short is None else short
     long = _LONGEST * short if long is None else long
@@ -114,8 +114,8 @@ def released_sizes(image_size: int) -> dict[str, int]:
 # short side 448, at most 2048 long, windows of 448 every 224 pixels.
 _RELEASED = released_sizes(224) | {"antialias": False, "mode": "slide"}
 PROTOCOLS = {
-    "scenes": Protocol(),
-    "voc2012": Protocol(background_threshold=0.95, **_RELEASED),
-    "context": Protocol(background_threshold=0.35, **_RELEASED),
-    "coco_object": Protocol(background_threshold=0.95, **_RELEASED),
+    "scenes": InferenceOptions(),
+    "voc2012": InferenceOptions(background_threshold=0.95, **_RELEASED),
+    "context": InferenceOptions(background_threshold=0.35, **_RELEASED),
+    "coco_object": InferenceOptions(background_threshold=0.95, **_RELEASED),
 }

@@ -22,14 +22,13 @@ from torch import Tensor
 from ..image_encoder import ImageOutput
 from ..images import enlarge, normalize, to_batch
 from ..model import GroupViT, unit
-from .options import PROTOCOLS, Protocol, protocol_for
+from .options import InferenceOptions, protocol_for
 from .steps import (
     add_background,
     balance_scores,
     embed_classes,
     evaluating,
     group_maps,
-    label_pixels,
     largest_scores,
     patch_scores,
     pixel_groups,
@@ -38,12 +37,6 @@ from .steps import (
     shared_scores,
 )
 from .windows import Window, canvas_size, look_through, mask_size, stitch, windows_on
-
-__all__ = [
-    "PROTOCOLS", "Protocol", "Seen", "Segmentation", "add_background", "balance_scores", "embed_classes", "group_maps",
-    "label_pixels", "largest_scores", "name_pixels", "patch_scores", "pixel_groups", "protocol_for", "refine_maps",
-    "score_groups", "see", "segment", "shared_scores", "window_scores",
-]
 
 # From a model and what its encoder saw: maps per stage (B, G, h, w), segments (B, G, E) of length 1.
 Regroup = Callable[[GroupViT, ImageOutput], tuple[list[Tensor], Tensor]]
@@ -67,7 +60,7 @@ class Segmentation:
 
 
 @dataclass
-class Seen:
+class EncodedImage:
     """What a model makes of one picture before any pixel is named: small, however large the picture."""
 
     picture: tuple[int, int]    # its height and width, and those of its labels
@@ -90,8 +83,8 @@ class Seen:
 
 
 @torch.no_grad()
-def see(model: GroupViT, pictures: Sequence[Tensor], classes: Tensor, protocol: Protocol,
-        windows_at_once: int | None = None, regroup: Regroup | None = None) -> list[Seen]:
+def encode_windows(model: GroupViT, pictures: Sequence[Tensor], classes: Tensor, protocol: InferenceOptions,
+        windows_at_once: int | None = None, regroup: Regroup | None = None) -> list[EncodedImage]:
     """Pictures of any sizes through the model: windows of one size go in together, whosever they are.
 
     Args:
@@ -119,12 +112,12 @@ def see(model: GroupViT, pictures: Sequence[Tensor], classes: Tensor, protocol: 
     for i, picture in enumerate(pictures):
         maps, scores, embeddings = zip(*(next(results) for _ in windows[i]))
         stages = [torch.stack(stage) for stage in zip(*maps)]
-        seen.append(Seen(tuple(picture.shape[-2:]), sizes[i], canvases[i], windows[i], stages, torch.stack(scores),
+        seen.append(EncodedImage(tuple(picture.shape[-2:]), sizes[i], canvases[i], windows[i], stages, torch.stack(scores),
                          torch.stack(embeddings)))
     return seen
 
 
-def _encode(model: GroupViT, inputs: list[Tensor], classes: Tensor, protocol: Protocol,
+def _encode(model: GroupViT, inputs: list[Tensor], classes: Tensor, protocol: InferenceOptions,
             at_once: int | None, regroup: Regroup | None) -> list[tuple[list[Tensor], Tensor, Tensor]]:
     """Maps per stage (G, h, w), scores of the groups (G, C), embedding (E,) of each input (3, a, b)."""
     results: list = [None] * len(inputs)
@@ -150,7 +143,7 @@ def _encode(model: GroupViT, inputs: list[Tensor], classes: Tensor, protocol: Pr
     return results
 
 
-def window_scores(seen: Seen, protocol: Protocol) -> Iterator[Tensor]:
+def window_scores(seen: EncodedImage, protocol: InferenceOptions) -> Iterator[Tensor]:
     """The channels of each window in turn, (K, a, b): background if there is a threshold, then the classes."""
     for v in range(len(seen.windows)):
         maps, group_scores = seen.maps[-1][v:v + 1], seen.group_scores[v:v + 1]   # (1, G, h, w), (1, G, C)
@@ -168,7 +161,7 @@ def window_scores(seen: Seen, protocol: Protocol) -> Iterator[Tensor]:
         yield channels[0]
 
 
-def name_pixels(seen: Seen, protocol: Protocol) -> tuple[Tensor, Tensor]:
+def name_pixels(seen: EncodedImage, protocol: InferenceOptions) -> tuple[Tensor, Tensor]:
     """Labels of a picture at its own size, -1 for background, and the scores of the classes (C, H, W).
 
     The scores have the size at which the masks are made: of large pictures less than their own.
@@ -181,7 +174,7 @@ def name_pixels(seen: Seen, protocol: Protocol) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def segment(model: GroupViT, images, class_names: Sequence[str], protocol: Protocol | None = None,
+def segment(model: GroupViT, images, class_names: Sequence[str], protocol: InferenceOptions | None = None,
             *, class_embeddings: Tensor | None = None, **choices) -> Segmentation:
     """Names every pixel of the pictures with one of the words.
 
@@ -205,7 +198,7 @@ def segment(model: GroupViT, images, class_names: Sequence[str], protocol: Proto
     elif len(class_embeddings) != len(class_names):
         raise ValueError(f"got {len(class_names)} class names, but {len(class_embeddings)} class embeddings; "
                          "make them with embed_classes of these names")
-    seen = see(model, pictures, class_embeddings, protocol)
+    seen = encode_windows(model, pictures, class_embeddings, protocol)
     labels, scores = zip(*(name_pixels(one, protocol) for one in seen))
     maps: list[Tensor] = []
     # Windows have groups of their own, and a patch is no group.

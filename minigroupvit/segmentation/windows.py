@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..images import resize, size_for
-from .options import Protocol
+from .options import InferenceOptions
 
 # Scores of all words for all pixels take most of the memory. What goes beyond a good screen adds nothing: even at 448
 # pixels a patch is a 28th of the shorter side.
@@ -61,7 +61,7 @@ def bounded_size(height: int, width: int, most: int) -> tuple[int, int]:
     return (height, width) if factor >= 1 else (max(1, round(height * factor)), max(1, round(width * factor)))
 
 
-def canvas_size(height: int, width: int, protocol: Protocol) -> tuple[int, int]:
+def canvas_size(height: int, width: int, protocol: InferenceOptions) -> tuple[int, int]:
     """The size at which masks are cut, and on which windows lie, of masks (height, width).
 
     In mode "direct" that is the same. Else its shorter side becomes `short_side`, or less
@@ -91,7 +91,7 @@ def window_starts(length: int, window: int, stride: int) -> list[int]:
     return [*range(0, last, stride), last]
 
 
-def windows_on(canvas: tuple[int, int], protocol: Protocol) -> list[Window]:
+def windows_on(canvas: tuple[int, int], protocol: InferenceOptions) -> list[Window]:
     """The windows that cover a canvas, row by row; with `flip` those of the mirrored canvas after them.
 
     All have one size: the window's, or the canvas's own where that is smaller. Outside of mode
@@ -108,7 +108,7 @@ def windows_on(canvas: tuple[int, int], protocol: Protocol) -> list[Window]:
 
 
 def look_through(picture: Tensor, windows: Sequence[Window], canvas: tuple[int, int], patch_size: int,
-                 protocol: Protocol) -> list[Tensor]:
+                 protocol: InferenceOptions) -> list[Tensor]:
     """What is in each window of a picture (3, H, W), at a size that the model can take: (3, a', b') each.
 
     A window of the released protocol is a multiple of the patch. Where one is not, the released code
@@ -128,7 +128,7 @@ def look_through(picture: Tensor, windows: Sequence[Window], canvas: tuple[int, 
 
 
 def stitch(windows: Sequence[Window], scores: Iterable[Tensor], canvas: tuple[int, int], size: tuple[int, int],
-           protocol: Protocol) -> Tensor:
+           protocol: InferenceOptions) -> Tensor:
     """The scores of windows, (K, a, b) each, become those of the picture, (K, H, W).
 
     Each pixel takes the mean of the windows that it lies in. Then, as released, the mean is resized

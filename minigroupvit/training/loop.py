@@ -25,7 +25,7 @@ from ..losses import (
     pixel_similarity_loss,
 )
 from ..model import GroupViT
-from ..segmentation.segment import group_maps
+from ..segmentation.steps import group_maps
 from .config import TrainConfig, uses_bf16
 from .optimizer import assignment_temperature, learning_rate, make_optimizer
 from .record import Recorder

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from ..config import GroupViTConfig, preset
 from ..data.captioned.augment import PAPER, Augmentation
-from ..segmentation.options import Protocol, released_sizes
+from ..segmentation.options import InferenceOptions, released_sizes
 from .config import TrainConfig
 
 
@@ -21,7 +21,7 @@ class Recipe:
     about: str                                             # one line for `--help`
     model: GroupViTConfig
     training: TrainConfig = TrainConfig()
-    protocol: Protocol = field(default_factory=Protocol)   # how its masks are made
+    protocol: InferenceOptions = field(default_factory=InferenceOptions)   # how its masks are made
     num_scenes: int = 40_000                               # of the split train
     grown_from: str | None = None                          # weights that it starts from, where they fit: see `load`
 
@@ -54,10 +54,10 @@ def _photographs(**choices: object) -> GroupViTConfig:
 
 
 # A patch at every quarter of a patch: masks are finer than what the model was trained on.
-_DENSE = Protocol(overlap=4, pixels="shared")
+_DENSE = InferenceOptions(overlap=4, pixels="shared")
 # A patch at every half of a patch, edges moved to those of the picture, each pixel named by all its groups, and
 # each class score divided by its mean over the picture. Chosen on validation scenes.
-_REFINED = Protocol(overlap=2, pixels="shared", balance=0.03, refine=10)
+_REFINED = InferenceOptions(overlap=2, pixels="shared", balance=0.03, refine=10)
 # Sharper from step to step: in the end a group holds what its mask shows, and nothing else. And
 # nouns look for single segments too, so that each segment learns to be matched to its name by itself.
 _SHARPENED = TrainConfig(final_temperature=0.1, segment_weight=1.0)
@@ -104,7 +104,7 @@ RECIPES: dict[str, Recipe] = {
         "photographs with captions: the paper's kinds of parts, few and small",
         _photographs(head="mlp", head_width=384, image=dict(
             depths=(2,), stem="linear", positions="learned", assignment="hard", residual="projected", drop_path=0.1)),
-        replace(_FEW_PHOTOGRAPHS, final_temperature=None, segment_weight=0.0), Protocol()),
+        replace(_FEW_PHOTOGRAPHS, final_temperature=None, segment_weight=0.0), InferenceOptions()),
 }
 
 
@@ -123,7 +123,7 @@ def preset_recipe(name: str, image_size: int | None = None) -> Recipe:
     sizes = released_sizes(model.image.image_size)
     groups = bool(model.image.num_group_tokens[0])
     return Recipe(f"{name}, trained as in the paper", model, replace(
-        _PAPER, num_prompts=3 if groups else 0), Protocol(**sizes, pixels="largest" if groups else "patches"))
+        _PAPER, num_prompts=3 if groups else 0), InferenceOptions(**sizes, pixels="largest" if groups else "patches"))
 
 
 _PAPER = TrainConfig(steps=190_000, batch_size=4096, lr=1.6e-3, min_lr=4e-5, warmup=12_700, augmentation=PAPER,

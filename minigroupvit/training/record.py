@@ -33,7 +33,7 @@ from ..extras import missing
 from ..files import write_atomically
 from ..images import normalize
 from ..model import GroupViT
-from ..segmentation.segment import group_maps
+from ..segmentation.steps import group_maps
 
 if TYPE_CHECKING:
     from .config import TrainConfig

@@ -24,7 +24,7 @@ from ..evaluation.retrieval import evaluate_retrieval
 from ..evaluation.scenes import scene_tensors
 from ..losses import rank_and_size
 from ..model import GroupViT
-from ..segmentation.segment import Protocol
+from ..segmentation.options import InferenceOptions
 from ..text.caption_tokenizer import CaptionTokenizer
 from .config import TrainConfig
 from .loop import train
@@ -74,7 +74,7 @@ def grow(model: GroupViT, smaller: GroupViT) -> None:
 
 
 def evaluate_on_scenes(model: GroupViT, images: torch.Tensor, masks: torch.Tensor,
-                       protocol: Protocol | None = None) -> dict[str, Any]:
+                       protocol: InferenceOptions | None = None) -> dict[str, Any]:
     """The figures of a model with groups, or pixel by pixel of one without, on scenes."""
     scenes = SceneConfig()
     judge = evaluate if model.config.image.num_group_tokens[0] else evaluate_pixelwise

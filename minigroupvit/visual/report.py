@@ -12,8 +12,9 @@ from ..data.mask_sets import MaskSet, evaluation_protocol
 from ..evaluation.clusters import cluster_patches
 from ..images import to_batch
 from ..model import GroupViT
-from ..segmentation.options import IGNORED, Protocol, protocol_for
-from ..segmentation.segment import embed_classes, name_pixels, see
+from ..segmentation.options import IGNORED, InferenceOptions, protocol_for
+from ..segmentation.segment import encode_windows, name_pixels
+from ..segmentation.steps import embed_classes
 from .plots import show_image, show_labels
 
 
@@ -25,7 +26,7 @@ def best_and_worst(pictures: Mapping[str, float | None], num_each: int) -> tuple
 
 
 def examples_page(model: GroupViT, masks: MaskSet, pictures: Mapping[str, float | None],
-                  protocol: Protocol | None = None, num_each: int = 4, side: float = 2.4,
+                  protocol: InferenceOptions | None = None, num_each: int = 4, side: float = 2.4,
                   class_embeddings: Tensor | None = None, clusters: str | None = None) -> Figure:
     """Best pictures on the left, worst on the right: picture, named masks, true masks.
 
@@ -55,7 +56,7 @@ def examples_page(model: GroupViT, masks: MaskSet, pictures: Mapping[str, float 
         for row, name in zip(cells, names):
             example = masks[numbers[name]]
             picture = to_batch(example.picture)[0].to(model.device, model.logit_scale.dtype)
-            seen = see(model, [picture], class_embeddings, protocol, regroup=regroup)[0]
+            seen = encode_windows(model, [picture], class_embeddings, protocol, regroup=regroup)[0]
             labels, _ = name_pixels(seen, protocol)
             # What is not judged is a class without a name.
             truth = example.mask.masked_fill(example.mask == IGNORED, len(masks.class_names))

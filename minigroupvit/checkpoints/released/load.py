@@ -10,7 +10,7 @@ import torch
 
 from ...config import GroupViTConfig
 from ...model import GroupViT
-from ...segmentation.options import Protocol, released_sizes
+from ...segmentation.options import InferenceOptions, released_sizes
 from ...text.caption_tokenizer import tokenizer_from_state
 from ...text.clip_tokenizer import ClipTokenizer
 from ...text.tokenizer import Tokenizer
@@ -70,7 +70,7 @@ def load_released(path: str | Path, num_heads: int | None = None, text_num_heads
     end_id = config.text.vocab_size - 1 if released.end_id in (None, 2) else released.end_id
     check_tokenizer(tokenizer, end_id, path)
     model = GroupViT(replace(config, tokenizer=tokenizer.name), tokenizer)
-    model.protocol = known["protocol"] if known else Protocol(**released_sizes(config.image.image_size))
+    model.protocol = known["protocol"] if known else InferenceOptions(**released_sizes(config.image.image_size))
     model.about = known.get("about", {})
     for name, value in model.state_dict().items():
         if name not in tensors and place_there(name, released.form)[0].optional:

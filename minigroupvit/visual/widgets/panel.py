@@ -20,7 +20,8 @@ from torch import Tensor
 
 from ...model import GroupViT
 from ...segmentation.options import protocol_for
-from ...segmentation.segment import Segmentation, embed_classes, segment
+from ...segmentation.segment import Segmentation, segment
+from ...segmentation.steps import embed_classes
 from ..palette import group_colours
 from ..plots import class_legend, draw_borders, show_groups, show_image, show_labels, shown_pixels
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from ...grouping import hard_assignment, soft_assignment
 from ...images import to_batch
 from ...model import GroupViT
-from ...segmentation.options import Protocol, protocol_for
-from ...segmentation.segment import Segmentation, see
+from ...segmentation.options import InferenceOptions, protocol_for
+from ...segmentation.segment import Segmentation, encode_windows
 from ..charts import show_heat
 from ..plots import show_groups, show_image
 from .panel import Memory, Panel, mask_figure, row_of_axes
@@ -63,10 +63,10 @@ def assignment_logits(model: GroupViT | Memory, image) -> Tensor:
     if stage.grouping is None:
         raise ValueError("this model has no groups to assign to; take one with groups, such as 'scenes'")
     # What the protocol says about names and windows does not matter here.
-    protocol = Protocol(overlap=protocol_for(model).overlap)
+    protocol = InferenceOptions(overlap=protocol_for(model).overlap)
     picture = to_batch(image).to(model.device, model.logit_scale.dtype)[0]
     no_words = picture.new_zeros(1, model.config.embed_dim)
-    soft = see(model, [picture], no_words, protocol)[0].maps[0][0].cpu()   # (G, h, w)
+    soft = encode_windows(model, [picture], no_words, protocol)[0].maps[0][0].cpu()   # (G, h, w)
     logits = stage.grouping.temperature * soft.clamp_min(torch.finfo(soft.dtype).tiny).log()
     return logits - logits.amax(dim=0)
 

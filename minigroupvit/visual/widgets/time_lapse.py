@@ -26,7 +26,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ...files import write_atomically
-from ...segmentation.segment import pixel_groups
+from ...segmentation.steps import pixel_groups
 from ..charts import show_curves
 from ..palette import group_colours
 from ..plots import show_groups, show_image
