@@ -20,7 +20,7 @@ from .visual.demo_figure import demo_figure
 
 NUM_IMAGES = 150    # scenes of each split: a demo takes a minute, the whole measurement is scripts/make_results.py
 NUM_OTHERS = 75     # scenes for the other two models
-NUM_FEW = 30        # scenes for the controls, objects for the interventions
+NUM_FEW = 20        # scenes for the controls, objects for the interventions
 NUM_SHOWN = 6       # the first scenes of the split test: shown as they come, not picked
 
 
