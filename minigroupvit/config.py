@@ -47,7 +47,7 @@ class ImageConfig:
     merge_weights: str = "tokens"                    # of a merge: all "tokens" count alike (paper) | a segment
     #                                                  counts as the "patches" that it holds, an empty one not at all
     later_tokens_std: float = 0.0                    # of the first values of later stages' group tokens; paper: 0
-    blocks_std: float = 0.02                         # of the first weights of the Transformer blocks
+    blocks_std: float = 0.02                         # of the first weights of the Transformer blocks; paper: 0.02
 
     def __post_init__(self) -> None:
         _positive(self, "image_size", "patch_size", "width", "num_heads")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-ABOUT = "segment held-out scenes with the shipped weights and print the figures"
+ABOUT = "segment held-out scenes with the shipped weights and print the metrics"
 EXAMPLES = """
 examples:
   python -m minigroupvit demo

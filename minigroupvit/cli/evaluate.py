@@ -22,7 +22,7 @@ examples:
       --background-threshold 0.9
   python -m minigroupvit evaluate --data imagefolder --root imagenet/val
 
-The figures are fractions from 0 to 1. Pictures are looked at as `segment` does, scenes and photographs. Weights
+The metrics are fractions from 0 to 1. Pictures are looked at as `segment` does, scenes and photographs. Weights
 of the paper's models, which look at 448 pixels, are measured as the paper does: short side 448, a window of 448
 every 224 pixels, the 5 nearest classes. --protocol says which of both it is to be, the options change single
 choices, and --json has them all. Where masks have background and the weights have no threshold, it is that of
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="test", choices=("test", "validation", "unseen", "train"),
                         help="of the scenes; default: %(default)s; unseen: colours and pairs never seen in training")
     parser.add_argument("--num-images", type=int, metavar="N", help="default: 1000 scenes, or all photographs")
-    parser.add_argument("--json", metavar="FILE", help="write the figures to a file; -: print them as JSON")
+    parser.add_argument("--json", metavar="FILE", help="write the metrics to a file; -: print them as JSON")
     masks = parser.add_argument_group("photographs with masks")
     masks.add_argument("--metrics", default="all", metavar="A,B",
                        help="miou alone, or with boundary, oracle, probing, groups; all: default")

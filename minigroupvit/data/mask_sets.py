@@ -275,7 +275,7 @@ _COCO = ("person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, t
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What has to be the same for figures to be comparable."""
+    """What has to be the same for metrics to be comparable."""
 
     class_names: tuple[str, ...]     # without background, in the order of the masks' numbers from 1
     protocol: InferenceOptions               # as released

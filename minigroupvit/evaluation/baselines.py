@@ -86,7 +86,7 @@ class ColourClassifier:
         return torch.from_numpy(labels).view(len(images), *images.shape[-2:])
 
     def evaluate(self, images: Tensor, masks: Tensor, class_names: Sequence[str], num_objects: int) -> dict[str, Any]:
-        """The figures of its masks, as in `metrics.evaluate`."""
+        """The metrics of its masks, as in `metrics.evaluate`."""
         figures = MaskMetrics(class_names, num_objects)
         figures.update(self.predict(images), masks.long())
         return figures.compute() | {"num_images": len(images)}

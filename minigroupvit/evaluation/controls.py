@@ -46,7 +46,7 @@ def colour_clusters(num_pieces: int = 8, position: float = 0.0, seed: int = 0) -
         features = _cielab(small.permute(1, 2, 0).numpy()).reshape(-1, 3)                   # (s·s, 3)
         if position:
             features = np.concatenate([features, position * _places(_SIDE, _SIDE).reshape(-1, 2).numpy()], axis=1)
-        # One start is enough: another seed moves the figures of a whole set by less than they differ.
+        # One start is enough: another seed moves the metrics of a whole set by less than they differ.
         pieces = KMeans(num_pieces, n_init=1, random_state=seed).fit_predict(features.astype(np.float64))
         return _resize(torch.from_numpy(pieces.reshape(_SIDE, _SIDE)).long(), picture)
 
@@ -95,7 +95,7 @@ def superpixels(method: str, num_pieces: int = 8) -> Cut:
 
 
 def evaluate_cut(cut: Cut, masks: MaskSet, progress: bool = False) -> dict[str, Any]:
-    """How well a cut agrees with true masks, by the same figures as a model's groups in `evaluate_masks`.
+    """How well a cut agrees with true masks, by the same metrics as a model's groups in `evaluate_masks`.
 
     Returns `ari`, the mean over pictures of the adjusted Rand index (0: chance, 1: the masks);
     `oracle_miou` and what else there is if each piece had its true name; `probing_jaccard`; `groups_used`.

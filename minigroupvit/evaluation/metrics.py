@@ -1,8 +1,8 @@
-"""The figures of a model on pictures with true masks. All are fractions from 0 to 1.
+"""The metrics of a model on pictures with true masks. All are fractions from 0 to 1.
 
 `miou` and its parts judge the named masks. Three numbers tell what is wrong with a model:
-`recognition_ap` (does it know what the picture shows?), `oracle_miou` (does it cut well, were
-each group named right?) and `naming`, plain over oracle (does it name its pieces?).
+`recognition_ap` (does it know what the picture shows?), `oracle_miou` (is the grouping good: mIoU if
+each group had its true class?) and `naming`, plain over oracle (does it name its segments?).
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class MaskMetrics:
         self._parts = {"miou": slice(None), "miou_objects": slice(num_objects),
                        "miou_backgrounds": slice(num_objects, None)}
         self.pixels: list[Tensor] = []   # of each picture and class: right ones, predicted or true ones, (2, B, C)
-        # What torchmetrics would check takes it longer than the figures do.
+        # What torchmetrics would check takes it longer than the metrics do.
         self.jaccard = MulticlassJaccardIndex(self.num_classes, average="none", ignore_index=255, validate_args=False)
 
     def update(self, labels: Tensor, masks: Tensor) -> None:
@@ -155,7 +155,7 @@ def present_objects(masks: Tensor, num_objects: int) -> Tensor:
 def evaluate(model: GroupViT, images: Tensor, masks: Tensor, class_names: Sequence[str],
              num_objects: int, protocol: InferenceOptions | None = None, batch_size: int = 25,
              num_controls: int = 0) -> dict[str, Any]:
-    """All figures of a model on pictures (N, 3, H, W) uint8 with masks (N, H, W) of class indices.
+    """All metrics of a model on pictures (N, 3, H, W) uint8 with masks (N, H, W) of class indices.
 
     The first `num_objects` classes are objects, the others backgrounds. `controls_model_ari` is the ARI on the
     first `num_controls` pictures, on which `cuts.controls` are measured, `controls_model_ari_of_each` that of each.

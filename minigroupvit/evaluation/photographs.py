@@ -1,4 +1,4 @@
-"""The paper's figures of a model on photographs with masks: Tables 1 to 4, C2 and C3.
+"""The paper's metrics of a model on photographs with masks: Tables 1 to 4, C2 and C3.
 
 The masks of a picture are made as `segment` makes them, or as released for the paper's models
 (`mask_sets.evaluation_protocol`), at the size of its true mask. Pictures of all sizes share batches: their
@@ -38,7 +38,7 @@ def evaluate_masks(model: GroupViT, masks: MaskSet, protocol: InferenceOptions |
                    metrics: Sequence[str] | None = None, batch_size: int = 8, num_workers: int = 0,
                    progress: bool = False, class_embeddings: Tensor | None = None,
                    clusters: str | None = None) -> dict[str, Any]:
-    """All figures of a model on a set of photographs with masks.
+    """All metrics of a model on a set of photographs with masks.
 
     Args:
         model: any GroupViT. One without groups is segmented patch by patch (Table 4, "pixel-wise"), or by
@@ -47,7 +47,7 @@ def evaluate_masks(model: GroupViT, masks: MaskSet, protocol: InferenceOptions |
         protocol: None: `mask_sets.evaluation_protocol`.
         metrics: some of `METRICS`; None: all that the model has.
         batch_size: pictures that are read at once, and windows that go through the model at once. The
-            figures do not depend on it.
+            metrics do not depend on it.
         num_workers: processes that read pictures.
         progress: show a bar.
         class_embeddings: (C, E) from `embed_classes`, if they are there already.
@@ -68,7 +68,7 @@ def evaluate_masks(model: GroupViT, masks: MaskSet, protocol: InferenceOptions |
                       class_embeddings, clusters)
     if masks.num_expected not in (None, len(masks)):
         warnings.warn(f"{masks.name} has {masks.num_expected} pictures, these are {len(masks)}: "
-                      "the figures cannot be held beside published ones", stacklevel=2)
+                      "the metrics cannot be held beside published ones", stacklevel=2)
     about = {"data": masks.name, "num_images": len(masks), "num_expected": masks.num_expected}
     about |= {} if clusters is None else {"clusters": clusters}
     return about | counters.compute() | {"protocol": asdict(counters.protocol), "pictures": counters.pictures}

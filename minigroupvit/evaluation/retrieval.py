@@ -2,7 +2,7 @@
 
 Recall@k is the share of the queries that have a right answer among the k nearest by cosine: of a
 picture any of its captions, of a caption its one picture. It depends on how many there are to choose
-from: figures are usually given for 1,000 pictures with five captions each.
+from: metrics are usually given for 1,000 pictures with five captions each.
 
 N pictures  M captions  C shared channels
 """

@@ -31,7 +31,7 @@ def evaluate_scenes(model: GroupViT, baseline: GroupViT | None = None, num_image
                     config: SceneConfig = SceneConfig(), seed: int = 0, batch_size: int = 25,
                     groupvit: GroupViT | None = None, num_others: int | None = None, num_controls: int = 300,
                     num_interventions: int = 300, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
-    """All figures on the split `test`, and on `unseen`: the same scenes with drawings never seen in training.
+    """All metrics on the split `test`, and on `unseen`: the same scenes with drawings never seen in training.
 
     Args:
         model: with groups.
@@ -50,7 +50,7 @@ def evaluate_scenes(model: GroupViT, baseline: GroupViT | None = None, num_image
     Returns:
         A dictionary that JSON can hold, with fractions from 0 to 1: what `metrics.evaluate` tells of
         the model, and under `pixelwise` and `colour_classifier` (the only one trained with masks)
-        what exists without groups. `unseen` holds the figures of the model and of the colour
+        what exists without groups. `unseen` holds the metrics of the model and of the colour
         classifier for the other split. `controls` (`cuts.controls`) stand beside `controls_model_ari`, the
         model's ARI on the same scenes, each with the paired difference between the two
         (`cuts.against_controls`); `interventions`: see `evaluate_interventions`.

@@ -303,7 +303,7 @@ MEASURES: dict[str, Measure] = {
 
 
 def measured(model: Any, names: Sequence[str], on: Conditions) -> dict[str, float]:
-    """The plain numbers of several measures: no lists, no figures of single classes."""
+    """The plain numbers of several measures: no lists, no metrics of single classes."""
     figures: dict[str, float] = {}
     for name in names:
         figures |= {key: value for key, value in MEASURES[name](model, on).items() if isinstance(value, int | float)}

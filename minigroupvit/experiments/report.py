@@ -35,7 +35,7 @@ def interval(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def order(better: Sequence[float], worse: Sequence[float]) -> str:
-    """"holds", "fails" or "cannot be told", of the figures over seeds of two rows."""
+    """"holds", "fails" or "cannot be told", of the metrics over seeds of two rows."""
     if min(len(better), len(worse)) < 2:
         return "cannot be told"
     difference = float(np.mean(better) - np.mean(worse))

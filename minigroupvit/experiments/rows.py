@@ -48,7 +48,7 @@ class Table:
     title: str
     about: str                                 # what it isolates, and what is scaled down how
     rows: tuple[Row, ...]
-    columns: tuple[str, ...] = ()              # figures beside those of all tables
+    columns: tuple[str, ...] = ()              # metrics beside those of all tables
 
     def __post_init__(self) -> None:
         names = [row.name for row in self.rows]

@@ -75,7 +75,7 @@ def grow(model: GroupViT, smaller: GroupViT) -> None:
 
 def evaluate_on_scenes(model: GroupViT, images: torch.Tensor, masks: torch.Tensor,
                        protocol: InferenceOptions | None = None) -> dict[str, Any]:
-    """The figures of a model with groups, or pixel by pixel of one without, on scenes."""
+    """The metrics of a model with groups, or pixel by pixel of one without, on scenes."""
     scenes = SceneConfig()
     judge = evaluate if model.config.image.num_group_tokens[0] else evaluate_pixelwise
     return judge(model, images, masks, scenes.class_names, len(scenes.objects), protocol)

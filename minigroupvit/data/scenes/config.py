@@ -14,7 +14,7 @@ SPLITS = ("train", "validation", "test", "unseen")
 
 @dataclass(frozen=True)
 class SceneConfig:
-    """What the scenes look like and how they are described. All figures count on the defaults.
+    """What the scenes look like and how they are described. All metrics count on the defaults.
 
     Raises:
         ValueError: for a value outside its range, or names that are not in the vocabulary.
