@@ -87,8 +87,8 @@ def test_every_photograph_has_five_captions(flickr8k):
 
 
 def test_an_unknown_split_names_those_there_are(flickr8k):
-    with pytest.raises(ValueError, match="no split 'val' .* it has test, train, validation"):
-        open_dataset(flickr8k, "val")
+    with pytest.raises(ValueError, match="no split 'minival' .* it has test, train, validation"):
+        open_dataset(flickr8k, "minival")
 
 
 def test_without_the_photographs_a_test_skips_and_with_ci_it_fails(tmp_path, monkeypatch):
