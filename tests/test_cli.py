@@ -556,6 +556,7 @@ def test_two_ways_to_validate_are_one_too_many(tmp_path, capsys) -> None:
                                               "--caption-columns, and if you like that of nouns with --nouns-column"),
     ("--nouns-column things", "--nouns-column has no effect: it belongs to captioned pictures"),
     ("--data PHOTOS --nouns-column things --num-prompts 0", "--nouns-column has no effect: nouns are not used with"),
+    ("--recipe scenes_short --preset groupvit_1stage", "--recipe has no effect: --preset groupvit_1stage brings its own"),
     ("--data PHOTOS --max-skipped 3", "the share that may be skipped is 3"),
     ("--data PHOTOS --caption-columns number", "or allow more with --max-skipped"),
     ("--data PHOTOS/train --batch-size 1", "--batch-size is 1; it must be at least 2"),

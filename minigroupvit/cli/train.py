@@ -43,7 +43,7 @@ transformers (see export --help); the other recipes have parts that it lacks. --
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--recipe", default="scenes", metavar="NAME", help="list: shows them; default: %(default)s")
+    parser.add_argument("--recipe", metavar="NAME", help="list: shows them; default: scenes")
     parser.add_argument("--out", default="outputs/train", metavar="FOLDER", help="default: %(default)s")
     parser.add_argument("--device", help="cpu, cuda, mps; default: a GPU if there is one")
     parser.add_argument("--num-proc", type=int, metavar="N", help="processes that draw scenes; default: all cores")
@@ -108,7 +108,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.recipe == "list":
         _list_recipes(RECIPES)
         return 0
-    wanted = change_recipe(recipe(arguments.recipe), arguments)
+    if arguments.recipe and arguments.preset:
+        raise ValueError(f"--recipe has no effect: --preset {arguments.preset} brings its own training; give one of them")
+    wanted = change_recipe(recipe(arguments.recipe or "scenes"), arguments)
     check_data_options(arguments, wanted)
     shared = {"progress": not arguments.quiet, "device": pick_device(arguments.device)}
     try:
