@@ -148,6 +148,8 @@ def test_a_background_threshold_is_the_weights_own_or_the_sets(folder, make_mode
 @pytest.mark.parametrize("command, words", [
     ("evaluate --protocol released", "--protocol belongs to photographs with masks, not to --data scenes"),
     ("evaluate --data imagefolder --root x --no-antialias --short-side 64", "--short-side, --antialias would change nothing"),
+    ("evaluate --clusters kmeans", "--clusters has no effect with --data scenes"),
+    ("evaluate --data folder --root x --split unseen", "--split has no effect with --data folder"),
     ("evaluate --balance much", "argument --balance: invalid float or 'none' value: 'much'"),
 ])
 def test_options_that_would_do_nothing_are_refused(command, words, capsys):

@@ -43,12 +43,12 @@ _DATA = ("scenes", "voc2012", "context", "coco_object", "folder", "imagefolder")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", default="scenes", choices=_DATA, help="default: %(default)s")
     parser.add_argument("--root", metavar="FOLDER", help="where the photographs are")
-    parser.add_argument("--split", default="test", choices=("test", "validation", "unseen", "train"),
-                        help="of the scenes; default: %(default)s; unseen: colours and pairs never seen in training")
+    parser.add_argument("--split", choices=("test", "validation", "unseen", "train"),
+                        help="of the scenes; default: test; unseen: drawings of the objects never seen in training")
     parser.add_argument("--num-images", type=int, metavar="N", help="default: 1000 scenes, or all photographs")
     parser.add_argument("--json", metavar="FILE", help="write the metrics to a file; -: print them as JSON")
     masks = parser.add_argument_group("photographs with masks")
-    masks.add_argument("--metrics", default="all", metavar="A,B",
+    masks.add_argument("--metrics", metavar="A,B",
                        help="miou alone, or with boundary, oracle, probing, groups; all: default")
     masks.add_argument("--examples", metavar="FILE", help="a page of the best and the worst pictures, such as page.png")
     masks.add_argument("--num-examples", type=int, default=4, metavar="N", help="of each; default: %(default)s")
@@ -73,6 +73,12 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--root {arguments.root} belongs to photographs; say which, such as --data folder")
     if arguments.data != "scenes" and not arguments.root:
         raise ValueError(f"--data {arguments.data} needs --root, the folder where its files are (see evaluate --help)")
+    without_effect = [] if arguments.data == "scenes" else ["split"]
+    if arguments.data in ("scenes", "imagefolder"):
+        without_effect += ["metrics", "examples", "only_occurring", "clusters"]
+    for name in without_effect:
+        if getattr(arguments, name):
+            raise ValueError(f"--{name.replace('_', '-')} has no effect with --data {arguments.data}; leave it out")
     if arguments.batch_size < 1 or arguments.num_examples < 1:
         raise ValueError("--batch-size and --num-examples are at least 1")
     choices = protocol_choices(arguments)
@@ -103,8 +109,9 @@ def _on_scenes(model, arguments: argparse.Namespace, choices: dict[str, Any]) ->
     protocol = protocol_for(model, **choices)
     scenes = SceneConfig(image_size=model.config.image.image_size)
     count = 1000 if arguments.num_images is None else arguments.num_images
-    images, masks = scene_tensors(arguments.split, count, scenes)
-    return {"split": arguments.split} | evaluate_on_scenes(model, images, masks, protocol)
+    split = arguments.split or "test"
+    images, masks = scene_tensors(split, count, scenes)
+    return {"split": split} | evaluate_on_scenes(model, images, masks, protocol)
 
 
 def _on_image_folder(model, arguments: argparse.Namespace, choices: dict[str, Any]) -> dict[str, Any]:
@@ -128,7 +135,7 @@ def _on_masks(model, arguments: argparse.Namespace, choices: dict[str, Any]) -> 
     if arguments.only_occurring:
         masks = masks.occurring()
     protocol = evaluation_protocol(model, masks, arguments.protocol, **choices)
-    metrics = None if arguments.metrics == "all" else [m for m in split_names(arguments.metrics) if m != "miou"]
+    metrics = None if arguments.metrics in (None, "all") else [m for m in split_names(arguments.metrics) if m != "miou"]
     page = arguments.examples and _check_page(make_parent(arguments.examples))
     classes = embed_classes(model, masks.class_names, protocol.templates)
     figures = evaluate_masks(model, masks, protocol, metrics, arguments.batch_size, arguments.num_workers,
