@@ -84,7 +84,7 @@ class GroupViT(nn.Module, HubModel):
                 f"the tokenizer ends texts with token {self.tokenizer.end_id}; the text encoder reads a text at its "
                 f"largest id, so the end token must be the last of the {self.tokenizer.vocab_size}")
         self.config = config
-        self.protocol = None  # how its masks are made unless told otherwise: a segmentation.InferenceOptions
+        self.protocol = None  # how its masks are made unless told otherwise: segmentation.options.InferenceOptions
         self.image_encoder = ImageEncoder(config.image)
         self.text_encoder = TextEncoder(config.text)
         self.image_head = Head(config.image.width, config.embed_dim, config.head, config.head_width)

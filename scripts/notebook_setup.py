@@ -4,8 +4,8 @@
     python scripts/notebook_setup.py --check    # writes nothing; an error if one differs
 
 The badge is the cell with the id "badge", the setup cell that with the id "setup"; a notebook without
-them gets them before and after its first cell, which tells what it is about. Outputs stay. The table of the
-README, between two marks, has the titles and what one will know at the end.
+them gets them before and after its first cell, which tells what it is about. Outputs stay. The list in the
+README, between two marks, has their titles.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def table(folder: Path = NOTEBOOKS) -> str:
 
 
 def set_up_readme(write: bool = True) -> list[str]:
-    """["README.md"] if its table differed; it is written unless told otherwise."""
+    """["README.md"] if its list differed; it is written unless told otherwise."""
     text = README.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     new = before + BEGIN + table() + END + rest.split(END, maxsplit=1)[1]

@@ -256,6 +256,14 @@ def _read_numbers(file: Path) -> np.ndarray:
 
 
 # The three benchmarks of the paper in one table: classes, protocol, pictures, and how the files lie.
+#
+# Class names are those that the released code puts into its text encoder, in the order of the masks'
+# numbers (some differ from the data sets' own: table, plant and monitor in VOC; airplane, plant and
+# monitor in Context). Thresholds and everything else of the protocol: `protocol.PROTOCOLS`.
+#
+# In all three, background is 0 in the mask files and the classes follow from 1; 255 marks pixels that
+# are not judged. (mmsegmentation's `reduce_zero_label`, which throws 0 away and judges 59 classes of
+# Context without background, is another benchmark: an `ignore` line in a folder's classes.txt makes it.)
 
 _VOC = ("aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow, table, dog, horse, motorbike, person, "
         "plant, sheep, sofa, train, monitor")
@@ -301,6 +309,9 @@ BENCHMARKS: dict[str, Benchmark] = {
 
 
 # Masks of COCO-Object drawn from COCO's own instances, where its pixel maps are not at hand.
+#
+# Where instances overlap, the smaller one lies on top. COCO-Stuff's maps, which the release judges by, were
+# made from the same outlines with an order of their own, so figures may differ in the last digit.
 
 @dataclass(frozen=True)
 class DrawnMask:

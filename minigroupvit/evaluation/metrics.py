@@ -158,7 +158,7 @@ def evaluate(model: GroupViT, images: Tensor, masks: Tensor, class_names: Sequen
     """All metrics of a model on pictures (N, 3, H, W) uint8 with masks (N, H, W) of class indices.
 
     The first `num_objects` classes are objects, the others backgrounds. `controls_model_ari` is the ARI on the
-    first `num_controls` pictures, on which `cuts.controls` are measured, `controls_model_ari_of_each` that of each.
+    first `num_controls` pictures, on which `controls.controls` are measured, `controls_model_ari_of_each` that of each.
     """
     protocol = protocol_for(model, protocol)
     if protocol.mode == "slide":
@@ -220,6 +220,15 @@ def segments_used(groups: Tensor, least: float = 0.02) -> list[int]:
 
 
 # Boundary mIoU, the figure in brackets of Table 3: how well masks fit along their edges.
+#
+# The definition is that of Boundary IoU (Cheng et al., CVPR 2021): of each mask only the pixels within
+# d of its contour count, d being 2 % of the picture's diagonal; then intersection over union, here per
+# class over the whole set. The edge of the picture is a contour.
+#
+# The paper says no more than "boundary mIoU". What to do at pixels that are not judged is ours. In VOC
+# they lie exactly along the contours; there truth and prediction both take what they have at the nearest
+# judged pixel. So masks that are right wherever they are judged score 1, and the truth's contours do
+# not show in the prediction.
 
 DILATION_RATIO = 0.02   # of the diagonal
 

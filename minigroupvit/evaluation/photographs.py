@@ -77,7 +77,7 @@ def evaluate_masks(model: GroupViT, masks: MaskSet, protocol: InferenceOptions |
 def judge_masks(model: GroupViT, masks: MaskSet, protocol: InferenceOptions, batch_size: int = 8) -> Judged:
     """ARI, mIoU and oracle mIoU of a model with groups as they are in each picture: to compare it with another method.
 
-    The arguments are those of `evaluate_masks`. See `intervals.Judged.minus` and `cuts.judge_cut`.
+    The arguments are those of `evaluate_masks`. See `intervals.Judged.minus` and `controls.judge_cut`.
     """
     counters = _judge(model, masks, protocol_for(model, protocol), ("oracle", "groups"), batch_size)
     return Judged(tuple(counters.pictures), counters.rand, {

@@ -51,9 +51,9 @@ def evaluate_scenes(model: GroupViT, baseline: GroupViT | None = None, num_image
         A dictionary that JSON can hold, with fractions from 0 to 1: what `metrics.evaluate` tells of
         the model, and under `pixelwise` and `colour_classifier` (the only one trained with masks)
         what exists without groups. `unseen` holds the metrics of the model and of the colour
-        classifier for the other split. `controls` (`cuts.controls`) stand beside `controls_model_ari`, the
+        classifier for the other split. `controls` (`controls.controls`) stand beside `controls_model_ari`, the
         model's ARI on the same scenes, each with the paired difference between the two
-        (`cuts.against_controls`); `interventions`: see `evaluate_interventions`.
+        (`controls.against_controls`); `interventions`: see `evaluate_interventions`.
     """
     started = time.perf_counter()
     names, num_objects = config.class_names, len(config.objects)
@@ -86,16 +86,21 @@ def evaluate_scenes(model: GroupViT, baseline: GroupViT | None = None, num_image
         figures["groupvit"] = evaluate(groupvit, *few, batch_size=batch_size, num_controls=num_controls)
         figures["groupvit"]["protocol"] = asdict(protocol_for(groupvit))
         tell("and with it less its Transformer blocks")
-        some = images[:num_controls], masks[:num_controls], names, num_objects
-        figures["groupvit"]["blocks"] = {"num_images": len(some[0]), "with": _main(evaluate(groupvit, *some))}
-        with without_blocks(groupvit):
-            figures["groupvit"]["blocks"]["without"] = _main(evaluate(groupvit, *some))
+        figures["groupvit"]["blocks"] = _worth_of_blocks(
+            groupvit, images[:num_controls], masks[:num_controls], names, num_objects)
     for one, place in ((model, figures), (groupvit, figures.get("groupvit"))):
         if one is not None:
             place["controls"] = against_controls(place.pop("controls_model_ari_of_each"), found)
             tell(f"changing one thing at a time about {num_interventions} objects")
             place["interventions"] = evaluate_interventions(one, num_interventions, config, seed, batch_size=batch_size)
     return figures
+
+
+def _worth_of_blocks(model: GroupViT, *scenes: Any) -> dict[str, Any]:
+    """The metrics of a model with and without its Transformer blocks; `scenes`: what `metrics.evaluate` takes."""
+    whole = _main(evaluate(model, *scenes))
+    with without_blocks(model):
+        return {"num_images": len(scenes[0]), "with": whole, "without": _main(evaluate(model, *scenes))}
 
 
 def _main(metrics: dict[str, Any]) -> dict[str, Any]:

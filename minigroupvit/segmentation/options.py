@@ -1,6 +1,6 @@
 """The inference protocol: options of zero-shot segmentation, the released ones, and those of a model.
 
-`segmentation` and `sliding` say what each choice does. Imports nothing, so that a checkpoint or a
+`steps` and `windows` say what each option does. Imports nothing, so that a checkpoint or a
 command can hold a protocol without what it needs to run.
 """
 

@@ -3,9 +3,9 @@
 `steps` has the five steps of the inference protocol, `options` its options, and `windows` what
 there is to a window that slides over a picture. Here they become one:
 
-    see            pictures of any sizes through the model, window by window
-    name_pixels    what was seen of a picture becomes its labels
-    segment        both, for pictures of one size: the way in for one's own pictures and words
+    encode_windows    pictures of any sizes through the model, window by window
+    name_pixels       what was encoded of a picture becomes its labels
+    segment           both, for pictures of one size: the way in for one's own pictures and words
 
 B images  V windows of an image  G final groups  C classes  K channels: background, classes
 E shared channels  h, w patch grid  a, b window  H, W picture
@@ -50,7 +50,7 @@ class Segmentation:
 
     labels: Tensor              # (B, H, W) index into class_names; -1: background
     scores: Tensor              # (B, C, H, W) score of each class at each pixel; of a large picture at the size at
-    #                             which its masks are made (`sliding.mask_size`)
+    #                             which its masks are made (`windows.mask_size`)
     groups: list[Tensor]        # per stage (B, H, W): each pixel's group; none where windows slide or patches speak
     group_scores: Tensor        # (B, G, C) score of each class for each final group; (B, V·G, C) of V windows, of which
     #                             flip makes twice as many: the groups of the mirrored picture follow as their own
@@ -64,7 +64,7 @@ class EncodedImage:
     """What a model makes of one picture before any pixel is named: small, however large the picture."""
 
     picture: tuple[int, int]    # its height and width, and those of its labels
-    size: tuple[int, int]       # H, W at which its masks are made: `sliding.mask_size`
+    size: tuple[int, int]       # H, W at which its masks are made: `windows.mask_size`
     canvas: tuple[int, int]     # at which they are cut, and on which the windows lie
     windows: list[Window]       # V, all of one size (a, b)
     maps: list[Tensor]          # per stage (V, G, h, w): share of each patch (refined: pixel) in each group

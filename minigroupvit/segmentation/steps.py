@@ -10,7 +10,7 @@ The protocol of the released evaluation (the paper's Section 3.3):
     4. score_groups      how well each word names each group, given what the whole image shows
     5. label_pixels      each pixel takes its group's best word, or background
 
-`segmentation` puts them together. There, "picture" is one window of it if windows slide.
+`segment` puts them together. There, "picture" is one window of it if windows slide.
 
 B images  G final groups  C classes  E shared channels  h, w patch grid  H, W picture
 """

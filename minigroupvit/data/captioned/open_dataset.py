@@ -5,7 +5,7 @@
     open_dataset("jxie/flickr8k")        from the hub
 
 What comes back has a column of pictures and one or more of captions; `__key__`, where there is one, says
-which line of which file a row is. `sources.open_captioned` makes of it what a training reads.
+which line of which file a row is. `open.open_captioned` makes of it what a training reads.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ products and comparisons touch the pixels.
     scene = make_scene(7)
     scene.image, scene.caption, scene.mask
 
-Whole sets of them: `scene_sets.py`.
+Whole sets of them: `sets.py`.
 """
 
 from __future__ import annotations

@@ -76,6 +76,8 @@ def to_png(figure: Figure) -> bytes:
 
 
 # A model that looks at no picture twice and reads no word twice, so that a widget answers at once.
+#
+# B images  C classes  E shared channels
 
 _PICTURES_KEPT = 16
 
@@ -142,6 +144,8 @@ def split_words(text: str) -> list[str]:
 
 
 # The pictures of the widgets, without the widgets: each function draws into axes that it is given.
+#
+# S stages that group  h, w patch grid  H, W picture
 
 _SIDE, _TOP, _GAP = 2.6, 0.34, 0.1   # inches
 

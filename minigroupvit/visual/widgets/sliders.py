@@ -52,6 +52,8 @@ class ProtocolSliders(Panel):
 
 
 # Temperature and noise of an assignment, as sliders: who is how sure, and who goes where by chance.
+#
+# G groups  h, w patch grid  H, W picture
 
 def assignment_logits(model: GroupViT | Memory, image) -> Tensor:
     """The logits of the first stage's assignment, (G, h, w), with noise and temperature still to come.
