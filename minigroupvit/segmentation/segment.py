@@ -26,6 +26,7 @@ from .options import InferenceOptions, protocol_for
 from .steps import (
     add_background,
     balance_scores,
+    best_class,
     embed_classes,
     evaluating,
     group_maps,
@@ -167,10 +168,9 @@ def name_pixels(seen: EncodedImage, protocol: InferenceOptions) -> tuple[Tensor,
     The scores have the size at which the masks are made: of large pictures less than their own.
     """
     channels = stitch(seen.windows, window_scores(seen, protocol), seen.canvas, seen.size, protocol)   # (K, H, W)
-    labels = channels.argmax(dim=0)                                       # (H, W)
-    if protocol.background_threshold is not None:
-        labels, channels = labels - 1, channels[1:]
-    return enlarge(labels, seen.picture), channels
+    has_background = protocol.background_threshold is not None
+    labels = best_class(channels, has_background)                         # (H, W)
+    return enlarge(labels, seen.picture), channels[int(has_background):]
 
 
 @torch.no_grad()

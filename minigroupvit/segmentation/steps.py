@@ -8,7 +8,8 @@ The protocol of the released evaluation (the paper's Section 3.3):
                          (refine_maps, not in the paper: first move their edges to those of the picture)
     3. embed_classes     words in templates, through the text encoder
     4. score_groups      how well each word names each group, given what the whole image shows
-    5. label_pixels      each pixel takes its group's best word, or background
+    5. label_pixels      each pixel takes its group's best word, or background: `add_background`, then
+                         `best_class`; where windows slide, `segment` takes their mean between the two
 
 `segment` puts them together. There, "picture" is one window of it if windows slide.
 
@@ -215,10 +216,15 @@ def add_background(scores: Tensor, group_scores: Tensor, background_threshold: f
     return torch.cat([below.to(scores.dtype), scores], dim=1)
 
 
+def best_class(channels: Tensor, has_background: bool) -> Tensor:
+    """The largest channel of each pixel as a label: (..., K, H, W) -> (..., H, W), -1 for a background before the rest."""
+    return channels.argmax(dim=-3) - int(has_background)
+
+
 def label_pixels(scores: Tensor, group_scores: Tensor, background_threshold: float | None = None) -> Tensor:
     """The best class of each pixel: scores (B, C, H, W) -> labels (B, H, W).
 
     With a threshold, a pixel whose channel of background (`add_background`) is the largest is -1.
     """
-    labels = add_background(scores, group_scores, background_threshold).argmax(dim=1)
-    return labels if background_threshold is None else labels - 1
+    channels = add_background(scores, group_scores, background_threshold)
+    return best_class(channels, has_background=background_threshold is not None)
