@@ -8,7 +8,7 @@ import pytest
 
 from minigroupvit.text.caption_tokenizer import CaptionTokenizer
 from minigroupvit.text.prompts import SIMPLE_TEMPLATES, nouns, sample_prompts
-from minigroupvit.visual.widgets.caption_box import CaptionBox, caption_figure
+from minigroupvit.visual.widgets.text_boxes import CaptionBox, caption_figure
 
 CAPTIONS = ["a red cat on the grass", "two boats and a moon at night", "the cup by a tree"]
 

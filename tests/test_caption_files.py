@@ -9,8 +9,7 @@ import datasets
 import pytest
 from PIL import Image
 
-from minigroupvit.data.captioned.open import open_captioned, open_held_out, open_validation
-from minigroupvit.data.captioned.open_dataset import open_dataset, splits
+from minigroupvit.data.captioned.open import open_captioned, open_dataset, open_held_out, open_validation, splits
 
 
 @pytest.fixture(autouse=True)

@@ -25,8 +25,8 @@ from minigroupvit.data.scenes.make import make_scene
 from minigroupvit.evaluation.clusters import METHODS, cluster_patches
 from minigroupvit.evaluation.controls import superpixels
 from minigroupvit.experiments import measures, models, pretraining, runner
-from minigroupvit.experiments.budgets import BUDGETS, make_setup
 from minigroupvit.experiments.measures import Conditions, attention_masks, best_jaccard, name_pieces
+from minigroupvit.experiments.models import BUDGETS, make_setup
 from minigroupvit.experiments.pretraining import DINO, MaskTraining, MoCo, fit, mirror, views
 from minigroupvit.experiments.report import interval, make_report, order
 from minigroupvit.experiments.rows import FAMILIES, HARD, MOCO, NAMES, REFERENCE, TABLES, Model, Row, Table

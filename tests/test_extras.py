@@ -67,7 +67,7 @@ def shards():
     expand("somewhere/{00..01}.tar")
 
 def hub():
-    from minigroupvit.data.captioned.open_dataset import open_dataset
+    from minigroupvit.data.captioned.open import open_dataset
     open_dataset("jxie/flickr8k")
 
 def scenes():

@@ -7,7 +7,7 @@ import json
 import pytest
 from PIL import Image
 
-from minigroupvit.data.captioned.open_dataset import open_dataset
+from minigroupvit.data.captioned.open import open_dataset
 from minigroupvit.data.mask_sets import open_masks
 from minigroupvit.files import read_text
 

@@ -11,8 +11,15 @@ from PIL import Image
 
 from minigroupvit.data.captioned.batches import CaptionedImages
 from minigroupvit.data.captioned.on_disk import CaptionedFiles
-from minigroupvit.data.captioned.open import hold_out, open_captioned, open_held_out, open_validation
-from minigroupvit.data.captioned.open_dataset import HUB_PRESETS, open_dataset, splits
+from minigroupvit.data.captioned.open import (
+    HUB_PRESETS,
+    hold_out,
+    open_captioned,
+    open_dataset,
+    open_held_out,
+    open_validation,
+    splits,
+)
 from minigroupvit.data.captioned.streamed import CaptionedStream
 
 FEATURES = datasets.Features({"image": datasets.Image(), "caption": datasets.Value("string")})

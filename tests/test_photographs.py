@@ -15,8 +15,7 @@ from photographs import photographs
 from minigroupvit.checkpoints.native import load_checkpoint, read_checkpoint
 from minigroupvit.data.captioned.augment import PAPER
 from minigroupvit.data.captioned.batches import CaptionedImages
-from minigroupvit.data.captioned.open import open_captioned
-from minigroupvit.data.captioned.open_dataset import open_dataset
+from minigroupvit.data.captioned.open import open_captioned, open_dataset
 from minigroupvit.evaluation.retrieval import chance_recall
 from minigroupvit.segmentation.segment import segment
 from minigroupvit.training.recipes import recipe

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import affine_transform
 
-from minigroupvit.data.scenes import captions, colours, textures
+from minigroupvit.data.scenes import captions, textures
 from minigroupvit.data.scenes.captions import SYNONYMS, flip_caption, plural
 from minigroupvit.data.scenes.config import SPLITS
 from minigroupvit.data.scenes.dice import Dice
@@ -83,13 +83,13 @@ def test_vocabulary():
     names = OBJECTS + BACKGROUNDS
     assert SceneConfig().class_names == names and set(SYNONYMS) == set(names)
     assert not [(a, b) for a in names for b in names if a != b and a in b]
-    assert not set(names) & set(colours.PALETTE)
+    assert not set(names) & set(textures.PALETTE)
     # No other word is the name of another class, none stands for two classes.
     words = [word for others in SYNONYMS.values() for word in others]
     assert len(words) == len(set(words)) and not set(words) & set(names)
     # With natural colours each object has a pair of its own.
-    assert set(colours.NATURAL_COLOURS) == set(OBJECTS) and len(set(colours.NATURAL_COLOURS.values())) == 16
-    assert all(set(pair) <= set(colours.PALETTE) for pair in colours.NATURAL_COLOURS.values())
+    assert set(textures.NATURAL_COLOURS) == set(OBJECTS) and len(set(textures.NATURAL_COLOURS.values())) == 16
+    assert all(set(pair) <= set(textures.PALETTE) for pair in textures.NATURAL_COLOURS.values())
 
 
 def test_instances_agree_with_the_mask(scenes):
@@ -104,7 +104,7 @@ def test_instances_agree_with_the_mask(scenes):
             assert instance.mask[y0:y1, x0:x1].sum() == instance.mask.sum() > 0
             assert instance.mask[y0].any() and instance.mask[y1 - 1].any()
             assert instance.mask[:, x0].any() and instance.mask[:, x1 - 1].any()
-            assert instance.colour in colours.PALETTE and instance.second_colour in colours.PALETTE
+            assert instance.colour in textures.PALETTE and instance.second_colour in textures.PALETTE
             assert instance.colour != instance.second_colour
             assert 0 <= instance.drawing < num_drawings(instance.class_name) - 1
             covered += instance.mask
@@ -169,11 +169,11 @@ def test_no_two_objects_look_the_same():
 def test_every_colour_keeps_its_name():
     """Shades vary, and nobody would call one by another colour's name: ranges do not meet."""
     dice = Dice(0)
-    for name in colours.PALETTE:
-        shades = np.array([colours.draw_shade(name, dice) for _ in range(200)])
+    for name in textures.PALETTE:
+        shades = np.array([textures.draw_shade(name, dice) for _ in range(200)])
         assert 0 <= shades.min() and shades.max() <= 255 and len(np.unique(shades, axis=0)) == 200
         assert shades.std(axis=0).max() > 5
-    ranges = [(name, span) for name, span in colours.PALETTE.items() if name not in ("black", "white", "grey")]
+    ranges = [(name, span) for name, span in textures.PALETTE.items() if name not in ("black", "white", "grey")]
     for k, (one, (hue, _, light)) in enumerate(ranges):
         for other, (its_hue, _, its_light) in ranges[:k]:
             apart = hue[0] > its_hue[1] or its_hue[0] > hue[1] or light[0] > its_light[1] or its_light[0] > light[1]
@@ -211,7 +211,7 @@ def test_default_proportions(scenes):
     assert len(seen) == sum(num_drawings(name) - 1 for name in OBJECTS)
     for which in ("colour", "second_colour"):      # every object in every colour
         pairs = Counter((i.class_name, getattr(i, which)) for i in instances)
-        assert len(pairs) == len(OBJECTS) * len(colours.PALETTE)
+        assert len(pairs) == len(OBJECTS) * len(textures.PALETTE)
     assert close(np.mean([len(backgrounds_of(scene)) == 2 for scene in scenes]), 0.2, slack=0.01)
     classes = Counter(i.class_name for i in instances)
     assert min(classes.values()) > 0.6 * len(instances) / 16 and max(classes.values()) < 1.5 * len(instances) / 16
@@ -227,7 +227,7 @@ def test_default_proportions(scenes):
     assert close(np.mean(omitted), 1 / 7)
     no_background = [not any(names(s.caption, b) for b in BACKGROUNDS) for s in scenes]
     assert close(np.mean(no_background), 1 / 6 * (1 - 1 / 21), slack=0.01)
-    adjectives = {*colours.PALETTE, *captions._ADJECTIVES, *captions._SMALL, *captions._LARGE}
+    adjectives = {*textures.PALETTE, *captions._ADJECTIVES, *captions._SMALL, *captions._LARGE}
     with_adjective = [bool(adjectives & set(s.caption.lower().rstrip(".").split())) for s in scenes]
     assert close(np.mean(with_adjective), 0.4, slack=0.02)
 
@@ -241,7 +241,7 @@ def test_captions_tell_the_truth(scenes):
         for name in OBJECTS:
             if set(words) & {w for word in (name, *SYNONYMS[name]) for w in (word, plural(word))}:
                 assert name in there, (name, scene.caption)
-        for colour in set(words) & set(colours.PALETTE):
+        for colour in set(words) & set(textures.PALETTE):
             assert colour in {i.colour for i in scene.instances}, scene.caption
 
 
@@ -320,7 +320,7 @@ def test_natural_colours_are_a_knob():
     shortcut = SceneConfig(natural_colour=1.0)
     for i in range(30):
         for x in make_scene(i, config=shortcut).instances:
-            assert (x.colour, x.second_colour) == colours.NATURAL_COLOURS[x.class_name]
+            assert (x.colour, x.second_colour) == textures.NATURAL_COLOURS[x.class_name]
 
 
 @pytest.mark.parametrize("size", [32, 65, 224])

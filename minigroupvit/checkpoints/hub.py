@@ -12,6 +12,7 @@ from huggingface_hub.utils import HfHubHTTPError, HFValidationError
 _FILES = {".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".json"}
 WEIGHTS = "model.safetensors"     # the file of the weights, in our folders and in those of transformers
 
+
 def is_hub_id(name: str | Path) -> bool:
     """Whether this could be the id of a model on the hub: an owner, a slash, a name that is no file's."""
     return bool(re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", str(name))) and Path(name).suffix not in _FILES

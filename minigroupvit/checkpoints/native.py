@@ -26,7 +26,7 @@ from .describe import check_tokenizer, describe, load_tensors, protocol_from_dic
 from .hub import WEIGHTS, download, is_hub_id
 from .released.load import load_released
 from .released.read import check_whole
-from .released.tokenizer_files import read_tokenizer
+from .released.write import read_tokenizer
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _PHOTOGRAPHS = "photographs"     # begin of the names, and folder in data/, of the weights with a licence of their own

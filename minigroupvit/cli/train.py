@@ -166,8 +166,7 @@ def check_data_options(arguments: argparse.Namespace, recipe: Recipe) -> None:
 def open_data(arguments: argparse.Namespace, recipe: Recipe) -> tuple[Captioned, CaptionedImages | None]:
     """What to train on, and the pictures to measure retrieval on, if there are any."""
     from ..data.captioned.caption_files import known_split
-    from ..data.captioned.open import open_captioned, open_held_out, open_validation
-    from ..data.captioned.open_dataset import splits
+    from ..data.captioned.open import open_captioned, open_held_out, open_validation, splits
 
     name, size = arguments.data, recipe.model.image.image_size
     choices = {"image": arguments.image_column, "cache": "stream" if arguments.stream else arguments.cache or "memory",

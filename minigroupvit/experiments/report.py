@@ -14,7 +14,7 @@ import numpy as np
 from scipy import stats
 
 from ..files import write_atomically
-from .budgets import BUDGETS
+from .models import BUDGETS
 from .rows import FAMILIES, RATIOS, TABLES, TUNED_BY, Ratio, Row, Table
 from .runner import Job, Runner, tuning_jobs
 

@@ -23,9 +23,8 @@ from tqdm.auto import tqdm
 from ..files import write_atomically
 from ..training.loop import TrainingStopped
 from ..training.record import current_commit, device_name
-from .budgets import Budget, Setup, budget, digest, make_setup
 from .measures import Conditions, measured
-from .models import Trained, finetuned, trained_model
+from .models import Budget, Setup, Trained, budget, digest, finetuned, make_setup, trained_model
 from .rows import FAMILIES, NAMES, TABLES, TUNED_BY, Model, slug
 
 TUNING = "tuning"

@@ -18,7 +18,7 @@ from ..describe import check_tokenizer, load_tensors, protocol_from_dict, with_c
 from ..hub import download, is_hub_id
 from .names import architecture, place_there, to_ours
 from .read import DESCRIPTION, Released, check_whole, read_authors, read_transformers
-from .tokenizer_files import read_tokenizer
+from .write import read_tokenizer
 
 # Choices of the image encoder that make no weights; the rest of them no released format has.
 _BESIDE_SHAPES = ("assignment", "gumbel_noise", "straight_through", "later_tokens_std", "drop_path")

@@ -7,18 +7,21 @@ Else all is for training.
 
 from __future__ import annotations
 
+import codecs
+import csv
+import io
+import json
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...extras import extra
 from ...files import read_text
 from ...images import PICTURE_ENDINGS, pictures_below
-from .caption_formats import BESIDE, FORMATS, SPLITS, Format, Row
 from .samples import KEY
 
 if TYPE_CHECKING:
@@ -162,3 +165,185 @@ def as_dataset(rows: list[Row]) -> Dataset:
                               KEY: [row.where for row in rows]}
                              | {name: [row.others.get(name) for row in rows] for name in others},
                              Features(own | dict.fromkeys(others, Value("string"))))
+
+
+# Formats of caption files. Each is recognised by what is in the file.
+#
+#     a table        captions.txt, results.csv: image,caption; or image_name| comment_number| comment
+#     #-numbered     Flickr8k.token.txt: 1.jpg#0 <tab> a cat on the grass
+#     COCO           captions_train2017.json: images and annotations
+#     Karpathy       dataset_coco.json: images, each with its split and its sentences
+#     a text each    1.txt beside 1.jpg, a caption a line
+#
+# A format is a function that recognises its files and one that reads them as `Row`s. The splits are those
+# in the file: a column "split", Karpathy's field. caption_files.py finds the others, and the pictures.
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a caption file, or a picture of a JSON file."""
+
+    picture: str              # as the file names it; once it is found, its path
+    captions: list[str]
+    where: str                # for messages: "captions.txt, line 7"
+    split: str | None = None
+    others: Mapping[str, str] = field(default_factory=dict)    # what else a table says: nouns, perhaps
+
+
+@dataclass(frozen=True)
+class Format:
+    """How the files of one format are told from others, and read."""
+
+    about: str                                    # with an example, for messages
+    fits: Callable[[Path], bool]                  # a file, or for a text beside each picture, their folder
+    read: Callable[[Path], Iterator[Row]]
+
+
+# As the splits are called in files, and by us; every other name is a split of its own.
+SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test",
+          "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation"}
+
+
+def _beginning(file: Path, size: int, from_end: bool = False) -> str:
+    with open(file, "rb") as stream:
+        if from_end:
+            stream.seek(max(0, file.stat().st_size - size))
+        content = stream.read(size)
+    # A file in another encoding is recognised as well: `read_text` then says which it is.
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if utf16 else "utf-8-sig", errors="replace")
+
+
+# A table
+
+_PICTURE_COLUMNS = ("image", "image_name", "file_name", "filename", "file", "image_path", "path", "filepath")
+_CAPTION_COLUMNS = ("caption", "captions", "comment", "text", "description", "sentence", "raw")
+
+
+def _table_header(file: Path) -> tuple[str, list[str]] | None:
+    """The separator and the columns of a table with pictures and captions, else None."""
+    line = _beginning(file, 1000).partition("\n")[0]
+    for separator in ",|\t;":
+        names = [name.strip().strip('"') for name in line.split(separator)]
+        lower = {name.lower() for name in names}
+        if lower & set(_PICTURE_COLUMNS) and lower & set(_CAPTION_COLUMNS):
+            return separator, names
+    return None
+
+
+def _read_table(file: Path) -> Iterator[Row]:
+    separator, names = _table_header(file)
+    lower = [name.lower() for name in names]
+    picture, caption = (next(lower.index(name) for name in usual if name in lower)
+                        for usual in (_PICTURE_COLUMNS, _CAPTION_COLUMNS))
+    split = lower.index("split") if "split" in lower else None
+    others = [number for number, name in enumerate(names) if name and number not in (picture, caption, split)]
+    for line, cells in _cells(file, separator, len(names)):
+        if len(cells) == 2 < len(names) and (joined := re.fullmatch(r"(\d+)\s+(.*)", cells[1])):
+            cells = [cells[0], *joined.groups()]           # a line of Flickr30k's results.csv lacks its second bar
+        cells += [""] * (len(names) - len(cells))
+        yield Row(cells[picture], _texts_of_cell(cells[caption]), f"{file.name}, line {line}",
+                  cells[split] or None if split is not None else None, {names[n]: cells[n] for n in others})
+
+
+def _cells(file: Path, separator: str, count: int) -> Iterator[tuple[int, list[str]]]:
+    """Number and cells of each line after the first. What is too much belongs to the last: captions have commas."""
+    text = read_text(file)
+    if separator in "|\t":                                  # of which a quote is a letter as any
+        for line, content in enumerate(text.split("\n")[1:], start=2):
+            if content.strip():
+                yield line, [cell.strip() for cell in content.split(separator, count - 1)]
+        return
+    reader, line = csv.reader(io.StringIO(text, newline=""), delimiter=separator), 1
+    try:
+        for number, cells in enumerate(reader):
+            if any(re.search(rf"\n[^\n]*\.(jpe?g|png|webp)\"?{separator}", cell) for cell in cells):
+                raise ValueError(f"{file}: a quote of line {line} is not closed; write a quote twice that is part of a "
+                                 "caption")
+            if number and cells:
+                yield line, [cell.strip() for cell in (*cells[:count - 1], separator.join(cells[count - 1:]))]
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise ValueError(f"{file}, line {line} cannot be read as csv: {error}") from None
+
+
+def _texts_of_cell(cell: str) -> list[str]:
+    """The captions of a cell: its text, or a list written as JSON."""
+    if cell.startswith("[") and cell.endswith("]"):
+        try:
+            return [text for text in json.loads(cell) if isinstance(text, str)]
+        except json.JSONDecodeError:
+            pass
+    return [cell] if cell else []
+
+
+# Numbered lines
+
+_NUMBERED = re.compile(r"(?P<picture>[^\t\n]+)#\d+\t(?P<caption>[^\n]*)")
+
+
+def _read_numbered(file: Path) -> Iterator[Row]:
+    for line, content in enumerate(read_text(file).split("\n"), start=1):
+        if match := _NUMBERED.fullmatch(content):
+            yield Row(match["picture"].strip(), [match["caption"].strip()], f"{file.name}, line {line}")
+        elif content.strip():
+            raise ValueError(f"{file}, line {line} is {content[:80]!r}; expected a picture, #, a number, a tab and a "
+                             "caption")
+
+
+# JSON
+
+def _read_coco(file: Path) -> Iterator[Row]:
+    content = _load_json(file)
+    captions: dict[Any, list[str]] = {}
+    for annotation in content["annotations"]:
+        captions.setdefault(annotation["image_id"], []).append(annotation.get("caption", ""))
+    for image in content["images"]:
+        yield Row(image["file_name"], captions.get(image["id"], []), f"{file.name}, image {image['id']}")
+
+
+def _read_karpathy(file: Path) -> Iterator[Row]:
+    for number, image in enumerate(_load_json(file)["images"]):
+        yield Row(str(Path(image.get("filepath", "")) / image["filename"]), [s["raw"] for s in image["sentences"]],
+                  f"{file.name}, images[{number}]", image.get("split"))
+
+
+def _load_json(file: Path) -> Any:
+    try:
+        return json.loads(read_text(file))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{file} is no JSON, or it is cut off: {error}") from None
+
+
+def _has_keys(file: Path, *keys: str) -> bool:
+    """Whether a JSON file uses these keys, by its beginning and its end: COCO's masks lie beside, and are large."""
+    text = _beginning(file, 100_000) + _beginning(file, 100_000, from_end=True)
+    return all(re.search(rf'"{key}"\s*:', text) for key in keys)
+
+
+# A text beside each picture
+
+def _texts_beside(folder: Path) -> bool:
+    return any(os.path.isfile(f"{os.path.splitext(path)[0]}.txt") for path in pictures_below(folder))
+
+
+def _read_texts_beside(folder: Path) -> Iterator[Row]:
+    for path in map(Path, pictures_below(folder)):
+        text, inside = path.with_suffix(".txt"), path.relative_to(folder).parts
+        lines = [line.strip() for line in read_text(text).split("\n")] if text.is_file() else []
+        yield Row(str(path.absolute()), [line for line in lines if line], str(Path(*inside[:-1], text.name)),
+                  inside[0] if len(inside) > 1 and inside[0].lower() in SPLITS else None)
+
+
+_TABLE = Format("a table such as Flickr8k's captions.txt (image,caption) or Flickr30k's results.csv",
+                lambda file: file.suffix in (".txt", ".csv", ".tsv") and _table_header(file) is not None, _read_table)
+_NUMBERED_LINES = Format("Flickr8k.token.txt, whose lines are like 1.jpg#0, a tab and a caption",
+                         lambda file: file.suffix in (".txt", ".token") and "lemma" not in file.name
+                         and _NUMBERED.match(_beginning(file, 1000)) is not None, _read_numbered)
+_COCO = Format("COCO's captions_train2017.json",
+               lambda file: file.suffix == ".json" and _has_keys(file, "file_name", "caption"),
+               _read_coco)
+_KARPATHY = Format("Karpathy's dataset_coco.json, which has the splits",
+                   lambda file: file.suffix == ".json" and _has_keys(file, "images", "filename", "sentences"),
+                   _read_karpathy)
+BESIDE = Format("a text beside each picture, 1.txt beside 1.jpg", _texts_beside, _read_texts_beside)
+FORMATS = (_TABLE, _NUMBERED_LINES, _COCO, _KARPATHY, BESIDE)

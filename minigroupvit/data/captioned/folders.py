@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...extras import extra
 from ...files import read_text
-from .caption_files import as_dataset, find_caption_files, known_split, warn_of_unnamed
-from .caption_formats import FORMATS, SPLITS
+from .caption_files import FORMATS, SPLITS, as_dataset, find_caption_files, known_split, warn_of_unnamed
 from .samples import KEY, listed
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from .textures import BACKGROUNDS
 # "unseen" is "test" with another drawing of every object, one that no other split shows.
 SPLITS = ("train", "validation", "test", "unseen")
 
+
 @dataclass(frozen=True)
 class SceneConfig:
     """What the scenes look like and how they are described. All metrics count on the defaults.

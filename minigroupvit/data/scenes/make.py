@@ -18,11 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from .captions import write_caption
-from .colours import NATURAL_COLOURS, PALETTE, RGB, draw_colour
 from .config import SPLITS, Instance, SceneConfig
 from .dice import Dice
 from .drawings import cut_out, num_drawings
-from .textures import cut_texture, grain_tile, light_gradient, split_line
+from .textures import NATURAL_COLOURS, PALETTE, RGB, cut_texture, draw_colour, grain_tile, light_gradient, split_line
 
 # H, W height and width of the picture, equal here  h, w of the patch that holds one object
 

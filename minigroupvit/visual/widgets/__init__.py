@@ -25,14 +25,11 @@ with extra("widgets"):     # ahead of the modules, which import these plainly
     import ipywidgets  # noqa: F401
     import traitlets  # noqa: F401
 
-from .caption_box import CaptionBox
-from .explorer import GroupExplorer
 from .live_curves import LiveCurves
 from .panel import Memory, Panel, draw_group, draw_masks, mask_figure, split_words
-from .prompt_box import ClassPromptBox, PictureUpload
-from .scene_drawer import SceneDrawer
-from .sliders import GumbelSliders, ProtocolSliders
-from .time_lapse import TimeLapse
+from .sliders import GumbelSliders, ProtocolSliders, SceneDrawer
+from .text_boxes import CaptionBox, ClassPromptBox, PictureUpload
+from .time_lapse import GroupExplorer, TimeLapse
 
 __all__ = ["CaptionBox", "ClassPromptBox", "GroupExplorer", "GumbelSliders", "LiveCurves", "Memory", "Panel",
            "PictureUpload", "ProtocolSliders", "SceneDrawer", "TimeLapse", "draw_group", "draw_masks", "mask_figure",

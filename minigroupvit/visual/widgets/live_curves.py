@@ -20,8 +20,7 @@ from safetensors.torch import load_file
 from ...images import normalize, to_batch
 from ...model import GroupViT
 from ...segmentation.steps import group_maps, pixel_groups
-from ..charts import show_curves
-from ..plots import show_groups, show_image
+from ..plots import show_curves, show_groups, show_image
 from .panel import Panel
 
 _MOST_PICTURES, _MOST_LOOKS = 3, 4     # more would be too small to see
