@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import make_dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,7 +27,7 @@ from minigroupvit.evaluation.clusters import METHODS, cluster_patches
 from minigroupvit.evaluation.controls import superpixels
 from minigroupvit.experiments import measures, models, pretraining, runner
 from minigroupvit.experiments.measures import Conditions, attention_masks, best_jaccard, name_pieces
-from minigroupvit.experiments.models import BUDGETS, make_setup
+from minigroupvit.experiments.models import BUDGETS, digest, make_setup
 from minigroupvit.experiments.pretraining import DINO, MaskTraining, MoCo, fit, mirror, views
 from minigroupvit.experiments.report import interval, make_report, order
 from minigroupvit.experiments.rows import FAMILIES, HARD, MOCO, NAMES, REFERENCE, TABLES, Model, Row, Table
@@ -122,6 +123,14 @@ def test_a_changed_row_is_not_finished(run):
     other = Job(ONE.table, ONE.name, Model(image={"residual": "learned"}), ONE.measures, ONE.seed, ONE.lr)
     assert made.finished(other) is None
     assert definition(ONE, BUDGETS["tiny"]) != definition(ONE, BUDGETS["cpu"])
+
+
+def test_a_new_option_at_its_default_leaves_definitions_as_they_are():
+    old = make_dataclass("Config", [("steps", int, 10)])
+    new = make_dataclass("Config", [("steps", int, 10), ("option", bool, False)])
+    around = make_dataclass("Budget", [("config", object)])
+    assert digest(around(old(5))) == digest(around(new(5))) != digest(around(new(5, True)))
+    assert digest(old(5)) != digest(old(6))
 
 
 @pytest.mark.parametrize(("job", "where"), [(ONE, loop), (PRETRAINED, pretraining)])

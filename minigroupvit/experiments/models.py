@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -219,9 +219,25 @@ class Setup:
 
 
 def digest(*parts: Any) -> str:
-    """Twelve digits that differ where the content of dataclasses does."""
-    content = [asdict(part) if hasattr(part, "__dataclass_fields__") else part for part in parts]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+    """Twelve digits that differ where the content of dataclasses does.
+
+    Fields that have their default do not count: a new option that changes nothing leaves finished rows valid.
+    """
+    content = json.dumps([_beside_defaults(part) for part in parts], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def _beside_defaults(value: Any) -> Any:
+    """A dataclass as a dictionary of the fields that differ from their default, within others too."""
+    if isinstance(value, Mapping):
+        return {name: _beside_defaults(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_beside_defaults(one) for one in value]
+    if not is_dataclass(value):
+        return value
+    defaults = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(value)}
+    own = {name: getattr(value, name) for name in defaults}
+    return {name: _beside_defaults(one) for name, one in own.items() if one != defaults[name]}
 
 
 def make_setup(model: Model, size: Budget, seed: int, lr: float) -> Setup:
