@@ -2,7 +2,7 @@
 
     import minigroupvit
     model = minigroupvit.load("scenes")
-    result = minigroupvit.segment(model, picture, ["cat", "cup", "brick"])
+    result = minigroupvit.segment(model, image, ["cat", "cup", "brick"])
     result.labels    # (1, H, W): which word each pixel has
 
 The paper, in the order of reading: config, layers, grouping, image_encoder, text_encoder, model, losses. Then the

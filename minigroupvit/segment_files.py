@@ -1,14 +1,14 @@
-"""One's own pictures: segmented whatever their size, and what was found as files.
+"""One's own images: segmented whatever their size, and what was found as files.
 
-`segment_pictures` writes three files for each picture, here `cat.jpg`:
+`segment_pictures` writes three files for each image, here `cat.jpg`:
 
-    cat.overlay.png   the picture, its named masks, a legend
-    cat.mask.png      an index mask as large as the picture: 0 is background, 1, 2, ... are the words in
+    cat.overlay.png   the image, its named masks, a legend
+    cat.mask.png      an index mask as large as the image: 0 is background, 1, 2, ... are the words in
                       their order; its palette has their colours. 255 means "not judged" in data sets and
                       is never written: every pixel has an answer.
     cat.json          the share of each word and, if asked for, the instances as COCO writes them
 
-Overlay and mask of a picture lie on it as one sees it: turned upright by its EXIF data.
+Overlay and mask of an image lie on it as one sees it: turned upright by its EXIF data.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ from .visual.plots import save_overlay
 
 
 def list_pictures(folder: str | Path) -> list[Path]:
-    """The picture files of a folder by name; a warning tells of those in folders in it.
+    """The image files of a folder by name; a warning tells of those in folders in it.
 
     Raises ValueError if there is none.
     """
     pictures = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in PICTURE_ENDINGS
                       and path.is_file() and not path.name.startswith("."))
     if not pictures:
-        raise ValueError(f"{folder} has no pictures: expected files that end in {', '.join(sorted(PICTURE_ENDINGS))}")
+        raise ValueError(f"{folder} has no images: expected files that end in {', '.join(sorted(PICTURE_ENDINGS))}")
     below = [path for path in pictures_below(folder) if Path(path).parent != Path(folder)]
     if below:
-        warnings.warn(f"{len(below):,} pictures in folders of {folder} are left out, such as {below[0]}; give those "
+        warnings.warn(f"{len(below):,} images in folders of {folder} are left out, such as {below[0]}; give those "
                       "folders by themselves", stacklevel=2)
     return pictures
 
@@ -55,24 +55,24 @@ def list_pictures(folder: str | Path) -> list[Path]:
 def segment_picture(model: GroupViT, picture: str | Path | Image.Image, class_names: Sequence[str],
                     protocol: InferenceOptions | None = None, class_embeddings: Tensor | None = None,
                     **choices: Any) -> tuple[Image.Image, Segmentation]:
-    """Names the pixels of one picture. Returns it upright and in RGB, and its masks (`segment`), of its own size.
+    """Names the pixels of one image. Returns it upright and in RGB, and its masks (`segment`), of its own size.
 
     Args:
         model: any GroupViT.
-        picture: a file, or a picture of Pillow.
+        picture: a file, or an image of Pillow.
         class_names: any words, each once.
         protocol: see `protocol_for`.
-        class_embeddings: from `embed_classes`, where many pictures share their words.
+        class_embeddings: from `embed_classes`, where many images share their words.
         choices: single fields of the protocol to change.
 
-    Raises ValueError for a picture or words that cannot be used.
+    Raises ValueError for an image or words that cannot be used.
     """
     picture = to_rgb(picture) if isinstance(picture, Image.Image) else load_image(picture)
     return picture, segment(model, picture, class_names, protocol, class_embeddings=class_embeddings, **choices)
 
 
 def index_mask(labels: np.ndarray, class_names: Sequence[str]) -> Image.Image:
-    """Labels (H, W), `BACKGROUND` or a class, as a palette picture: 0 background, class c is c + 1."""
+    """Labels (H, W), `BACKGROUND` or a class, as a palette image: 0 background, class c is c + 1."""
     mask = Image.fromarray((labels - BACKGROUND).astype(np.uint8))
     colours = np.ones((256, 3))
     colours[:len(class_names) + 1] = [colors.to_rgb(NO_CLASS), *class_colours(class_names)]
@@ -92,21 +92,21 @@ def segment_pictures(model: GroupViT, pictures: Sequence[str | Path], class_name
                      protocol: InferenceOptions | None = None, smallest: float | None = None,
                      about: dict[str, Any] | None = None,
                      say: Callable[[dict[str, Any]], None] = lambda report: None) -> list[dict[str, Any]]:
-    """Segments picture files and writes overlay, mask and JSON of each into a folder.
+    """Segments image files and writes overlay, mask and JSON of each into a folder.
 
     Args:
         model: any GroupViT; its words are embedded once.
         pictures: files. One that cannot be read is skipped.
         class_names: any words, each once; at most 254, as an index mask has no more numbers.
-        out: the folder, made if need be. Files take the names of their pictures; if two differ only in
+        out: the folder, made if need be. Files take the names of their images; if two differ only in
             their ending, all keep theirs too.
         protocol: see `protocol_for`.
-        smallest: least area of an instance as a share of the picture; None: no instances.
+        smallest: least area of an instance as a share of the image; None: no instances.
         about: what else to write into each JSON.
         say: told each report as it comes.
 
-    Returns what is in the JSON files, in order; for a picture that was skipped `file` and `problem`.
-    Raises ValueError for words that cannot be used, pictures of one name, or results that would replace a picture.
+    Returns what is in the JSON files, in order; for an image that was skipped `file` and `problem`.
+    Raises ValueError for words that cannot be used, images of one name, or results that would replace an image.
     """
     if len(class_names) > IGNORED - 1:
         raise ValueError(f"got {len(class_names)} words; an index mask has numbers for {IGNORED - 1}, since 0 is "
@@ -116,7 +116,7 @@ def segment_pictures(model: GroupViT, pictures: Sequence[str | Path], class_name
     results = {(out / f"{name}.{kind}").resolve() for name in names for kind in ("overlay.png", "mask.png", "json")}
     for path in pictures:
         if path.resolve() in results:
-            raise ValueError(f"the results would be written over the picture {path}; give another folder than {out}")
+            raise ValueError(f"the results would be written over the image {path}; give another folder than {out}")
     protocol = protocol_for(model, protocol)
     embeddings = embed_classes(model, class_names, protocol.templates)
     reports = []
@@ -144,12 +144,12 @@ def segment_pictures(model: GroupViT, pictures: Sequence[str | Path], class_name
 
 
 def _result_names(pictures: Sequence[Path]) -> list[str]:
-    """What the results of each picture are called: no two alike, capitals or not."""
+    """What the results of each image are called: no two alike, capitals or not."""
     names = [path.stem for path in pictures]
     if len({name.casefold() for name in names}) < len(names):
         names = [path.name for path in pictures]
     twice = sorted(name for name in set(names) if names.count(name) > 1)
     if twice:
-        raise ValueError(f"there are several pictures called {twice[0]}, and their results would be too; "
+        raise ValueError(f"there are several images called {twice[0]}, and their results would be too; "
                          "write them into folders of their own")
     return names

@@ -14,14 +14,14 @@ on), as
 does; chooses how masks are read out on coco128-seg in VOC's words, and never on what is reported; and writes
 
     data/photographs/NAME.safetensors, .json, .log.jsonl    the model, where it comes from, its log
-    results/photographs.json                            retrieval on the test pictures; masks and groups on VOC;
+    results/photographs.json                            retrieval on the test images; masks and groups on VOC;
                                                         the same of models that were not trained, and of cuts
                                                         that need no model; how much better a model is than each
-                                                        cut, picture by picture, with 95 % intervals
+                                                        cut, image by image, with 95 % intervals
 
 and the tables of results/README.md. `--compare` makes only the differences again, with the stored models and without
-training; where `voc2012-animals` has more pictures than the published ones, whose names are in the record, it compares
-on both. `--table` only writes the table. No picture of the data sets is written anywhere.
+training; where `voc2012-animals` has more images than the published ones, whose names are in the record, it compares
+on both. `--table` only writes the table. No image of the data sets is written anywhere.
 """
 
 from __future__ import annotations
@@ -83,17 +83,17 @@ CUTS: dict[str, tuple[Cut, str]] = {
 
 
 def own_size(protocol: InferenceOptions, model: GroupViT) -> InferenceOptions:
-    """A released protocol with windows as large as the pictures that the model was trained on."""
+    """A released protocol with windows as large as the images that the model was trained on."""
     return replace(protocol, short_side=model.config.image.image_size, window=None, stride=None)
 
 
 def whole(model: GroupViT) -> InferenceOptions:
-    """The picture as a whole, its shorter side as long as in training."""
+    """The image as a whole, its shorter side as long as in training."""
     return InferenceOptions(short_side=model.config.image.image_size, mode="whole", templates=model.protocol.templates)
 
 
 def in_words(masks: MaskSet, class_names: tuple[str, ...]) -> MaskSet:
-    """The same pictures with these words alone: what is none of them is background."""
+    """The same images with these words alone: what is none of them is background."""
     words = [VOC_WORDS.get(name, name) for name in masks.class_names]
     place = {i: class_names.index(word) if word in class_names else BACKGROUND for i, word in enumerate(words)}
     return replace(masks, class_names=class_names,
@@ -112,7 +112,7 @@ def choose(model: GroupViT, masks: MaskSet) -> tuple[InferenceOptions, dict[str,
 
 
 def measure(model: GroupViT, test: CaptionedImages, voc: MaskSet, ways: dict[str, InferenceOptions]) -> dict[str, Any]:
-    """Retrieval of the test pictures; masks of VOC in several ways of reading them out."""
+    """Retrieval of the test images; masks of VOC in several ways of reading them out."""
     figures: dict[str, Any] = {"retrieval": evaluate_retrieval(model, test)}
     for name, protocol in ways.items():
         protocol = replace(protocol, templates=model.protocol.templates)
@@ -135,7 +135,7 @@ def origin() -> dict[str, Any]:
 
 
 def published(voc: MaskSet, record: dict[str, Any]) -> MaskSet:
-    """The pictures that the figures in the record are of; all where it does not say.
+    """The images that the figures in the record are of; all where it does not say.
 
     Raises ValueError if one is gone.
     """
@@ -143,20 +143,20 @@ def published(voc: MaskSet, record: dict[str, Any]) -> MaskSet:
     names = record.get("pictures", list(pairs))
     missing = [name for name in names if name not in pairs]
     if missing:
-        raise ValueError(f"{len(missing)} of the {len(names)} pictures of {RESULTS.name}, such as {missing[0]}, are "
+        raise ValueError(f"{len(missing)} of the {len(names)} images of {RESULTS.name}, such as {missing[0]}, are "
                          "not in the val.txt of voc2012-animals; without them its figures cannot be measured again")
     return replace(voc, pairs=tuple(pairs[name] for name in names))
 
 
 def differences(judged: dict[str, Judged], models: list[str], sets: list[list[str]]) -> list[dict[str, Any]]:
-    """By how much each model is better than each cut, and than the first model, on each set of pictures."""
+    """By how much each model is better than each cut, and than the first model, on each set of images."""
     pairs = [(name, other) for name in models for other in [*CUTS, models[0]] if other in judged and other != name]
     return [{"model": name, "against": other} | judged[name].only(names).minus(judged[other].only(names))
             for names in sets for name, other in pairs]
 
 
 def compare(record: dict[str, Any], voc: MaskSet, weights: Path) -> None:
-    """Judges the stored models and the cuts on the same pictures and writes their differences into the record."""
+    """Judges the stored models and the cuts on the same images and writes their differences into the record."""
     record["pictures"] = names = [picture.stem for picture, _ in published(voc, record).pairs]
     judged = {name: judge_cut(cut, voc)[1] for name, (cut, _) in CUTS.items()}
     for name in record["models"]:
@@ -218,7 +218,7 @@ def difference_table(record: dict[str, Any]) -> str:
         cells = [in_percent(found[num_images, name, other], key) for key, other, _ in columns]
         lines.append(f"| `{name}` | {num_images} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + (
-        "\n\nDifferences on the same pictures with 95 % intervals, by drawing pictures in pairs "
+        "\n\nDifferences on the same images with 95 % intervals, by drawing images in pairs "
         f"(`{compared['command']}`, {compared['date']}): an interval that holds 0 does not tell which of the two is "
         "better.")
 
@@ -272,7 +272,7 @@ def main() -> None:
                          progress=sys.stderr.isatty())
         model = load_checkpoint(run / "best.safetensors")
         protocol, tried = choose(model, coco)
-        # What is background in VOC need not be in anyone's own pictures: the model is stored as its recipe says.
+        # What is background in VOC need not be in anyone's own images: the model is stored as its recipe says.
         model.protocol = replace(recipe(name).protocol, templates=model.protocol.templates)
         model, about = store(name, run, arguments.out, model)
         fresh = build_model(recipe(name), train).eval()

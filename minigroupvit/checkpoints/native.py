@@ -121,7 +121,7 @@ def load(name: str | Path = "scenes", device: str | torch.device = "cpu", *, num
     Args:
         num_heads, text_num_heads: attention heads of the two encoders. Checkpoints of the authors do not say them:
             64 channels a head unless given.
-        image_size: pixels a side to train on from here; the positions are resized as a picture would be.
+        image_size: pixels a side to train on from here; the positions are resized as an image would be.
         drop_path: of the last block, for training on.
         tokenizer: of the texts that the weights were trained with, or the path of its tokenizer.json
             (`released.tokenizer_files.read_tokenizer`). Needed where nothing beside the weights says it and it is

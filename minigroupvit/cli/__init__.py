@@ -54,7 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         prog="python -m minigroupvit",
-        description="GroupViT: a model that learns from captions alone to cut pictures into named segments.",
+        description="GroupViT: a model that learns from captions alone to cut images into named segments.",
         epilog="\n".join(["examples:", *(c.EXAMPLES.strip().splitlines()[1] for c in COMMANDS.values())])
         + "\n\nEach command has a --help of its own.",
         formatter_class=raw)

@@ -16,7 +16,7 @@ examples:
 
 What survives:
   transformers   a folder for GroupViTModel, AutoTokenizer and AutoImageProcessor: the weights, the vocabulary, size
-                 and statistics of the pictures. Not the second temperature, which only the multi-label loss uses.
+                 and statistics of the images. Not the second temperature, which only the multi-label loss uses.
                  InferenceOptions and settings of training stand in minigroupvit.json, which only this package reads: they
                  are lost where transformers saves the folder again.
   original       a file of torch.save: all weights. The authors' code passes over vocabulary and protocol, which this

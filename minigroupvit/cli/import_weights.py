@@ -17,7 +17,7 @@ examples:
 `segment`, `evaluate` and `minigroupvit.load` open such models as they are. A checkpoint of this package is one file
 with everything in it: heads, vocabulary and protocol need not be given again. All weights survive, and the vocabulary;
 an optimizer's state does not. What a format lacks starts as in a new model: transformers has no second temperature.
-Unless this package wrote the model, its masks are made at twice the size of its training pictures, as released."""
+Unless this package wrote the model, its masks are made at twice the size of its training images, as released."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,4 +38,4 @@ def run(arguments: argparse.Namespace) -> None:
     save_checkpoint(out, model, about=model.about)
     image, text = model.config.image, model.config.text
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters, {image.num_heads} and "
-          f"{text.num_heads} heads, {text.vocab_size:,} tokens, pictures of {image.image_size} pixels\nwritten: {out}")
+          f"{text.num_heads} heads, {text.vocab_size:,} tokens, images of {image.image_size} pixels\nwritten: {out}")

@@ -1,6 +1,6 @@
 """A few photographs that anyone may show: scikit-image and scikit-learn bring them along.
 
-    picture = free_photograph("cat")          # a PIL picture, upright RGB
+    image = free_photograph("cat")          # a PIL image, upright RGB
     CREDITS["cat"]                            # who took it, and its licence
 """
 

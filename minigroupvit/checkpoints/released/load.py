@@ -37,13 +37,13 @@ def load_released(path: str | Path, num_heads: int | None = None, text_num_heads
             transformers' GroupViT, or such a folder's id on the Hugging Face hub.
         num_heads, text_num_heads: attention heads of the two encoders, which shapes cannot tell. None: what
             transformers' config.json says, or 64 channels a head as in the paper.
-        image_size: pixels a side to train on from here; the positions are resized as a picture would be.
+        image_size: pixels a side to train on from here; the positions are resized as an image would be.
             None: the size that the weights were trained with. Evaluation takes other sizes anyway.
         tokenizer: needed for a vocabulary that is not CLIP's, unless it lies beside the weights: in what this package
             writes, or as a tokenizer.json. A `Tokenizer`, or the path of a tokenizer.json (see `read_tokenizer`).
         drop_path: of the last block, for training on; None: what the file says, or 0.1 as in the paper.
 
-    Unless this package wrote the file, `segment` makes the shorter side of a picture twice the training
+    Unless this package wrote the file, `segment` makes the shorter side of an image twice the training
     size, as released (448 pixels, and the longer at most 2048, where 224 were trained with). What these formats
     lack starts as in a new model: transformers has no `multi_label_logit_scale`, and a checkpoint of the authors
     that was trained without the multi-label loss has none either.

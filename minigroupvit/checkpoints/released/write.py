@@ -46,7 +46,7 @@ def export_transformers(model: GroupViT, folder: str | Path) -> None:
       most log 100, since transformers does not clamp it.
     - config.json: the architecture. Not the noise, drop-path and gradient of training on.
     - tokenizer.json, tokenizer_config.json, preprocessor_config.json: for `AutoTokenizer`, `AutoImageProcessor`
-      and `AutoProcessor`, so that texts get the ids, and pictures the size and the statistics, that this model
+      and `AutoProcessor`, so that texts get the ids, and images the size and the statistics, that this model
       was trained with (transformers' own default is CLIP's).
     - minigroupvit.json: configuration, tokenizer and protocol as our checkpoints have them, for the way back. What
       transformers saves again lacks this file: it comes back with its vocabulary and the paper's protocol.

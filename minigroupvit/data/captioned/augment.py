@@ -26,16 +26,16 @@ from .samples import fit
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to a picture before the model sees it. The defaults only mirror it."""
+    """What is done to an image before the model sees it. The defaults only mirror it."""
 
-    flip: bool = True                  # half of the pictures mirrored, left and right swapped in their captions
-    crop: float = 1.0                  # smallest share of the area in a random crop; 1: the whole picture. Paper: 0.08
-    rand_augment: int = 0              # RandAugment's operations a picture. Paper: 2
+    flip: bool = True                  # half of the images mirrored, left and right swapped in their captions
+    crop: float = 1.0                  # smallest share of the area in a random crop; 1: the whole image. Paper: 0.08
+    rand_augment: int = 0              # RandAugment's operations an image. Paper: 2
     magnitude: int = 9                 # of RandAugment's operations, from 0 to 30
     colour_jitter: float = 0.0         # brightness, contrast, saturation each by a factor of 1 ± this. Paper: 0.4
-    erasing: float = 0.0               # share of pictures that lose a rectangle. Paper: 0.25
-    channel_permutation: float = 0.0   # share of pictures whose colour channels swap places at random
-    greyscale: float = 0.0             # share of pictures that lose their colours
+    erasing: float = 0.0               # share of images that lose a rectangle. Paper: 0.25
+    channel_permutation: float = 0.0   # share of images whose colour channels swap places at random
+    greyscale: float = 0.0             # share of images that lose their colours
 
     def __post_init__(self) -> None:
         if not 0 < self.crop <= 1:

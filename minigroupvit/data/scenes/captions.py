@@ -64,7 +64,7 @@ _IRREGULAR = {"fish": "fish", "goldfish": "goldfish"}
 
 
 def flip_caption(caption: str) -> str:
-    """The caption of the mirrored picture: left and right change places, as whole words."""
+    """The caption of the mirrored image: left and right change places, as whole words."""
     other = {"left": "right", "right": "left", "Left": "Right", "Right": "Left",
              "LEFT": "RIGHT", "RIGHT": "LEFT"}
     return re.sub(r"\b(left|right|Left|Right|LEFT|RIGHT)\b", lambda m: other[m.group()], caption)

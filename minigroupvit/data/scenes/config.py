@@ -21,16 +21,16 @@ class SceneConfig:
         ValueError: for a value outside its range, or names that are not in the vocabulary.
     """
 
-    image_size: int = 64                             # side of the square picture in pixels
+    image_size: int = 64                             # side of the square image in pixels
     num_objects: tuple[int, int] = (1, 3)            # least and most objects, evenly
-    object_size: tuple[float, float] = (0.45, 0.85)    # longer side of an object, in sides of the picture
+    object_size: tuple[float, float] = (0.45, 0.85)    # longer side of an object, in sides of the image
     objects: tuple[str, ...] = OBJECTS               # vocabulary of objects
     backgrounds: tuple[str, ...] = BACKGROUNDS       # vocabulary of backgrounds
     drawings: int | None = None                      # of each object, in every split but unseen; None: all there are
     rotation: float = 20.0                           # turned by at most so many degrees
     natural_colour: float = 0.0                      # probability of the colours usual for the object
     repeat: float = 0.12                             # a further object is of a class already there
-    second_background: float = 0.2                   # the picture is split between two backgrounds
+    second_background: float = 0.2                   # the image is split between two backgrounds
     noise: float = 5.0                               # strongest grain, in grey levels of 255
     # The captions: each a probability.
     omit_object: float = 1 / 7                       # one of the classes of objects is left out

@@ -1,4 +1,4 @@
-"""Scenes: small pictures with captions and an exact mask, made as they are asked for.
+"""Scenes: small images with captions and an exact mask, made as they are asked for.
 
 Drawings of objects lie on procedural textures, lit from one side, with a soft shadow below. The scene of
 (seed, split, index) is the same on every machine: see `dice.py` for the numbers, and only sums,
@@ -23,7 +23,7 @@ from .dice import Dice
 from .drawings import cut_out, num_drawings
 from .textures import NATURAL_COLOURS, PALETTE, RGB, cut_texture, draw_colour, grain_tile, light_gradient, split_line
 
-# H, W height and width of the picture, equal here  h, w of the patch that holds one object
+# H, W height and width of the image, equal here  h, w of the patch that holds one object
 
 _LEAST_VISIBLE = 0.75  # share of every object that the ones before it may not cover
 _MOST_OUTSIDE = 0.08   # share of an object's box that may stick out, on either axis
@@ -34,7 +34,7 @@ PARTS = ("none", "main", "second", "detail")   # the numbers in `Scene.parts`
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A picture, its caption, and what no model may see in training."""
+    """An image, its caption, and what no model may see in training."""
 
     image: np.ndarray                # (H, W, 3) uint8 RGB
     caption: str
@@ -107,19 +107,19 @@ def _place(name: str, drawing: int, instance_map: np.ndarray, areas: list[int], 
 
 def _paint(canvas: np.ndarray, patch: np.ndarray, y: int, x: int, colours: tuple[RGB, RGB],
            light: tuple[float, float]) -> None:
-    """Put an object (5, h, w) in its main and second colour onto the picture (3, H, W), with its shadow, in place."""
+    """Put an object (5, h, w) in its main and second colour onto the image (3, H, W), with its shadow, in place."""
     S = canvas.shape[-1]
     h, w = patch.shape[1:]
 
     def window(dy: int, dx: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-        """Where the moved patch lies on the picture, and what of the patch does."""
+        """Where the moved patch lies on the image, and what of the patch does."""
         top, left = max(y + dy, 0), max(x + dx, 0)
         bottom, right = min(y + dy + h, S), min(x + dx + w, S)
         return ((slice(top, bottom), slice(left, right)),
                 (slice(top - y - dy, bottom - y - dy), slice(left - x - dx, right - x - dx)))
 
     alpha, second, detail, tone, height = patch                     # (h, w) each
-    # The shadow falls away from the light, as far as a thirtieth of the picture.
+    # The shadow falls away from the light, as far as a thirtieth of the image.
     there, own = window(round(-light[1] * S / 30), round(-light[0] * S / 30))
     canvas[(slice(None), *there)] *= 1 - 0.4 * alpha[own]
 
@@ -168,7 +168,7 @@ def _mean_colour(pixels: np.ndarray) -> tuple[int, int, int]:
 
 
 def _add_grain(canvas: np.ndarray, config: SceneConfig, dice: Dice) -> np.ndarray:
-    """The finished picture, (H, W, 3) uint8."""
+    """The finished image, (H, W, 3) uint8."""
     S = config.image_size
     grain = grain_tile(S)
     free = grain.shape[1] - S
@@ -234,6 +234,6 @@ def make_scene(index: int, split: str = "train", config: SceneConfig = SceneConf
     image = _add_grain(canvas, config, dice)
     instances = tuple(_instance(name, colour, drawing, instance_map == i + 1)
                       for i, (name, colour, drawing) in enumerate(zip(names, colours, drawings)))
-    # Words have a stream of their own: a knob of the captions does not change the picture.
+    # Words have a stream of their own: a knob of the captions does not change the image.
     caption = write_caption(instances, backgrounds, config, Dice(*key, 1))
     return Scene(image, caption, mask, parts, instances)

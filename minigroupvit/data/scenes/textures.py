@@ -1,6 +1,6 @@
 """The backgrounds of the scenes: eight procedural textures in three kinds of colours each.
 
-Each is computed once per process as a tile larger than a picture; a scene cuts its piece from
+Each is computed once per process as a tile larger than an image; a scene cuts its piece from
 it at random, mirrors it, and changes its brightness and hue a little. Nothing but sums, products
 and comparisons touches the pixels: sines and powers of whole arrays differ between processors.
 """
@@ -15,12 +15,12 @@ import numpy as np
 
 from .dice import Dice
 
-# T side of a tile  S side of a picture
+# T side of a tile  S side of an image
 
 Colour = tuple[int, int, int]   # red, green, blue, 0 to 255
 
 BACKGROUNDS = ("grass", "sand", "water", "brick", "sky", "night", "snow", "wood")
-_TILE = 3  # a tile is so many pictures wide
+_TILE = 3  # a tile is so many images wide
 
 
 def _noise(dice: Dice, T: int, cell_height: float, cell_width: float) -> np.ndarray:
@@ -109,7 +109,7 @@ def _sky(dice: Dice, T: int, unit: float, low: Colour, high: Colour) -> np.ndarr
 def _night(dice: Dice, T: int, unit: float, low: Colour, high: Colour) -> np.ndarray:
     haze = _fractal(dice, T, 26 * unit)
     colour = _blend(low, high, 1.8 * (haze - 0.25))
-    # About one little star in 45 pixels of the smallest picture; few of them bright.
+    # About one little star in 45 pixels of the smallest image; few of them bright.
     side = max(round(unit), 1)
     n = T // side + 1
     seeds = dice.array((n, n))
@@ -204,7 +204,7 @@ def split_line(image_size: int, dice: Dice) -> np.ndarray:
 
 
 def light_gradient(image_size: int, dice: Dice) -> np.ndarray:
-    """Light that falls off to one side of the picture by up to an eighth, (S, S)."""
+    """Light that falls off to one side of the image by up to an eighth, (S, S)."""
     angle, strength = dice.between(0, 2 * math.pi), dice.between(0.03, 0.13)
     unit = np.arange(image_size) / image_size * 2 - 1
     across = round(strength * math.cos(angle), 6) * unit
