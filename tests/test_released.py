@@ -16,12 +16,8 @@ from transformers import AutoImageProcessor, AutoTokenizer, GroupViTModel
 
 import minigroupvit
 from minigroupvit.checkpoints.released.load import load_released
-from minigroupvit.checkpoints.released.write import (
-    export_released,
-    export_transformers,
-    read_tokenizer,
-    write_tokenizer,
-)
+from minigroupvit.checkpoints.released.read import read_tokenizer
+from minigroupvit.checkpoints.released.write import export_released, export_transformers, write_tokenizer
 from minigroupvit.config import GroupViTConfig, ImageConfig, TextConfig
 from minigroupvit.images import normalize, to_batch
 from minigroupvit.model import GroupViT

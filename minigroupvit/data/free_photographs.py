@@ -1,4 +1,4 @@
-"""A few photographs that anyone may show: scikit-image and scikit-learn bring them along.
+"""A few photographs with free licences, which scikit-image and scikit-learn contain.
 
     image = free_photograph("cat")          # a PIL image, upright RGB
     CREDITS["cat"]                            # who took it, and its licence
@@ -32,7 +32,7 @@ CREDITS = {
 
 
 def free_photograph(name: str) -> Image.Image:
-    """The photograph of this name, RGB. Raises ValueError with the names there are."""
+    """The photograph of this name, RGB. Raises ValueError that lists the names there are."""
     if name not in _FILES:
         raise ValueError(f"there is no photograph {name!r}; there are {', '.join(_FILES)}")
     package, file = _FILES[name]
