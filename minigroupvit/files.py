@@ -68,8 +68,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     except (OSError, SafetensorError) as error:     # safetensors has an error of its own for a full disk
         if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise                                   # no permission, ...: the message is clear
-        raise OSError(errno.ENOSPC, f"{' '.join(str(error).split())}; what was there before is not lost: make room and "
-                      "give the same command again, a training goes on from its last checkpoint", str(path)) from error
+        raise OSError(errno.ENOSPC, f"{' '.join(str(error).split())}; an older file is kept: free some space and give "
+                      "the same command again, a training run resumes from its last checkpoint", str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -66,7 +66,7 @@ CHOICES: dict[str, tuple] = {
 # Class names that differ between COCO and VOC.
 VOC_WORDS = {"airplane": "aeroplane", "motorcycle": "motorbike", "dining table": "table", "potted plant": "plant",
              "couch": "sofa", "tv": "monitor"}
-# The figures that are kept of an evaluation; the IoU of each class beside them.
+# The metrics that are kept of an evaluation.
 KEPT = ("miou", "miou_objects", "background_share", "oracle_miou", "oracle_miou_objects", "naming", "probing_jaccard",
         "ari", "groups_used", "assignment_entropy", "num_images", "iou_per_class")
 # Partitions that need no training, and their names in results/README.md.
@@ -132,16 +132,13 @@ def origin() -> dict[str, Any]:
 
 
 def published(voc: MaskSet, record: dict[str, Any]) -> MaskSet:
-    """The images that the figures in the record are of; all where it does not say.
-
-    Raises ValueError if one is gone.
-    """
+    """The images of the metrics in the record; all if it has no list. Raises ValueError if one is missing."""
     pairs = {pair[0].stem: pair for pair in voc.pairs}
     names = record.get("pictures", list(pairs))
     missing = [name for name in names if name not in pairs]
     if missing:
         raise ValueError(f"{len(missing)} of the {len(names)} images of {RESULTS.name}, such as {missing[0]}, are "
-                         "not in the val.txt of voc2012-animals; without them its figures cannot be measured again")
+                         "not in the val.txt of voc2012-animals; without them its metrics cannot be measured again")
     return replace(voc, pairs=tuple(pairs[name] for name in names))
 
 

@@ -1,7 +1,7 @@
 """A few photographs with free licences, which scikit-image and scikit-learn contain.
 
     image = free_photograph("cat")          # a PIL image, upright RGB
-    CREDITS["cat"]                            # who took it, and its licence
+    CREDITS["cat"]                            # its author and licence
 """
 
 from __future__ import annotations

@@ -18,12 +18,15 @@ Differences to the released code:
 
 from __future__ import annotations
 
+import random
 import re
 import unicodedata
 import warnings
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
+
+import numpy as np
 
 # The paper's tags. Plural names (NNPS) are not among them, and cannot occur in lower-cased text.
 NOUN_TAGS = frozenset({"NN", "NNS", "NNP"})
@@ -32,36 +35,16 @@ VERB_TAGS = frozenset({"VB", "VBG", "VBD", "VBN", "VBP", "VBZ"})
 # For scenes, where CLIP's "a tattoo of a {}." or "a cartoon {}." would be wrong, and 80 templates are more than a
 # small text encoder needs. By default zero-shot masks use the first one.
 SIMPLE_TEMPLATES: tuple[str, ...] = (
-    "a photo of a {}.",
-    "a picture of a {}.",
-    "a picture of the {}.",
-    "there is a {}.",
-    "there is a {} here.",
-    "this is a {}.",
-    "a scene with a {}.",
-)
+    "a photo of a {}.", "a picture of a {}.", "a picture of the {}.", "there is a {}.", "there is a {} here.",
+    "this is a {}.", "a scene with a {}.")
 
-# CLIP's 80 ImageNet templates, "a bad photo of a {}." and so on. Made on first use by `__getattr__` below, because
-# they come from open_clip, whose import takes seconds.
-IMAGENET_TEMPLATES: tuple[str, ...]
-
-
-class RandomSource(Protocol):
-    """`random.Random` or `numpy.random.Generator`."""
-
-    def random(self) -> float:
-        """A number in [0, 1)."""
-
-
-def __getattr__(name: str) -> Any:
-    if name == "IMAGENET_TEMPLATES":
-        return _imagenet_templates()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+RandomSource = random.Random | np.random.Generator
 
 
 @lru_cache(maxsize=1)
-def _imagenet_templates() -> tuple[str, ...]:
-    import open_clip
+def imagenet_templates() -> tuple[str, ...]:
+    """CLIP's 80 ImageNet templates, "a bad photo of a {}." and so on."""
+    import open_clip  # on first use: the import takes seconds
 
     # open_clip has them as functions of the class name; called with "{}" they give format strings.
     return tuple(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES)

@@ -206,7 +206,8 @@ class CaptionedImages(Captioned):
         dataset, columns = undecoded(dataset, image, captions, column)
         skipped = Skipped(max_skipped)
         if isinstance(dataset, datasets.Dataset):
-            samples = read_pictures(dataset, columns, skipped).samples(image_size, skipped)
+            images = read_pictures(dataset, columns, skipped)
+            samples = images.samples(image_size, lambda position, error: skipped.add(error, images.keys[position]))
         else:       # A stream has no random access; the rows of an image are assumed to follow each other.
             samples = read_samples(join_neighbours(dataset, columns), columns, image_size, skipped)
         return cls.from_samples(samples, None, flip, skipped, find_nouns)

@@ -34,7 +34,7 @@ from .batches import (
     undecoded,
 )
 from .rows import read_pictures
-from .samples import Sample, Skipped, Unusable, fit, read_picture, stored_as
+from .samples import Sample, Skipped, Unusable, read_picture, stored_as
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -64,11 +64,14 @@ class DecodedImages:
     skipped: list[tuple[int, Unusable]]           # positions that could not be read
 
 
+@dataclass
 class Reader(torch.utils.data.Dataset):
     """Decodes and augments images in a worker. An item is (position, seed of the augmentation)."""
 
-    def __init__(self, rows: Dataset, image: str, image_size: int, augmentation: Augmentation) -> None:
-        self.rows, self.image, self.image_size, self.augmentation = rows, image, image_size, augmentation
+    rows: Dataset
+    image: str                   # the column of images
+    image_size: int
+    augmentation: Augmentation
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -100,7 +103,7 @@ class CaptionedFiles(Captioned):
 
     Args:
         dataset: memory-mapped Arrow, or the paths of files.
-        image_size: pixels a side of the batches' images.
+        image_size: pixels per side of the batches' images.
         image, captions: names of the columns; see `find_columns`.
         flip: see `Captioned`.
         num_workers: see `worker_count`.
@@ -129,13 +132,7 @@ class CaptionedFiles(Captioned):
 
     def __iter__(self) -> Iterator[Sample]:
         """Every sample once, in order."""
-        for position, row in enumerate(self.pictures.stored):
-            try:
-                picture = read_picture(row[self.pictures.image])
-            except Unusable as error:
-                self._skip(position, error)
-                continue
-            yield Sample(fit(picture, self.image_size), self.captions[position], self.nouns[position])
+        yield from self.pictures.samples(self.image_size, self._skip)
 
     @property
     def all_captions(self) -> list[str]:

@@ -11,7 +11,7 @@ buffer together are joined (`join_rows`): most files have the rows of an image s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -43,13 +43,13 @@ class Pictures:
     nouns: list[list[str] | None]     # of all rows of an image; None: they are in the captions
     keys: list[str]             # where each is in its file, for messages
 
-    def samples(self, size: int, skipped: Skipped) -> Iterator[Sample]:
-        """The readable images with `size` x `size` pixels; the others are counted in `skipped`."""
-        for row, captions, nouns, key in zip(self.stored, self.captions, self.nouns, self.keys):
+    def samples(self, size: int, skip: Callable[[int, Unusable], None]) -> Iterator[Sample]:
+        """The readable images with `size` x `size` pixels; `skip` is called with the position of each other one."""
+        for position, (row, captions, nouns) in enumerate(zip(self.stored, self.captions, self.nouns)):
             try:
                 yield Sample(fit(read_picture(row[self.image]), size), captions, nouns)
             except Unusable as error:
-                skipped.add(error, key)
+                skip(position, error)
 
 
 def read_pictures(dataset: Dataset, columns: Columns, skipped: Skipped) -> Pictures:

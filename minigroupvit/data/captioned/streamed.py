@@ -110,19 +110,21 @@ class StreamedBatch:
     given: int = 0                           # images of a whole pass, where they are too few for a batch
 
 
+@dataclass
 class Worker(IterableDataset):
-    """Endless batches for this process; each DataLoader worker reads its own shards.
+    """Endless batches for this process; each DataLoader worker reads its own shards."""
 
-    positions: where each worker resumes. start: the step of the first batch, which decides the first worker.
-    """
-
-    def __init__(self, shards: Shards, image_size: int, batch_size: int, buffer: int, seed: int,
-                 augmentation: Augmentation, workers: int, start: int, positions: Mapping[int, StreamPosition]) -> None:
-        super().__init__()
-        self.shards, self.image_size, self.batch_size, self.buffer = shards, image_size, batch_size, buffer
-        self.seed, self.augmentation, self.workers, self.start = seed, augmentation, workers, start
-        self.positions = positions
-        self.rank, self.size = rank_and_size()
+    shards: Shards
+    image_size: int
+    batch_size: int
+    buffer: int
+    seed: int
+    augmentation: Augmentation
+    workers: int
+    start: int                                   # the step of the first batch, which decides the first worker
+    positions: Mapping[int, StreamPosition]      # where each worker resumes
+    rank: int                                    # of this process; a worker cannot ask for it
+    size: int                                    # number of processes
 
     def __iter__(self) -> Iterator[StreamedBatch]:
         info = get_worker_info()
@@ -131,9 +133,7 @@ class Worker(IterableDataset):
         first = self.positions.get(worker, StreamPosition())
         # Images that this pass has given; a resumed pass counts as one with enough.
         useful = 0 if first == StreamPosition(first.pass_number) else self.batch_size
-        images: list[Tensor] = []
-        captions: list[list[str]] = []
-        nouns: list[list[str] | None] = []
+        samples: list[Sample] = []
         skipped: list[tuple[Unusable, str]] = []
         seen = 0
         for position, row in self._rows(stream, first, skipped):
@@ -152,13 +152,13 @@ class Worker(IterableDataset):
                 skipped.append((error, row[KEY]))
                 continue
             own_seed = image_seeds(1, self.seed, stream, *astuple(position))[0]
-            images.append(augment(picture, self.augmentation, own_seed, self.image_size))
-            captions.append(texts)
-            nouns.append(read_nouns(row, self.shards.columns))
+            samples.append(Sample(augment(picture, self.augmentation, own_seed, self.image_size), texts,
+                                  read_nouns(row, self.shards.columns)))
             useful += 1
-            if len(images) == self.batch_size:
-                yield StreamedBatch(torch.stack(images), captions, nouns, seen, list(skipped), worker, position)
-                images, captions, nouns, seen = [], [], [], 0
+            if len(samples) == self.batch_size:
+                yield StreamedBatch(torch.stack([s.image for s in samples]), [s.captions for s in samples],
+                                    [s.nouns for s in samples], seen, list(skipped), worker, position)
+                samples, seen = [], 0
                 skipped.clear()                                  # the same list: _rows appends to it
 
     def _rows(self, stream: int, position: StreamPosition,
@@ -197,7 +197,7 @@ class CaptionedStream(Captioned):
 
     Args:
         shards: from `open_tar_shards`, or `HubShards`.
-        image_size: pixels a side of the batches' images.
+        image_size: pixels per side of the batches' images.
         flip, skipped, find_nouns: see `Captioned`.
         num_workers: processes that read and decode; see `worker_count`. At most one per shard.
         buffer: rows that a worker holds in memory, joins and shuffles.
@@ -264,7 +264,7 @@ class CaptionedStream(Captioned):
         workers = max(1, num_workers)    # without any, this process does their work
         positions = PositionFile(folder, workers, len(self.shards), self.buffer) if folder is not None else None
         source = Worker(self.shards, self.image_size, part.stop - part.start, self.buffer, seed, augmentation,
-                        workers, start, positions.resume(start) if positions else {})
+                        workers, start, positions.resume(start) if positions else {}, rank, size)
         loader = DataLoader(source, batch_size=None, collate_fn=as_it_is, num_workers=num_workers,
                             worker_init_fn=ignore_interrupt, generator=torch.Generator())
         for step, loaded in zip(range(start, stop), loader):

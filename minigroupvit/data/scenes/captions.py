@@ -18,30 +18,12 @@ if TYPE_CHECKING:
 
 # Synonyms of a class, each a single noun to the tagger. Not every class has some.
 SYNONYMS: dict[str, tuple[str, ...]] = {
-    "cat": ("kitty", "kitten"),
-    "rabbit": ("bunny", "hare"),
-    "elephant": (),
-    "bird": ("sparrow", "birdie"),
-    "fish": ("goldfish",),
-    "butterfly": ("moth",),
-    "tree": (),
-    "flower": ("daisy", "bloom"),
-    "mushroom": ("toadstool",),
-    "house": ("home", "cottage"),
-    "car": ("automobile", "auto"),
-    "boat": ("ship", "yacht"),
-    "airplane": ("plane", "jet"),
-    "umbrella": ("parasol",),
-    "cup": ("mug",),
-    "shoe": (),
-    "grass": ("lawn", "meadow"),
-    "sand": ("beach", "desert"),
-    "water": ("sea", "lake"),
-    "brick": ("bricks", "wall"),
-    "sky": ("heaven", "air"),
-    "night": ("midnight",),
-    "snow": ("ice", "frost"),
-    "wood": ("timber", "planks"),
+    "cat": ("kitty", "kitten"), "rabbit": ("bunny", "hare"), "elephant": (), "bird": ("sparrow", "birdie"),
+    "fish": ("goldfish",), "butterfly": ("moth",), "tree": (), "flower": ("daisy", "bloom"),
+    "mushroom": ("toadstool",), "house": ("home", "cottage"), "car": ("automobile", "auto"),
+    "boat": ("ship", "yacht"), "airplane": ("plane", "jet"), "umbrella": ("parasol",), "cup": ("mug",), "shoe": (),
+    "grass": ("lawn", "meadow"), "sand": ("beach", "desert"), "water": ("sea", "lake"), "brick": ("bricks", "wall"),
+    "sky": ("heaven", "air"), "night": ("midnight",), "snow": ("ice", "frost"), "wood": ("timber", "planks"),
 }
 
 _PLACES: dict[str, tuple[str, ...]] = {  # where an object on this background is
