@@ -553,7 +553,7 @@ def test_two_ways_to_validate_are_one_too_many(tmp_path, capsys) -> None:
     ("--data PHOTOS --validation-data PHOTOS --eval-every 0", "nothing is validated with --eval-every 0"),
     ("--data shards/0.tar --split test", "tar shards have no splits, so there is no 'test' in shards/0.tar"),
     ("--data PHOTOS --caption-columns sings", "name the one of images with --image-column, those of captions with "
-                                              "--caption-columns, and if you like that of nouns with --nouns-column"),
+                                              "--caption-columns, and optionally that of nouns with --nouns-column"),
     ("--nouns-column things", "--nouns-column has no effect: it belongs to captioned pictures"),
     ("--data PHOTOS --nouns-column things --num-prompts 0", "--nouns-column has no effect: nouns are not used with"),
     ("--recipe scenes_short --preset groupvit_1stage", "--recipe has no effect: --preset groupvit_1stage brings its own"),

@@ -125,6 +125,22 @@ def test_metadata_that_is_no_json(folder):
         open_dataset(folder)
 
 
+@pytest.mark.parametrize("line, message", [
+    ("1.png,a red thing, and a blue one", "line 3 has more cells than the header; put a caption with commas into quotes"),
+    ('1.png,"a red thing', "unexpected end of data")])
+def test_metadata_whose_cells_are_not_clear(folder, line, message):
+    write_pictures(folder, 2)
+    (folder / "metadata.jsonl").unlink()
+    file = folder / "metadata.csv"
+    file.write_text(f"file_name,caption\n0.png,a red thing\n{line}\n")
+    with pytest.raises(ValueError, match=f"cannot read the images of .*photos: {message}; expected"):
+        open_dataset(folder)
+    file.write_text('file_name,caption\n\n0.png,"a red,\nred thing"\n1.png,a blue thing\n')
+    dataset = open_dataset(folder)
+    assert dataset["caption"][:] == ["a red,\nred thing", "a blue thing"]
+    assert dataset["__key__"][:] == ["metadata.csv, line 3", "metadata.csv, line 5"]
+
+
 def test_metadata_without_names_of_files(folder):
     write_pictures(folder, 2)
     (folder / "metadata.jsonl").write_text('{"picture": "0.png", "caption": "a red thing"}\n')

@@ -255,7 +255,7 @@ def test_other_torch_files_say_what_was_expected(tmp_path: Path) -> None:
     export_released(our_model(), path)
     content = torch.load(path)
     for description, message in [("{no json", "JSON in .* is damaged"), ("[]", "JSON in .* is list"),
-                                 ("{}", "under 'minigroupvit' .* is damaged")]:
+                                 ("{}", "value of 'minigroupvit' in .* is damaged")]:
         torch.save(content | {"minigroupvit": description}, path)
         with pytest.raises(ValueError, match=message):
             load_released(path)

@@ -1,4 +1,4 @@
-"""Released weights into a model of ours."""
+"""Loads released weights into a model of this package."""
 
 from __future__ import annotations
 

@@ -69,36 +69,21 @@ def export_transformers(model: GroupViT, folder: str | Path) -> None:
 def transformers_config(model: GroupViT) -> dict[str, Any]:
     """config.json of transformers' GroupViT."""
     image, text, tokenizer = model.config.image, model.config.text, model.tokenizer
+    widths = {part: {"hidden_size": part.width, "intermediate_size": 4 * part.width,
+                     "num_attention_heads": part.num_heads} for part in (image, text)}
     return {
-        "model_type": "groupvit",
-        "architectures": ["GroupViTModel"],
-        "projection_dim": model.config.embed_dim,
-        "projection_intermediate_dim": model.config.head_width,
+        "model_type": "groupvit", "architectures": ["GroupViTModel"],
+        "projection_dim": model.config.embed_dim, "projection_intermediate_dim": model.config.head_width,
         "logit_scale_init_value": math.log(1 / 0.07),
-        "vision_config": ONLY["vision_config"] | {
-            "model_type": "groupvit_vision_model",
-            "hidden_size": image.width,
-            "intermediate_size": 4 * image.width,
-            "num_attention_heads": image.num_heads,
-            "image_size": image.image_size,
-            "patch_size": image.patch_size,
-            "num_hidden_layers": sum(image.depths),
-            "depths": image.depths,
-            "num_group_tokens": image.num_group_tokens,
-            "num_output_groups": image.num_output_groups,
-        },
-        "text_config": ONLY["text_config"] | {
-            "model_type": "groupvit_text_model",
-            "vocab_size": text.vocab_size,
-            "hidden_size": text.width,
-            "intermediate_size": 4 * text.width,
-            "num_attention_heads": text.num_heads,
-            "num_hidden_layers": text.depth,
-            "max_position_embeddings": text.context_length,
-            "bos_token_id": tokenizer.start_id,
+        "vision_config": ONLY["vision_config"] | widths[image] | {
+            "model_type": "groupvit_vision_model", "image_size": image.image_size, "patch_size": image.patch_size,
+            "num_hidden_layers": sum(image.depths), "depths": image.depths,
+            "num_group_tokens": image.num_group_tokens, "num_output_groups": image.num_output_groups},
+        "text_config": ONLY["text_config"] | widths[text] | {
+            "model_type": "groupvit_text_model", "vocab_size": text.vocab_size, "num_hidden_layers": text.depth,
+            "max_position_embeddings": text.context_length, "bos_token_id": tokenizer.start_id,
             "eos_token_id": tokenizer.end_id,
-            "pad_token_id": 0 if tokenizer.name == "captions" else tokenizer.end_id,
-        },
+            "pad_token_id": 0 if tokenizer.name == "captions" else tokenizer.end_id},
     }
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ...extras import extra
 from ...files import read_text
 from .caption_files import FORMATS, SPLITS, as_dataset, find_caption_files, known_split, warn_of_unnamed
-from .samples import KEY, listed
+from .samples import IMAGE_KINDS, KEY, listed
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 _ENDINGS = (".parquet", ".txt", ".csv", ".tsv", ".token", ".json", ".jsonl")
 _PARQUET = "parquet files, named after their splits: train-*.parquet, test-*.parquet"
-_IMAGES = ('images beside a metadata.jsonl whose lines are like {"file_name": "1.jpg", "caption": "a cat on the '
-             'grass"}')
+_IMAGES = ('images beside a metadata.jsonl whose lines are like '
+           '{"file_name": "1.jpg", "caption": "a cat on the grass"}')
 _LAYOUT = "expected " + "; ".join([_PARQUET, _IMAGES, *(kind.about for kind in FORMATS)])
 
 
@@ -93,8 +93,8 @@ def _parquet_files(path: Path) -> tuple[list[Path], list[Path]]:
         columns = set(pyarrow.parquet.read_schema(files[0]).names) if files else set()
     except (OSError, pyarrow.ArrowException):    # the error comes when they are read
         columns = set()
-    has_pictures = not {"url", "key", "status"} <= columns or columns & {"image", "jpg", "jpeg", "png", "webp"}
-    return (files, []) if has_pictures else ([], files)
+    has_images = not {"url", "key", "status"} <= columns or columns & {"image", *IMAGE_KINDS}
+    return (files, []) if has_images else ([], files)
 
 
 def _metadata_folders(folder: Path) -> list[Path]:
@@ -161,11 +161,12 @@ def _lines(text: str, suffix: str) -> Iterator[tuple[int, dict[str, Any]]]:
     if suffix == ".jsonl":
         yield from ((number, json.loads(line)) for number, line in enumerate(text.split("\n"), 1) if line.strip())
         return
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    names, line = reader.fieldnames, reader.line_num + 1
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     for row in reader:
-        yield line, {name: row[name] for name in names}
-        line = reader.line_num + 1
+        line = reader.line_num - sum(cell.count("\n") for cell in row.values() if isinstance(cell, str))
+        if None in row:
+            raise ValueError(f"line {line} has more cells than the header; put a caption with commas into quotes")
+        yield line, row
 
 
 def one_line(error: BaseException) -> str:

@@ -26,6 +26,7 @@ from ...files import encoding_hint
 from ...images import load_image, to_rgb
 from ...text.caption_tokenizer import split_words
 
+IMAGE_KINDS = ("jpg", "jpeg", "png", "webp")     # of the members of shards, and of columns made from them
 KEY = "__key__"                   # the column that says where a row is in its file; the name is webdataset's
 
 
@@ -74,11 +75,11 @@ def find_columns(names: Sequence[str], image: str | None = None, captions: Seque
     """
     there = listed(names)
     if image is None:
-        image = next((name for name in ("image", "images", "jpg", "jpeg", "png", "webp") if name in names), "image")
+        image = next((name for name in ("image", "images", *IMAGE_KINDS) if name in names), "image")
     for wanted in (image, *(captions or ()), *filter(None, [nouns])):
         if wanted not in names:
             raise ValueError(f"no column {wanted!r}; the data set has {there}; name the one of images with image=..., "
-                             "those of captions with captions=[...], and if you like that of nouns with nouns=...")
+                             "those of captions with captions=[...], and optionally that of nouns with nouns=...")
     if not captions and not (captions := caption_columns(names)):
         raise ValueError(f"no column of captions among {there}; name it with captions=[...]")
     return Columns(image, tuple(captions), nouns)

@@ -1,7 +1,7 @@
 """Shards: the parts of a large captioned data set, each read from front to back.
 
 Either tar archives as img2dataset writes them for CC3M, CC12M and YFCC (the webdataset layout: for each image
-`000000000.jpg`, `000000000.txt`, `000000000.json`, one after the other), on the disk or at an URL; or the files of a
+`000000000.jpg`, `000000000.txt`, `000000000.json`, one after the other), on the disk or at a URL; or the files of a
 data set on the Hugging Face hub.
 
 The library webdataset reads the archives. It does not open them here (it would call curl in a shell), and it does not
@@ -21,12 +21,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from ...extras import extra
-from .samples import KEY, Columns, Skipped, Unusable, listed
+from .samples import IMAGE_KINDS, KEY, Columns, Skipped, Unusable, listed
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
 
-_PICTURES = ("jpg", "jpeg", "png", "webp")
 _LOOKED_AT = 100   # first samples of the first shard, which show the kinds of members
 
 
@@ -43,7 +42,7 @@ def expand(name: str | Path) -> list[str]:
     """The shards that a name stands for, sorted.
 
     Args:
-        name: a folder with .tar files; a path or an URL, with a range in braces
+        name: a folder with .tar files; a path or a URL, with a range in braces
             ("cc3m/{00000..00331}.tar"), or for files on the disk with * and ?.
 
     Raises:
@@ -86,8 +85,8 @@ class TarShards:
         """The rows of a shard, with a value for each column and `KEY`. Raises BrokenShard."""
         for sample in _samples(self.names[number]):
             row = {column: _member(sample, column) for column in self.columns.all[1:]}
-            pictures = [self.columns.image, *_PICTURES]       # images of several kinds may be in one shard
-            row[self.columns.image] = next((sample[kind] for kind in pictures if kind in sample), None)
+            kinds = [self.columns.image, *IMAGE_KINDS]        # images of several kinds may be in one shard
+            row[self.columns.image] = next((sample[kind] for kind in kinds if kind in sample), None)
             yield row | {KEY: f"{self.names[number]}, {sample[KEY]}"}
 
 
@@ -145,7 +144,7 @@ def open_tar_shards(name: str | Path, image: str | None = None, captions: Sequen
     if not first:
         raise ValueError(f"the shard {names[0]} is empty; expected members such as 000000000.jpg and 000000000.txt")
     members = sorted({kind for sample in first for kind in sample if not kind.startswith("__")})
-    image = image or next((kind for kind in _PICTURES if kind in members), "jpg")
+    image = image or next((kind for kind in IMAGE_KINDS if kind in members), "jpg")
     captions = captions or (["txt"] if "txt" in members else [_json_column(first)])
     columns = Columns(image, tuple(captions), nouns)
     for column in columns.all:
