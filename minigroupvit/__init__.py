@@ -1,12 +1,12 @@
-"""minigroupvit: GroupViT to understand, train and reuse.
+"""minigroupvit: GroupViT, semantic segmentation learnt from captions, to understand, train and reuse.
 
     import minigroupvit
     model = minigroupvit.load("scenes")
-    result = minigroupvit.segment(model, picture, ["cat", "cup", "brick"])
-    result.labels    # (1, H, W): which word each pixel has
+    result = minigroupvit.segment(model, image, ["cat", "cup", "brick"])
+    result.labels    # (1, H, W): the index of each pixel's class name
 
 The paper, in the order of reading: config, layers, grouping, image_encoder, text_encoder, model, losses. Then the
-folders text, segmentation, checkpoints, data, evaluation, training, visual: each imports only from those before it.
+folders text, segmentation, checkpoints, data, evaluation, training, visual: each imports only from the earlier ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-# Where each name is defined. Imported when it is first asked for: `--help` need not wait for torch.
+# The module of each name. It is imported on first use: `--help` does not wait for torch.
 _HOME = {
     "GroupViT": "model", "GroupViTConfig": "config", "PRESETS": "config", "preset": "config", "load_image": "images",
     "InferenceOptions": "segmentation.options", "PROTOCOLS": "segmentation.options", "Segmentation": "segmentation.segment",

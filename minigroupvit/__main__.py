@@ -1,8 +1,8 @@
-"""`python -m minigroupvit`: see `cli.py`."""
+"""`python -m minigroupvit`: see the folder `cli`."""
 
 import sys
 
 from .cli import main
 
-if __name__ == "__main__":  # processes that make scenes import this module again
+if __name__ == "__main__":  # spawned processes import this module again
     sys.exit(main())

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 
-def _choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+def check_choice(name: str, value: str, *allowed: str) -> None:
+    """Raises ValueError unless a value is one of those allowed."""
     if value not in allowed:
         raise ValueError(f"{name} is {value!r}; choose one of {', '.join(map(repr, allowed))}")
 
@@ -76,12 +77,12 @@ class ImageConfig:
         if sorted(grouping, reverse=True) != grouping:
             raise ValueError(
                 f"stages that group come before those that do not; got {self.num_group_tokens}")
-        _choice("stem", self.stem, ("linear", "convolution"))
-        _choice("positions", self.positions, ("learned", "sincos", "none"))
-        _choice("assignment", self.assignment, ("hard", "soft"))
-        _choice("residual", self.residual, ("projected", "learned", "none"))
-        _choice("merged_values", self.merged_values, ("after", "before"))
-        _choice("merge_weights", self.merge_weights, ("tokens", "patches"))
+        check_choice("stem", self.stem, "linear", "convolution")
+        check_choice("positions", self.positions, "learned", "sincos", "none")
+        check_choice("assignment", self.assignment, "hard", "soft")
+        check_choice("residual", self.residual, "projected", "learned", "none")
+        check_choice("merged_values", self.merged_values, "after", "before")
+        check_choice("merge_weights", self.merge_weights, "tokens", "patches")
         if self.stem == "convolution" and (self.patch_size < 2 or self.patch_size & (self.patch_size - 1)):
             raise ValueError(
                 f"the convolution stem halves the picture step by step: patch_size {self.patch_size} "
@@ -138,10 +139,10 @@ class GroupViTConfig:
 
     def __post_init__(self) -> None:
         _positive(self, "embed_dim", "head_width")
-        _choice("head", self.head, HEADS)
+        check_choice("head", self.head, *HEADS)
         if self.text_head is not None:
-            _choice("text_head", self.text_head, HEADS)
-        _choice("tokenizer", self.tokenizer, ("clip", "captions"))
+            check_choice("text_head", self.text_head, *HEADS)
+        check_choice("tokenizer", self.tokenizer, "clip", "captions")
 
     def to_dict(self) -> dict[str, Any]:
         """A dictionary that JSON can hold."""

@@ -1,4 +1,4 @@
-"""Libraries that only parts of the package need. Each belongs to an extra: `pip install "minigroupvit[data]"`.
+"""Optional libraries. Each belongs to an extra: `pip install "minigroupvit[data]"`.
 
     with extra("data"):
         from datasets import load_dataset
@@ -11,9 +11,9 @@ from contextlib import contextmanager
 
 EXTRAS = {
     "data": "captioned data sets: folders, shards, the Hugging Face hub",
-    "evaluation": "k-means of colours, instances in COCO's format, COCO's masks",
-    "tables": "MoCo v3 and DINO, pre-trainings of the paper's Table 5",
-    "tensorboard": "TensorBoard's log of a training",
+    "evaluation": "k-means on colours, instances in COCO's format, COCO's masks",
+    "tables": "pre-training by MoCo v3 and DINO for the paper's Table 5",
+    "tensorboard": "TensorBoard logs of training",
     "widgets": "widgets in notebooks",
 }
 
@@ -32,7 +32,7 @@ def extra(name: str) -> Iterator[None]:
 
 
 def missing(name: str, error: ImportError) -> str:
-    """What is said where a library of the extra is missing."""
+    """The message for a missing library of an extra."""
     library = (error.name or "a library").partition(".")[0]
     return (f"{EXTRAS[name]}: {library} is not installed ({error}); it comes with the extra {name!r}: "
             f'pip install "minigroupvit[{name}]", or "minigroupvit[all]" for all extras')

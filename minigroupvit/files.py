@@ -1,12 +1,14 @@
-"""Text files as people have them, and files that are there whole or not at all."""
+"""Text files in any encoding, and files that are written as a whole or not at all."""
 
 from __future__ import annotations
 
 import codecs
 import errno
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
@@ -17,7 +19,7 @@ _MARKS = {codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF32_BE: "UTF-32", codecs.B
 def read_text(path: str | Path) -> str:
     """The text of a file in UTF-8, with or without a byte-order mark (Windows writes one).
 
-    Raises ValueError that names file and line, and a likely encoding, where it is in another one.
+    Raises ValueError with the line and a likely encoding, where the file has another one.
     """
     content = Path(path).read_bytes()
     try:
@@ -31,7 +33,7 @@ def read_text(path: str | Path) -> str:
 
 
 def encoding_hint(content: bytes, position: int) -> str:
-    """What a byte that is not UTF-8 may be, and what to do, for a message."""
+    """The likely encoding of a byte that is not UTF-8, and what to do, for a message."""
     start = content.rfind(b"\n", 0, position) + 1
     line = content[start:].partition(b"\n")[0]
     mark = next((name for mark, name in _MARKS.items() if content.startswith(mark)), None)
@@ -53,20 +55,26 @@ def _is_utf16(content: bytes) -> bool:
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Calls write(temporary path), then moves the file to its place in one step.
 
-    Raises OSError, which says what to do, where it cannot be written: a full disk. What was there before stays.
+    Raises OSError, which says what to do, where it cannot be written: a full disk. An older file stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         write(temporary)
-        mask = os.umask(0)  # the only way to read it; safetensors lets nobody else read its files
+        mask = os.umask(0)  # the only way to read it; safetensors' files are readable for their owner alone
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:     # safetensors has an error of its own for a full disk
         if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise                                   # no right to write there, ...: says it itself
-        raise OSError(errno.ENOSPC, f"{' '.join(str(error).split())}; what was there before is not lost: make room and "
-                      "give the same command again, a training goes on from its last checkpoint", str(path)) from error
+            raise                                   # no permission, ...: the message is clear
+        raise OSError(errno.ENOSPC, f"{' '.join(str(error).split())}; an older file is kept: free some space and give "
+                      "the same command again, a training run resumes from its last checkpoint", str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Writes a dictionary as JSON, atomically. Raises ValueError for a number that is NaN or infinite."""
+    text = json.dumps(values, indent=2, allow_nan=False) + "\n"
+    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))

@@ -1,19 +1,17 @@
-"""One's own pictures: segmented whatever their size, and what was found as files.
+"""Segments image files of any size and writes the results to files.
 
-`segment_pictures` writes three files for each picture, here `cat.jpg`:
+`segment_pictures` writes three files for each image, here `cat.jpg`:
 
-    cat.overlay.png   the picture, its named masks, a legend
-    cat.mask.png      an index mask as large as the picture: 0 is background, 1, 2, ... are the words in
-                      their order; its palette has their colours. 255 means "not judged" in data sets and
-                      is never written: every pixel has an answer.
-    cat.json          the share of each word and, if asked for, the instances as COCO writes them
+    cat.overlay.png   the image, its named masks, a legend
+    cat.mask.png      an index mask of the image's size: 0 is background, 1, 2, ... are the classes in their order; its
+                      palette has their colours. 255 ("ignored" in data sets) is never written.
+    cat.json          the share of each class and, if asked for, the instances in COCO's format
 
-Overlay and mask of a picture lie on it as one sees it: turned upright by its EXIF data.
+Overlay and mask have the orientation of the image after its EXIF rotation.
 """
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -25,7 +23,7 @@ from matplotlib import colors
 from PIL import Image
 from torch import Tensor
 
-from .files import write_atomically
+from .files import write_atomically, write_json
 from .images import PICTURE_ENDINGS, load_image, pictures_below, to_rgb
 from .model import GroupViT
 from .segmentation.instances import coco_result, find_instances
@@ -37,42 +35,40 @@ from .visual.plots import save_overlay
 
 
 def list_pictures(folder: str | Path) -> list[Path]:
-    """The picture files of a folder by name; a warning tells of those in folders in it.
-
-    Raises ValueError if there is none.
+    """The image files of a folder by name; a warning counts those in its subfolders. Raises ValueError if there is none.
     """
     pictures = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in PICTURE_ENDINGS
                       and path.is_file() and not path.name.startswith("."))
     if not pictures:
-        raise ValueError(f"{folder} has no pictures: expected files that end in {', '.join(sorted(PICTURE_ENDINGS))}")
+        raise ValueError(f"{folder} has no images: expected files that end in {', '.join(sorted(PICTURE_ENDINGS))}")
     below = [path for path in pictures_below(folder) if Path(path).parent != Path(folder)]
     if below:
-        warnings.warn(f"{len(below):,} pictures in folders of {folder} are left out, such as {below[0]}; give those "
-                      "folders by themselves", stacklevel=2)
+        warnings.warn(f"{len(below):,} images in subfolders of {folder} are left out, such as {below[0]}; give the "
+                      "subfolders too", stacklevel=2)
     return pictures
 
 
 def segment_picture(model: GroupViT, picture: str | Path | Image.Image, class_names: Sequence[str],
                     protocol: InferenceOptions | None = None, class_embeddings: Tensor | None = None,
                     **choices: Any) -> tuple[Image.Image, Segmentation]:
-    """Names the pixels of one picture. Returns it upright and in RGB, and its masks (`segment`), of its own size.
+    """Segments one image. Returns it upright and in RGB, and its masks (`segment`) of the same size.
 
     Args:
         model: any GroupViT.
-        picture: a file, or a picture of Pillow.
+        picture: a file, or an image of Pillow.
         class_names: any words, each once.
         protocol: see `protocol_for`.
-        class_embeddings: from `embed_classes`, where many pictures share their words.
+        class_embeddings: from `embed_classes`, for many images with the same classes.
         choices: single fields of the protocol to change.
 
-    Raises ValueError for a picture or words that cannot be used.
+    Raises ValueError for an image or class names that cannot be used.
     """
     picture = to_rgb(picture) if isinstance(picture, Image.Image) else load_image(picture)
     return picture, segment(model, picture, class_names, protocol, class_embeddings=class_embeddings, **choices)
 
 
 def index_mask(labels: np.ndarray, class_names: Sequence[str]) -> Image.Image:
-    """Labels (H, W), `BACKGROUND` or a class, as a palette picture: 0 background, class c is c + 1."""
+    """Labels (H, W), `BACKGROUND` or a class, as a palette image: background is 0, class c is c + 1."""
     mask = Image.fromarray((labels - BACKGROUND).astype(np.uint8))
     colours = np.ones((256, 3))
     colours[:len(class_names) + 1] = [colors.to_rgb(NO_CLASS), *class_colours(class_names)]
@@ -81,7 +77,7 @@ def index_mask(labels: np.ndarray, class_names: Sequence[str]) -> Image.Image:
 
 
 def class_shares(labels: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
-    """Size of labels (H, W), and the number, name and share of each class, background first; fractions of 1."""
+    """Size of labels (H, W), and the index, name and share of each class, background first; shares from 0 to 1."""
     counts = np.bincount(labels.ravel() - BACKGROUND, minlength=len(class_names) + 1) / labels.size
     return {"width": labels.shape[1], "height": labels.shape[0], "ignored_index": IGNORED,
             "classes": [{"index": index, "name": name, "share": float(share)}
@@ -92,31 +88,31 @@ def segment_pictures(model: GroupViT, pictures: Sequence[str | Path], class_name
                      protocol: InferenceOptions | None = None, smallest: float | None = None,
                      about: dict[str, Any] | None = None,
                      say: Callable[[dict[str, Any]], None] = lambda report: None) -> list[dict[str, Any]]:
-    """Segments picture files and writes overlay, mask and JSON of each into a folder.
+    """Segments image files and writes overlay, mask and JSON of each into a folder.
 
     Args:
-        model: any GroupViT; its words are embedded once.
+        model: any GroupViT; the class names are embedded once.
         pictures: files. One that cannot be read is skipped.
-        class_names: any words, each once; at most 254, as an index mask has no more numbers.
-        out: the folder, made if need be. Files take the names of their pictures; if two differ only in
-            their ending, all keep theirs too.
+        class_names: any words, each once; at most 254, the values of an index mask.
+        out: the folder, made if need be. Files take the names of their images; if two images differ only in
+            the extension, all files keep it.
         protocol: see `protocol_for`.
-        smallest: least area of an instance as a share of the picture; None: no instances.
-        about: what else to write into each JSON.
-        say: told each report as it comes.
+        smallest: smallest area of an instance as a share of the image; None: no instances.
+        about: more fields for each JSON.
+        say: called with each report.
 
-    Returns what is in the JSON files, in order; for a picture that was skipped `file` and `problem`.
-    Raises ValueError for words that cannot be used, pictures of one name, or results that would replace a picture.
+    Returns the contents of the JSON files, in order; for an image that was skipped `file` and `problem`.
+    Raises ValueError for class names that cannot be used, images of one name, or results that would replace an image.
     """
     if len(class_names) > IGNORED - 1:
-        raise ValueError(f"got {len(class_names)} words; an index mask has numbers for {IGNORED - 1}, since 0 is "
-                         f"background and {IGNORED} not judged")
+        raise ValueError(f"got {len(class_names)} class names; an index mask has values for {IGNORED - 1}, since 0 is "
+                         f"background and {IGNORED} ignored")
     pictures, out = [Path(picture) for picture in pictures], Path(out)
     names = _result_names(pictures)
     results = {(out / f"{name}.{kind}").resolve() for name in names for kind in ("overlay.png", "mask.png", "json")}
     for path in pictures:
         if path.resolve() in results:
-            raise ValueError(f"the results would be written over the picture {path}; give another folder than {out}")
+            raise ValueError(f"the results would be written over the image {path}; give another folder than {out}")
     protocol = protocol_for(model, protocol)
     embeddings = embed_classes(model, class_names, protocol.templates)
     reports = []
@@ -136,20 +132,19 @@ def segment_pictures(model: GroupViT, pictures: Sequence[str | Path], class_name
         save_overlay(picture, result, out / f"{name}.overlay.png")
         mask = index_mask(labels, class_names)
         write_atomically(out / f"{name}.mask.png", lambda part: mask.save(part, format="PNG"))
-        text = json.dumps(report, indent=2, allow_nan=False) + "\n"
-        write_atomically(out / f"{name}.json", lambda part: part.write_text(text, encoding="utf-8"))
+        write_json(out / f"{name}.json", report)
         reports.append(report)
         say(report)
     return reports
 
 
 def _result_names(pictures: Sequence[Path]) -> list[str]:
-    """What the results of each picture are called: no two alike, capitals or not."""
+    """The names of the results of each image: no two are equal, in upper or lower case."""
     names = [path.stem for path in pictures]
     if len({name.casefold() for name in names}) < len(names):
         names = [path.name for path in pictures]
     twice = sorted(name for name in set(names) if names.count(name) > 1)
     if twice:
-        raise ValueError(f"there are several pictures called {twice[0]}, and their results would be too; "
-                         "write them into folders of their own")
+        raise ValueError(f"several images are called {twice[0]}, so their results would have one name; write them into "
+                         "different folders")
     return names

@@ -2,18 +2,18 @@
 
     python scripts/make_drawings.py [--only cat rabbit] [--sheet sheet.png]
 
-The drawings are code, in `scripts/drawings/`. They are rendered once, by matplotlib, and the result is
-shipped: at scene time no drawing library can change a pixel. Each object has several drawings, the last
-of which only the split `unseen` shows. A drawing becomes five layers of 128 x 128 bytes:
+The drawings are code, in `scripts/drawings/`. matplotlib renders them once, and the result is shipped, so that no
+drawing library can change a pixel of a scene. Each object has several drawings; only the split `unseen` shows the
+last one. A drawing becomes five layers of 128 x 128 bytes:
 
     alpha    coverage of the whole object, 0 to 255
     second   coverage of the parts in its second colour
     detail   coverage of the details, whose colour is a fixed grey
     tone     128 where a part has its own colour, darker below, lighter above; the grey of a detail
-    height   a soft dome, 0 at the rim; its slope gives the light and the shadow at scene time
+    height   a soft dome, 0 at the rim; its slope gives light and shadow in a scene
 
-`--sheet` writes a contact sheet: a row per object, every drawing large, then at 32 pixels in colour and grey.
-`--only` renders these objects and writes nothing but the sheet.
+`--sheet` writes a contact sheet: a row per object, every drawing large, then with 32 pixels in colour and grey.
+`--only` renders these objects and writes only the sheet.
 """
 
 import argparse
@@ -27,12 +27,12 @@ from matplotlib.path import Path as Curve
 
 SIZE = 128  # pixels of a shipped drawing
 OVERSAMPLE = 6  # each of them is the mean of 6 x 6 samples
-MARGIN = 8  # empty pixels around, one of them left at an eighth of the size
+MARGIN = 8  # empty pixels around, which are one pixel at an eighth of the size
 TARGET = Path(__file__).parent.parent / "minigroupvit" / "data" / "scenes" / "drawings.npz"
 
 
 def all_drawings():
-    """Name of each object -> its drawings, from every module of `drawings` that has DRAWINGS."""
+    """The drawings of each object by its name, from every module of `drawings` that has DRAWINGS."""
     found = {}
     for module in pkgutil.iter_modules(drawings.__path__):
         found |= getattr(importlib.import_module(f"drawings.{module.name}"), "DRAWINGS", {})
@@ -100,14 +100,8 @@ def save_sheet(path, rendered):
     """A row per object: its drawings large, then small in colour and in grey."""
     from PIL import Image
 
-    colours = [
-        ((214, 60, 50), (250, 212, 50)),
-        ((44, 110, 210), (240, 240, 236)),
-        ((60, 150, 66), (132, 62, 176)),
-        ((140, 144, 150), (214, 60, 50)),
-        ((244, 140, 30), (50, 50, 60)),
-        ((244, 130, 176), (60, 150, 66)),
-    ]
+    colours = [((214, 60, 50), (250, 212, 50)), ((44, 110, 210), (240, 240, 236)), ((60, 150, 66), (132, 62, 176)),
+               ((140, 144, 150), (214, 60, 50)), ((244, 140, 30), (50, 50, 60)), ((244, 130, 176), (60, 150, 66))]
     most = max(len(d) for d in rendered.values())
     rows = []
     for many in rendered.values():
@@ -125,7 +119,7 @@ def save_sheet(path, rendered):
 
 
 def overlap(first, second):
-    """Largest IoU of two drawings over shift, scale, mirroring and turn: searched at 32 x 32 pixels."""
+    """Largest IoU of two drawings over shift, scale, mirroring and rotation, at 32 x 32 pixels."""
     from scipy.ndimage import affine_transform
 
     def small(layers):
@@ -139,17 +133,16 @@ def overlap(first, second):
             for scale in (0.75, 0.87, 1.0, 1.15, 1.33):
                 matrix = np.array([[c, -s], [s, c]]) @ np.diag([1, flip]) * scale
                 moved = affine_transform(b, matrix, middle - matrix @ middle, order=1) > 0.5
-                # Every shift at once, by a correlation.
-                common = np.fft.irfft2(
-                    np.fft.rfft2(a, (64, 64)) * np.conj(np.fft.rfft2(moved, (64, 64))), (64, 64)
-                ).max()
+                # All shifts at once, by a correlation.
+                common = np.fft.irfft2(np.fft.rfft2(a, (64, 64)) * np.conj(np.fft.rfft2(moved, (64, 64))),
+                                       (64, 64)).max()
                 best = max(best, common / (a.sum() + moved.sum() - common))
     return float(best)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", help="these objects alone, for the sheet")
+    parser.add_argument("--only", nargs="+", help="only these objects, for the sheet")
     parser.add_argument("--sheet", help="write a contact sheet as well")
     options = parser.parse_args()
     chosen = {name: many for name, many in all_drawings().items() if not options.only or name in options.only}

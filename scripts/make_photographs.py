@@ -1,27 +1,24 @@
-"""Trains on the photographs of Flickr8k from their captions and measures what came of it.
+"""Trains on the photographs and captions of Flickr8k and evaluates the models.
 
     python scripts/make_photographs.py --data FOLDER [photographs photographs_projected ...]
     python scripts/make_photographs.py --data FOLDER --compare
     python scripts/make_photographs.py --table
 
-FOLDER holds, as folders, `flickr8k-128` (parquet files with the columns of jxie/flickr8k, split into
-train, validation, test), `voc2012-animals` (VOCdevkit/VOC2012 as torchvision has it) and `coco128-seg`
-(images/, masks/, classes.txt). Trains each recipe in outputs/photographs/NAME (a run that was stopped goes
-on), as
+FOLDER has the subfolders `flickr8k-128` (parquet files with the columns of jxie/flickr8k, with the splits train,
+validation, test), `voc2012-animals` (VOCdevkit/VOC2012 as torchvision has it) and `coco128-seg` (images/, masks/,
+classes.txt). Trains each recipe in outputs/photographs/NAME (an interrupted run is resumed), like
 
     python -m minigroupvit train --recipe NAME --data FOLDER/flickr8k-128 --out outputs/photographs/NAME
 
-does; chooses how masks are read out on coco128-seg in VOC's words, and never on what is reported; and writes
+chooses the inference options on coco128-seg with VOC's class names, never on the data of the report; and writes
 
     data/photographs/NAME.safetensors, .json, .log.jsonl    the model, where it comes from, its log
-    results/photographs.json                            retrieval on the test pictures; masks and groups on VOC;
-                                                        the same of models that were not trained, and of cuts
-                                                        that need no model; how much better a model is than each
-                                                        cut, picture by picture, with 95 % intervals
+    results/photographs.json    retrieval on the test images; masks and groups on VOC; the same for untrained models,
+                                and for partitions without a model; paired differences with 95 % intervals
 
-and the tables of results/README.md. `--compare` makes only the differences again, with the stored models and without
-training; where `voc2012-animals` has more pictures than the published ones, whose names are in the record, it compares
-on both. `--table` only writes the table. No picture of the data sets is written anywhere.
+and the tables of results/README.md. `--compare` only computes the differences again, with the stored models; if
+`voc2012-animals` has more images than the published ones, whose names are in the record, it compares on both sets.
+`--table` only writes the table. No image of the data sets is written anywhere.
 """
 
 from __future__ import annotations
@@ -58,7 +55,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "results" / "photographs.json", ROOT / "results" / "README.md"
 BEGIN, END = "<!-- scripts/make_photographs.py writes from here -->\n", "<!-- to here -->\n"
 
-# How masks are read out is chosen field by field, in this order.
+# The inference options are chosen one after the other, in this order.
 CHOICES: dict[str, tuple] = {
     "background_threshold": (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 0.95),
     "overlap": (1, 2, 4),
@@ -66,13 +63,13 @@ CHOICES: dict[str, tuple] = {
     "top_classes": (1, 2, 3, 5, 10, None),
     "balance": (None, 0.03, 0.1, 0.3),
 }
-# What VOC calls otherwise than COCO.
+# Class names that differ between COCO and VOC.
 VOC_WORDS = {"airplane": "aeroplane", "motorcycle": "motorbike", "dining table": "table", "potted plant": "plant",
              "couch": "sofa", "tv": "monitor"}
-# The figures that are kept of an evaluation; the IoU of each class beside them.
+# The metrics that are kept of an evaluation.
 KEPT = ("miou", "miou_objects", "background_share", "oracle_miou", "oracle_miou_objects", "naming", "probing_jaccard",
         "ari", "groups_used", "assignment_entropy", "num_images", "iou_per_class")
-# What needs no training, and what results/README.md calls it.
+# Partitions that need no training, and their names in results/README.md.
 CUTS: dict[str, tuple[Cut, str]] = {
     "tiles": (tiles(2, 4), "8 tiles"),
     "colour_clusters": (colour_clusters(8), "K-means on colours, 8 clusters"),
@@ -83,17 +80,17 @@ CUTS: dict[str, tuple[Cut, str]] = {
 
 
 def own_size(protocol: InferenceOptions, model: GroupViT) -> InferenceOptions:
-    """A released protocol with windows as large as the pictures that the model was trained on."""
+    """A released protocol with windows of the model's training size."""
     return replace(protocol, short_side=model.config.image.image_size, window=None, stride=None)
 
 
 def whole(model: GroupViT) -> InferenceOptions:
-    """The picture as a whole, its shorter side as long as in training."""
+    """The protocol "whole", with the shorter side of the image as in training."""
     return InferenceOptions(short_side=model.config.image.image_size, mode="whole", templates=model.protocol.templates)
 
 
 def in_words(masks: MaskSet, class_names: tuple[str, ...]) -> MaskSet:
-    """The same pictures with these words alone: what is none of them is background."""
+    """The same images with these classes only: all others are background."""
     words = [VOC_WORDS.get(name, name) for name in masks.class_names]
     place = {i: class_names.index(word) if word in class_names else BACKGROUND for i, word in enumerate(words)}
     return replace(masks, class_names=class_names,
@@ -101,7 +98,7 @@ def in_words(masks: MaskSet, class_names: tuple[str, ...]) -> MaskSet:
 
 
 def choose(model: GroupViT, masks: MaskSet) -> tuple[InferenceOptions, dict[str, dict[str, float]]]:
-    """The read-out with the highest mIoU, one choice after the other, and the mIoU of each that was tried."""
+    """The inference options with the highest mIoU, chosen one after the other, and the mIoU of all that were tried."""
     protocol, record = replace(whole(model), background_threshold=0.5), {}
     for field, values in CHOICES.items():
         tried = {value: evaluate_masks(model, masks, replace(protocol, **{field: value}), metrics=())["miou"]
@@ -112,7 +109,7 @@ def choose(model: GroupViT, masks: MaskSet) -> tuple[InferenceOptions, dict[str,
 
 
 def measure(model: GroupViT, test: CaptionedImages, voc: MaskSet, ways: dict[str, InferenceOptions]) -> dict[str, Any]:
-    """Retrieval of the test pictures; masks of VOC in several ways of reading them out."""
+    """Retrieval on the test images; masks on VOC with several inference protocols."""
     figures: dict[str, Any] = {"retrieval": evaluate_retrieval(model, test)}
     for name, protocol in ways.items():
         protocol = replace(protocol, templates=model.protocol.templates)
@@ -123,40 +120,37 @@ def measure(model: GroupViT, test: CaptionedImages, voc: MaskSet, ways: dict[str
 
 
 def without_a_model(train: CaptionedImages, test: CaptionedImages, voc: MaskSet) -> dict[str, Any]:
-    """What there is to beat: chance, and cuts that need no training. And how often captions have VOC's words."""
+    """The baselines: chance, and partitions without training. And how often captions have VOC's class names."""
     owner = torch.tensor([number for number, own in enumerate(test.captions) for _ in own])
     return {"chance": chance_recall(owner), "cuts": {name: evaluate_cut(cut, voc) for name, (cut, _) in CUTS.items()},
             "captions_with_word": counts(train, list(voc.class_names)), "num_captions": len(train.all_captions)}
 
 
 def origin() -> dict[str, Any]:
-    """Where measurements of today come from."""
+    """Commit, device, seed and date of the measurements."""
     return {"commit": current_commit(), "device": device_name(), "seed": 0, "date": datetime.date.today().isoformat()}
 
 
 def published(voc: MaskSet, record: dict[str, Any]) -> MaskSet:
-    """The pictures that the figures in the record are of; all where it does not say.
-
-    Raises ValueError if one is gone.
-    """
+    """The images of the metrics in the record; all if it has no list. Raises ValueError if one is missing."""
     pairs = {pair[0].stem: pair for pair in voc.pairs}
     names = record.get("pictures", list(pairs))
     missing = [name for name in names if name not in pairs]
     if missing:
-        raise ValueError(f"{len(missing)} of the {len(names)} pictures of {RESULTS.name}, such as {missing[0]}, are "
-                         "not in the val.txt of voc2012-animals; without them its figures cannot be measured again")
+        raise ValueError(f"{len(missing)} of the {len(names)} images of {RESULTS.name}, such as {missing[0]}, are "
+                         "not in the val.txt of voc2012-animals; without them its metrics cannot be measured again")
     return replace(voc, pairs=tuple(pairs[name] for name in names))
 
 
 def differences(judged: dict[str, Judged], models: list[str], sets: list[list[str]]) -> list[dict[str, Any]]:
-    """By how much each model is better than each cut, and than the first model, on each set of pictures."""
+    """The difference of each model to each baseline partition, and to the first model, on each set of images."""
     pairs = [(name, other) for name in models for other in [*CUTS, models[0]] if other in judged and other != name]
     return [{"model": name, "against": other} | judged[name].only(names).minus(judged[other].only(names))
             for names in sets for name, other in pairs]
 
 
 def compare(record: dict[str, Any], voc: MaskSet, weights: Path) -> None:
-    """Judges the stored models and the cuts on the same pictures and writes their differences into the record."""
+    """Evaluates the stored models and baseline partitions on the same images; writes the differences to the record."""
     record["pictures"] = names = [picture.stem for picture, _ in published(voc, record).pairs]
     judged = {name: judge_cut(cut, voc)[1] for name, (cut, _) in CUTS.items()}
     for name in record["models"]:
@@ -172,13 +166,13 @@ def compare(record: dict[str, Any], voc: MaskSet, weights: Path) -> None:
 
 
 def counts(data: CaptionedImages, names: list[str]) -> dict[str, int]:
-    """In how many captions each class name stands, alone or with an s."""
+    """The number of captions with each class name, singular or with an s."""
     return {name: sum(re.search(rf"\b{name}s?\b", text.lower()) is not None for text in data.all_captions)
             for name in names}
 
 
 def table(record: dict[str, Any]) -> str:
-    """The tables of results/README.md: what was learnt from photographs, what there is to beat, and by how much it is beaten."""
+    """The tables of results/README.md: the models, the baselines, and their differences."""
     def row(name: str, retrieval: dict[str, float], masks: dict[str, float]) -> str:
         values = [*(retrieval.get(f"{way}_recall_{k}") for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)),
                   *(masks.get(key) for key in ("ari", "oracle_miou", "miou", "background_share"))]
@@ -205,7 +199,7 @@ def table(record: dict[str, Any]) -> str:
 
 
 def difference_table(record: dict[str, Any]) -> str:
-    """The table of the differences in pairs."""
+    """The table of the paired differences."""
     compared = record["comparisons"]
     columns = [("ari", "colour_clusters", "ARI less K-means on colours"),
                ("ari", "middle_and_border", "ARI less middle and border"),
@@ -218,7 +212,7 @@ def difference_table(record: dict[str, Any]) -> str:
         cells = [in_percent(found[num_images, name, other], key) for key, other, _ in columns]
         lines.append(f"| `{name}` | {num_images} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + (
-        "\n\nDifferences on the same pictures with 95 % intervals, by drawing pictures in pairs "
+        "\n\nDifferences on the same images with 95 % intervals, by drawing images in pairs "
         f"(`{compared['command']}`, {compared['date']}): an interval that holds 0 does not tell which of the two is "
         "better.")
 
@@ -239,11 +233,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=NAMES, help=f"of {', '.join(NAMES)}; all if none is given")
     parser.add_argument("--data", type=Path, help="the folder of the three data sets")
-    parser.add_argument("--compare", action="store_true", help="compare the stored models with the cuts; no training")
+    parser.add_argument("--compare", action="store_true", help="compare the stored models with the baselines; no training")
     parser.add_argument("--table", action="store_true", help="write the table again without measuring")
     parser.add_argument("--runs", type=Path, default=Path("outputs/photographs"))
     parser.add_argument("--out", type=Path, default=Path("data/photographs"))
-    parser.add_argument("--device", default=None, help="cuda or cpu; found out if not given")
+    parser.add_argument("--device", default=None, help="cuda or cpu; default: a GPU if there is one")
     parser.add_argument("--threads", type=int, default=None, help="of the CPU; all if not given")
     arguments = parser.parse_args()
     if arguments.table:
@@ -272,7 +266,7 @@ def main() -> None:
                          progress=sys.stderr.isatty())
         model = load_checkpoint(run / "best.safetensors")
         protocol, tried = choose(model, coco)
-        # What is background in VOC need not be in anyone's own pictures: the model is stored as its recipe says.
+        # The options were chosen for VOC's background, which other images need not have: the recipe's are stored.
         model.protocol = replace(recipe(name).protocol, templates=model.protocol.templates)
         model, about = store(name, run, arguments.out, model)
         fresh = build_model(recipe(name), train).eval()

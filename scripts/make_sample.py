@@ -1,4 +1,4 @@
-"""Write `data/scenes-sample.parquet`: the first scenes of the split test, to look at without any code.
+"""Write `data/scenes-sample.parquet`: the first scenes of the split test, as an example of the data.
 
     python scripts/make_sample.py [--num-scenes 100] [--out data/scenes-sample.parquet]
 
@@ -17,8 +17,8 @@ DEFAULT = Path(__file__).resolve().parent.parent / "data" / "scenes-sample.parqu
 
 
 def make_sample(out: Path, num_scenes: int = 100) -> None:
-    """Writes the sample; the same rows whenever and wherever it is made."""
-    with tempfile.TemporaryDirectory() as cache:  # data sets that are only passing through need no cache
+    """Writes the sample, with the same rows on every machine."""
+    with tempfile.TemporaryDirectory() as cache:  # so that nothing stays in the cache of `datasets`
         datasets.config.HF_DATASETS_CACHE = Path(cache)
         datasets.disable_progress_bars()
         load_scenes("test", num_scenes).to_parquet(out)

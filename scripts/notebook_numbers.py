@@ -1,9 +1,9 @@
-"""Print how much text and code the notebooks have, beside what they keep to.
+"""Print how much text and code the notebooks have, and where they break a rule.
 
     python scripts/notebook_numbers.py [notebooks/00_quickstart.ipynb ...]
 
-The setup cell, the same everywhere, is not counted; nor are empty lines and comments, which are code to
-no reader. Solutions are counted like other code.
+The setup cell, which is the same everywhere, empty lines and comments are not counted. Solutions are counted like
+other code.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Numbers:
     lines: int          # lines of code in all
 
     def broken(self) -> list[str]:
-        """What the notebook does not keep to."""
+        """The rules that the notebook breaks."""
         rules = [
             (self.text_cells >= LEAST_TEXT_CELLS,
              f"{self.text_cells:.2f} text cells per code cell, not {LEAST_TEXT_CELLS}"),

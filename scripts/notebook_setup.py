@@ -1,11 +1,10 @@
-"""Write the Colab badge and the setup cell into every notebook, and the README's list of them, from one address.
+"""Write the Colab badge and the setup cell into every notebook, and the README's list of notebooks.
 
     python scripts/notebook_setup.py            # writes those that differ
     python scripts/notebook_setup.py --check    # writes nothing; an error if one differs
 
-The badge is the cell with the id "badge", the setup cell that with the id "setup"; a notebook without
-them gets them before and after its first cell, which tells what it is about. Outputs stay. The list in the
-README, between two marks, has their titles.
+The badge is the cell with the id "badge", the setup cell has the id "setup"; a notebook without them gets them before
+and after its first cell, which has its title. Outputs stay. The list in the README, between two marks, has the titles.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from minigroupvit.visual.notebook import begin
 place = begin()""".replace("REPOSITORY", REPOSITORY).replace("BRANCH", BRANCH)
 
 
-# What a notebook needs beside the package, by the beginning of its name: what is imported, and what pip installs.
+# Libraries that a notebook needs beside the package, by the number of the notebook: the import, and pip's name.
 NEEDS = {"10": ("transformers", "transformers>=5.2")}
 INSTALL = """\
 if importlib.util.find_spec("{module}") is None:     # this notebook alone needs it, the package does not

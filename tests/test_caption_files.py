@@ -1,4 +1,4 @@
-"""Caption files as data sets come with them: recognised by themselves, with their splits and their pictures."""
+"""Caption files as data sets come with them: recognised by themselves, with their splits and their images."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import datasets
 import pytest
 from PIL import Image
 
+from minigroupvit.data.captioned import caption_files
 from minigroupvit.data.captioned.open import open_captioned, open_dataset, open_held_out, open_validation, splits
 
 
@@ -31,7 +32,7 @@ def pictures(folder: Path, *names: str) -> None:
 
 
 def captions(folder: Path, split: str | None = None, **choices) -> dict[str, list[str]]:
-    """Name of the picture -> its captions, which all begin with the name."""
+    """Name of the image -> its captions, which all begin with the name."""
     found = [sample.captions for sample in open_captioned(folder, 8, split, **choices)]
     return {texts[0].split()[0]: texts for texts in found}
 
@@ -133,6 +134,56 @@ def test_karpathys_splits(folder: Path, place: str) -> None:
         open_dataset(folder, "train+restvla")
 
 
+def blip(entries: list[dict]) -> str:
+    """Written as BLIP's files are, the caption before the image."""
+    return json.dumps([{"caption": entry.pop("caption"), **entry} for entry in entries])
+
+
+@pytest.mark.parametrize("place", ["annotations", "."])
+def test_lists_of_images_and_captions_as_blip_has_them(folder: Path, place: str) -> None:
+    """For training one caption per entry, for validation all captions of an image in one entry."""
+    (folder / place).mkdir(exist_ok=True)
+    pictures(folder / "images", "val2014/u.png", "val2014/v.png", "val2014/w.png")
+    (folder / place / "coco_karpathy_train.json").write_text(blip([
+        {"image": f"val2014/{name}", "caption": f"{name} {seen}", "image_id": f"coco_{name}"}
+        for seen in ("runs", "sits") for name in ("u.png", "v.png")]))
+    (folder / place / "coco_karpathy_val.json").write_text(blip([
+        {"image": "val2014/w.png", "caption": ["w.png jumps", "w.png, or a cat"]}]))
+    assert splits(folder) == ["train", "validation"]
+    assert captions(folder) == {name: [f"{name} runs", f"{name} sits"] for name in ("u.png", "v.png")}
+    assert captions(folder, "val") == {"w.png": ["w.png jumps", "w.png, or a cat"]}
+    assert captions(folder / place / "coco_karpathy_val.json", max_skipped=0).keys() == {"w.png"}
+
+
+def test_a_list_may_name_its_splits_and_nouns(folder: Path) -> None:
+    pictures(folder, "u.png", "v.png")
+    (folder / "own.json").write_text(json.dumps([
+        {"file_name": "u.png", "Text": "u.png runs", "split": "train", "nouns": ["dog", "snow"], "score": 0.3},
+        {"file_name": "v.png", "Text": "v.png sits", "split": "dev", "nouns": "cat", "score": 0.4},
+        {"file_name": None, "Text": "no one", "split": "train"},
+        {"file_name": "u.png", "Text": None, "split": "train"}]))
+    data = open_captioned(folder, 8, "train", nouns="nouns", max_skipped=0.5)
+    assert [(sample.captions, sample.nouns) for sample in data] == [(["u.png runs"], ["dog", "snow"])]
+    assert data.skipped.report() == (
+        "skipped 1 of 2 captioned images: 1 with no image (such as own.json, entry 2); and 1 of their captions: 1 with "
+        "no caption (such as own.json, entry 3)")
+    assert list(captions(folder, "validation")) == ["v.png"]
+
+
+def test_a_file_is_parsed_once_until_it_changes(folder: Path, monkeypatch) -> None:
+    parsed, real = [], caption_files._load_json
+    monkeypatch.setattr(caption_files, "_load_json", lambda file: parsed.append(file.name) or real(file))
+    for split in ("train", "val"):
+        pictures(folder / split, f"{split}.png")
+        (folder / f"captions_{split}.json").write_text(coco([f"{split}.png"]))
+    for part in (*splits(folder), "train", "validation"):
+        assert len(captions(folder, part)) == 1
+    assert len(parsed) == 2
+    pictures(folder / "train", "other.png")
+    (folder / "captions_train.json").write_text(coco(["train.png", "other.png"]))
+    assert captions(folder).keys() == {"train.png", "other.png"} and len(parsed) == 3
+
+
 def test_a_text_beside_each_picture_and_folders_as_splits(folder: Path) -> None:
     pictures(folder, "train/a/1.png", "train/2.JPG", "valid/3.png", "valid/4.png")
     for name in ("train/a/1.png", "train/2.JPG", "valid/3.png"):
@@ -157,30 +208,30 @@ def test_missing_pictures_are_skipped_and_named(folder: Path) -> None:
     lines = ["image,caption", *(f"{n}.png,{n}.png there" for n in range(25)), ",no one"]
     (folder / "captions.csv").write_text("\n".join(lines) + "\n")
     data = open_captioned(folder, 8, max_skipped=0.1)
-    assert len(data) == 24 and data.skipped.reasons == {"a missing file": 1, "no picture": 1}
+    assert len(data) == 24 and data.skipped.reasons == {"a missing file": 1, "no image": 1}
     assert "captions.csv, line 2: there is no picture at " in data.skipped.report() and "0.png" in data.skipped.report()
     for number in range(1, 25):
         (folder / f"{number}.png").unlink()
-    with pytest.raises(ValueError, match="none of the pictures that .*captions.csv names is there, such as 0.png"):
+    with pytest.raises(ValueError, match="none of the images that .*captions.csv names is there, such as 0.png"):
         open_captioned(folder, 8)
 
 
 def test_pictures_that_no_line_names_bring_a_warning(folder: Path) -> None:
     pictures(folder, "1.png", "2.png", "inside/3.png", "inside/4.png")
     (folder / "captions.csv").write_text("image,caption\n1.png,1.png there\n2.png,2.png there\n")
-    with pytest.warns(UserWarning, match=r"2 pictures below .*photos are left out: captions.csv does not name them, "
+    with pytest.warns(UserWarning, match=r"2 images below .*photos are left out: captions.csv does not name them, "
                                          r"such as inside.3.png"):
         assert len(captions(folder)) == 2
     (folder / "captions.csv").rename(folder / "metadata.csv")
     (folder / "metadata.csv").write_text("file_name,caption\n1.png,a\n2.png,b\ninside/4.png,c\n")
-    with pytest.warns(UserWarning, match="1 pictures below .* metadata.csv does not name them"):
+    with pytest.warns(UserWarning, match="1 images below .* metadata.csv does not name them"):
         assert len(open_dataset(folder)) == 3
 
 
 def test_two_formats_or_none(folder: Path) -> None:
     pictures(folder, "1.png", "2.png")
     with pytest.raises(ValueError, match="no captioned data set in .*parquet.*metadata.jsonl.*captions.txt.*results.csv.*"
-                                         "token.*COCO.*Karpathy.*1.txt beside 1.jpg; found 1.png, 2.png"):
+                                         "token.*COCO.*Karpathy.*BLIP.*1.txt beside 1.jpg; found 1.png, 2.png"):
         open_dataset(folder)
     (folder / "captions.txt").write_text("image,caption\n1.png,1.png there\n")
     (folder / "dataset.json").write_text(karpathy({"2.png": "train"}))
@@ -190,12 +241,15 @@ def test_two_formats_or_none(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "content", "said"), [
-    ("a.csv", 'image,caption\n1.png,"a red\n2.png,a blue\n3.png,green"\n', "a quote of line 2 is not closed"),
-    ("a.txt", "1.png#0\ta hat\n1.png a cap\n", "a.txt, line 2 is '1.png a cap'; expected a picture, #, a"),
+    ("a.csv", 'image,caption\n1.png,"a red\n2.png,a blue\n3.png,green"\n', "a quote in line 2 is not closed"),
+    ("a.txt", "1.png#0\ta hat\n1.png a cap\n", "a.txt, line 2 is '1.png a cap'; expected an image, #, a"),
     ("a.json", '{"images": [{"filename": "1.png", "sentences": [{"raw": "a"}', "a.json is no JSON, or it is cut off"),
     ("a.json", '{"images": [{"filename": "1.png", "sentences": [{"raw" : "a"}]}, {"cocoid": 7}]}',
      "not as expected of Karpathy's"),
     ("a.csv", "image,caption\n", "a.csv has no captions; expected a table"),
+    ("a.json", '[{"image": "1.png", "caption": "a"}, {"image": "1.png", "words": "a"}]',
+     "a.json, entry 1 has the fields image, words; expected an image and a caption in each"),
+    ("a.json", '[{"image": "1.png", "caption": "a"}, 7]', "not as expected of a JSON list as BLIP has it"),
     ("a.tsv", "image\tcaption\n1.png\tein H\xfct\n", "a.tsv is not in UTF-8, which is expected: line 2")])
 def test_files_that_are_broken(folder: Path, name: str, content: str, said: str) -> None:
     pictures(folder, "1.png")
@@ -211,7 +265,7 @@ def test_captions_without_a_word_are_named_by_their_line(folder: Path) -> None:
                                          + "4.png,\U0001F44D\n")
     data = open_captioned(folder, 8)
     assert data.skipped.report() == (
-        "nothing skipped of 30 captioned pictures; and 1 of their captions: 1 with no caption that has a word (such as "
+        "nothing skipped of 30 captioned images; and 1 of their captions: 1 with no caption that has a word (such as "
         "captions.csv, line 62: '\U0001F44D')")
     rest, held = open_held_out(folder, 8, 12)
     reports = sorted([rest.skipped.report(), held.skipped.report()], key=len)
@@ -222,7 +276,7 @@ def test_the_list_of_addresses_beside_pictures_is_no_data_set(folder: Path) -> N
     rows = {"url": ["http://a/1.jpg"], "caption": ["a cat"], "key": ["000000000"], "status": ["success"]}
     datasets.Dataset.from_dict(rows).to_parquet(folder / "00000.parquet")
     for place in (folder, folder / "00000.parquet"):
-        with pytest.raises(ValueError, match="00000.parquet has the addresses of pictures, as img2dataset writes them"):
+        with pytest.raises(ValueError, match="00000.parquet has the addresses of images, as img2dataset writes them"):
             open_dataset(place)
     pictures(folder, "00000/000000000.jpg")
     (folder / "00000" / "000000000.txt").write_text("a cat")

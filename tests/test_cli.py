@@ -100,7 +100,7 @@ def test_module_and_mistakes_of_grammar(tmp_path):
 @pytest.mark.parametrize("command, words", [
     ("segment PICTURE --classes 'sun, sun' --weights WEIGHTS", "'sun' repeats"),
     ("segment PICTURE --classes 'sun, , heart' --weights WEIGHTS", "class name 1 is ''"),
-    ("segment PICTURE --classes sun --weights WEIGHTS --out PICTURE", "is the picture itself"),
+    ("segment PICTURE --classes sun --weights WEIGHTS --out PICTURE", "is the image itself"),
     ("segment PICTURE --classes sun --weights WEIGHTS --out overlay.xyz", "overlay.xyz"),
     ("segment PICTURE --classes sun --weights WEIGHTS --background-threshold 3", "a probability from 0 to 1"),
     ("segment PICTURE --classes sun --weights WEIGHTS --top-classes 0", "keep at least 1 class"),
@@ -552,8 +552,8 @@ def test_two_ways_to_validate_are_one_too_many(tmp_path, capsys) -> None:
     ("--data PHOTOS --validation-split test --hold-out 3", "--validation-split has no effect: --hold-out keeps"),
     ("--data PHOTOS --validation-data PHOTOS --eval-every 0", "nothing is validated with --eval-every 0"),
     ("--data shards/0.tar --split test", "tar shards have no splits, so there is no 'test' in shards/0.tar"),
-    ("--data PHOTOS --caption-columns sings", "name the one of pictures with --image-column, those of captions with "
-                                              "--caption-columns, and if you like that of nouns with --nouns-column"),
+    ("--data PHOTOS --caption-columns sings", "name the one of images with --image-column, those of captions with "
+                                              "--caption-columns, and optionally that of nouns with --nouns-column"),
     ("--nouns-column things", "--nouns-column has no effect: it belongs to captioned pictures"),
     ("--data PHOTOS --nouns-column things --num-prompts 0", "--nouns-column has no effect: nouns are not used with"),
     ("--recipe scenes_short --preset groupvit_1stage", "--recipe has no effect: --preset groupvit_1stage brings its own"),
@@ -614,7 +614,7 @@ def test_pictures_in_folders_of_a_folder_are_told(weights, picture, tmp_path, ca
     for place in ("all", "all/more"):
         shutil.copy(picture, tmp_path / place)
     assert run("segment", tmp_path / "all", "--classes", "sun", "--weights", weights, "--out", tmp_path / "found") == 0
-    assert "1 pictures in folders of " in capsys.readouterr().err
+    assert "1 images in subfolders of " in capsys.readouterr().err
 
 
 def test_masks_in_folders_of_their_folder_are_refused(weights, picture, tmp_path, capsys):

@@ -155,7 +155,7 @@ def test_a_picture_and_its_mirror_image_give_mirrored_masks(make_model):
 
 @pytest.mark.parametrize("choices, message", [
     ({"mode": "slide"}, "needs a window"), ({"mode": "slide", "window": 8, "stride": 9}, "stride 9 leaves gaps"),
-    ({"mode": "slip"}, "mode is 'slip'; choose 'direct', 'whole' or 'slide'"), ({"window": 0}, "window is 0"),
+    ({"mode": "slip"}, "mode is 'slip'; choose one of 'direct', 'whole', 'slide'"), ({"window": 0}, "window is 0"),
     ({"stride": -1}, "stride is -1"), ({"long_side": 0}, "long_side is 0"),
 ])
 def test_windows_that_cannot_be(choices, message):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from minigroupvit.data.captioned.open import open_dataset
 from minigroupvit.data.mask_sets import open_masks
-from minigroupvit.files import read_text
+from minigroupvit.files import read_text, write_json
 
 BOM = b"\xef\xbb\xbf"
 
@@ -65,3 +65,12 @@ def test_class_names_with_a_byte_order_mark_keep_their_background(tmp_path) -> N
     (tmp_path / "classes.txt").write_bytes(BOM + b"background\nlamp\n")
     masks = open_masks("folder", tmp_path)
     assert masks.has_background and list(masks.class_names) == ["lamp"]
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path) -> None:
+    file = tmp_path / "inside" / "record.json"
+    write_json(file, {"a": [1, 2.5], "b": None})
+    assert json.loads(file.read_text()) == {"a": [1, 2.5], "b": None}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(file, {"a": float("nan")})
+    assert json.loads(file.read_text())["b"] is None and [path.name for path in file.parent.iterdir()] == ["record.json"]

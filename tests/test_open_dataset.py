@@ -34,7 +34,7 @@ _MADE = count_from(1)
 
 
 def one_picture(colour):
-    """Each with a pixel of its own: equal bytes would be one picture."""
+    """Each with a pixel of its own: equal bytes would be one image."""
     picture = Image.new("RGB", (20, 12), colour)
     picture.putpixel((19, 11), (0, 0, next(_MADE) % 256))
     return picture
@@ -121,8 +121,24 @@ def test_a_file_that_is_cut_off(folder):
 def test_metadata_that_is_no_json(folder):
     write_pictures(folder, 2)
     (folder / "metadata.jsonl").write_text("0.png a red thing\n")
-    with pytest.raises(ValueError, match="cannot read the pictures of .*expected"):
+    with pytest.raises(ValueError, match="cannot read the images of .*expected"):
         open_dataset(folder)
+
+
+@pytest.mark.parametrize("line, message", [
+    ("1.png,a red thing, and a blue one", "line 3 has more cells than the header; put a caption with commas into quotes"),
+    ('1.png,"a red thing', "unexpected end of data")])
+def test_metadata_whose_cells_are_not_clear(folder, line, message):
+    write_pictures(folder, 2)
+    (folder / "metadata.jsonl").unlink()
+    file = folder / "metadata.csv"
+    file.write_text(f"file_name,caption\n0.png,a red thing\n{line}\n")
+    with pytest.raises(ValueError, match=f"cannot read the images of .*photos: {message}; expected"):
+        open_dataset(folder)
+    file.write_text('file_name,caption\n\n0.png,"a red,\nred thing"\n1.png,a blue thing\n')
+    dataset = open_dataset(folder)
+    assert dataset["caption"][:] == ["a red,\nred thing", "a blue thing"]
+    assert dataset["__key__"][:] == ["metadata.csv, line 3", "metadata.csv, line 5"]
 
 
 def test_metadata_without_names_of_files(folder):
@@ -145,7 +161,7 @@ def test_a_folder_with_missing_files_and_broken_pictures(folder, cache):
     if cache != "stream":                       # two batches are no whole pass
         assert data.skipped.reasons["no caption"] == 1 and data.skipped.seen == 20
     if cache == "memory":
-        assert data.skipped.reasons == {"a missing file": 1, "a picture that cannot be read": 1, "no caption": 1}
+        assert data.skipped.reasons == {"a missing file": 1, "an image that cannot be read": 1, "no caption": 1}
         with pytest.raises(ValueError, match="skipped 3 of 20 .* More than 5% is too much"):
             open_captioned(folder, 8)
 
@@ -181,7 +197,7 @@ def hub(monkeypatch, tmp_path):
     return asked
 
 
-@pytest.mark.filterwarnings("ignore:.* has 8 pictures, not")
+@pytest.mark.filterwarnings("ignore:.* has 8 images, not")
 @pytest.mark.parametrize("cache, kind", [("memory", CaptionedImages), ("disk", CaptionedFiles),
                                          ("stream", CaptionedStream)])
 @pytest.mark.parametrize("name, split, captions", [
@@ -197,14 +213,14 @@ def test_known_sets_of_the_hub(hub, name, split, captions, cache, kind):
 
 
 def test_a_known_set_that_has_changed_brings_a_warning(hub):
-    with pytest.warns(UserWarning, match="jxie/flickr8k test has 8 pictures, not 1,000 as known"):
+    with pytest.warns(UserWarning, match="jxie/flickr8k test has 8 images, not 1,000 as known"):
         open_dataset("jxie/flickr8k", "test")
 
 
 def test_an_unknown_split_of_a_known_set_asks_nobody(hub):
-    with pytest.raises(ValueError, match=r"no split 'train' in lmms-lab/flickr30k; it has test \(31,783 pictures\)"):
+    with pytest.raises(ValueError, match=r"no split 'train' in lmms-lab/flickr30k; it has test \(31,783 images\)"):
         open_dataset("lmms-lab/flickr30k", "train")
-    with pytest.raises(ValueError, match=r"no split 'val' in pixparse/cc3m-wds; it has train \(2,905,954 pict"):
+    with pytest.raises(ValueError, match=r"no split 'val' in pixparse/cc3m-wds; it has train \(2,905,954 imag"):
         open_captioned("pixparse/cc3m-wds", 8, "val")
     assert hub == []
 
@@ -243,7 +259,7 @@ def test_pictures_are_held_out(folder):
         assert len(data) == 8 and len(validation) == 4 and isinstance(validation, CaptionedImages)
         assert not set(data.all_captions) & set(validation.all_captions)
     for count in (0, 12):
-        with pytest.raises(ValueError, match=f"cannot hold out {count} of 12 pictures; it must be from 1 to 11"):
+        with pytest.raises(ValueError, match=f"cannot hold out {count} of 12 images; it must be from 1 to 11"):
             hold_out(open_dataset(folder), count)
     with pytest.raises(ValueError, match="not of a stream"):
         open_held_out(folder, 8, 4, cache="stream")

@@ -75,10 +75,10 @@ def test_a_folder_writes_three_files_and_says_so_of_what_it_skips(photos, weight
     said = capsys.readouterr()
     told = said.err.splitlines()
     assert len(told) == 2 and "b.png is no picture" in told[0]
-    assert "1 of 3 pictures could not be read and were skipped" in told[1]
+    assert "1 of 3 images could not be read and were skipped" in told[1]
     lines = said.out.splitlines()
     assert lines[0].startswith("a.png: ") and lines[1].startswith("c.JPG: ") and len(lines) == 3
-    assert lines[2] == f"written: {out} (2 pictures)"
+    assert lines[2] == f"written: {out} (2 images)"
     report = json.loads((out / "c.json").read_text())
     assert report["weights"] == str(weights) and report["file"] == "c.JPG" and "instances" not in report
     assert report["protocol"]["short_side"] == 16 and (report["width"], report["height"]) == (64, 41)
@@ -105,8 +105,8 @@ def test_several_pictures_and_folders_in_one_command(photos, weights, tmp_path, 
                "--weights", weights, "--out", out) == 1
     assert names_in(out) == [f"{name}.{kind}" for name in "cd" for kind in ("json", "mask.png", "overlay.png")]
     said = capsys.readouterr()
-    assert said.out.startswith("c.JPG: ") and said.out.endswith(f"written: {out} (2 pictures)\n")
-    assert "there is no picture at" in said.err and "1 of 3 pictures could not be read" in said.err
+    assert said.out.startswith("c.JPG: ") and said.out.endswith(f"written: {out} (2 images)\n")
+    assert "there is no picture at" in said.err and "1 of 3 images could not be read" in said.err
     assert run("segment", tmp_path / "d.bmp", photos, "--classes", "sun", "--weights", weights, "--out",
                tmp_path / "more") == 1                                      # b.png of the folder is cut off
     assert len(names_in(tmp_path / "more")) == 9
@@ -117,7 +117,7 @@ def test_results_replace_no_picture(photos, weights, capsys):
     before = {path: path.read_bytes() for path in photos.glob("*.png")}
     assert run("segment", photos / "a.png", photos / "a.overlay.png", "--classes", "sun", "--weights", weights, "--out",
                f"{photos}/") == 2
-    assert "would be written over the picture" in capsys.readouterr().err
+    assert "would be written over the image" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in photos.glob("*.png")} == before
 
 
@@ -225,10 +225,10 @@ def test_background_is_0_in_the_mask_and_has_a_share(tmp_path, capsys):
 
 @pytest.mark.parametrize("command, words", [
     ("segment PHOTOS --out overlay.png", "is a folder, so --out must be a folder"),
-    ("segment PHOTOS --out PHOTOS", "holds the pictures themselves"),
-    ("segment PHOTOS/a.png PHOTOS/c.JPG --out both.png", "these are 2 pictures or folders, so --out must be a folder"),
-    ("segment PHOTOS/a.png PHOTOS/c.JPG PHOTOS --out PHOTOS/more/..", "holds the pictures themselves"),
-    ("segment PHOTOS/more --out found/", "has no pictures: expected files that end in"),
+    ("segment PHOTOS --out PHOTOS", "holds the images themselves"),
+    ("segment PHOTOS/a.png PHOTOS/c.JPG --out both.png", "these are 2 images or folders, so --out must be a folder"),
+    ("segment PHOTOS/a.png PHOTOS/c.JPG PHOTOS --out PHOTOS/more/..", "holds the images themselves"),
+    ("segment PHOTOS/more --out found/", "has no images: expected files that end in"),
     ("segment PHOTOS/b.png --out found/", "b.png is no picture that can be read"),
     ("segment PHOTOS/a.png --instances --out overlay.png", "instances are written as JSON"),
     ("segment PHOTOS/a.png --instances --smallest 3 --out found/", "smallest is 3.0; it is a share"),
@@ -247,10 +247,10 @@ def test_results_of_pictures_that_differ_in_their_ending(make_model, photos, tmp
     own_pictures.segment_pictures(make_model(), [photos / "a.png", photos / "A.bmp"], NAMES, tmp_path / "found")
     assert names_in(tmp_path / "found") == sorted(
         f"{name}.{kind}" for name in ("a.png", "A.bmp") for kind in ("json", "mask.png", "overlay.png"))
-    with pytest.raises(ValueError, match="several pictures called a.png"):
+    with pytest.raises(ValueError, match="several images are called a.png"):
         own_pictures.segment_pictures(make_model(), [photos / "a.png", photos / "more" / "a.png"], NAMES, tmp_path)
 
 
 def test_an_index_mask_has_no_more_numbers(make_model, photos, tmp_path):
-    with pytest.raises(ValueError, match="got 255 words; an index mask has numbers for 254"):
+    with pytest.raises(ValueError, match="got 255 class names; an index mask has values for 254"):
         own_pictures.segment_pictures(make_model(), [], [f"word {i}" for i in range(255)], tmp_path)

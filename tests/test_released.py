@@ -16,12 +16,8 @@ from transformers import AutoImageProcessor, AutoTokenizer, GroupViTModel
 
 import minigroupvit
 from minigroupvit.checkpoints.released.load import load_released
-from minigroupvit.checkpoints.released.write import (
-    export_released,
-    export_transformers,
-    read_tokenizer,
-    write_tokenizer,
-)
+from minigroupvit.checkpoints.released.read import read_tokenizer
+from minigroupvit.checkpoints.released.write import export_released, export_transformers, write_tokenizer
 from minigroupvit.config import GroupViTConfig, ImageConfig, TextConfig
 from minigroupvit.images import normalize, to_batch
 from minigroupvit.model import GroupViT
@@ -259,7 +255,7 @@ def test_other_torch_files_say_what_was_expected(tmp_path: Path) -> None:
     export_released(our_model(), path)
     content = torch.load(path)
     for description, message in [("{no json", "JSON in .* is damaged"), ("[]", "JSON in .* is list"),
-                                 ("{}", "under 'minigroupvit' .* is damaged")]:
+                                 ("{}", "value of 'minigroupvit' in .* is damaged")]:
         torch.save(content | {"minigroupvit": description}, path)
         with pytest.raises(ValueError, match=message):
             load_released(path)

@@ -1,4 +1,4 @@
-"""What people's own tables are like: rows of one picture, captions that say nothing, cells of other types."""
+"""What people's own tables are like: rows of one image, captions that say nothing, cells of other types."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def encoded(red: int) -> bytes:
 
 @pytest.fixture
 def table(tmp_path):
-    """Writes metadata.csv or parquet rows (picture number, caption) and gives the folder."""
+    """Writes metadata.csv or parquet rows (image number, caption) and gives the folder."""
     def write(rows, kind: str):
         if kind == "parquet":
             features = datasets.Features({"image": datasets.Image(), "caption": datasets.Value("string")})
@@ -94,7 +94,7 @@ def test_captions_in_other_wrappings(value) -> None:
 def test_cells_that_are_no_pictures(value) -> None:
     with pytest.raises(Unusable) as error:
         read_picture(value)
-    assert error.value.reason == "a cell that is no picture" and "got " in error.value.detail
+    assert error.value.reason == "a cell that is no image" and "got " in error.value.detail
 
 
 def test_a_list_of_one_picture_is_a_picture() -> None:
@@ -110,7 +110,7 @@ def shard(path, members: list[tuple[str, bytes]]) -> None:
 
 
 def test_the_first_sample_does_not_speak_for_all(tmp_path) -> None:
-    members = [("000.json", b"{}")]                                       # neither picture nor caption
+    members = [("000.json", b"{}")]                                       # neither image nor caption
     for n in range(1, 40):
         members += [(f"{n:03}.png", encoded(n)), (f"{n:03}.json", json.dumps({"captions": [f"a lamp {n}"]}).encode())]
     shard(tmp_path / "0.tar", members)
@@ -137,7 +137,7 @@ def test_words_of_any_script_keep_their_vowels_and_are_not_whole_sentences() -> 
 
 
 def test_images_in_memory_follow_the_same_definition() -> None:
-    with pytest.raises(ValueError, match="picture 1 has no usable caption"):
+    with pytest.raises(ValueError, match="image 1 has no usable caption"):
         CaptionedImages(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), [["a dog"], ["..."]])
 
 
@@ -147,7 +147,7 @@ def test_rows_without_a_picture_beside_rows_of_one_picture(tmp_path) -> None:
     table = Dataset.from_dict({"image": pictures, "caption": [f"a lamp {n}" for n in range(62)]}, features)
     data = CaptionedImages.from_dataset(table, 8, max_skipped=0.1)
     assert len(data) == 30 and data.captions[29] == ["a lamp 58", "a lamp 59"]
-    assert data.skipped.count == 2 and "2 with no picture" in data.skipped.report()
+    assert data.skipped.count == 2 and "2 with no image" in data.skipped.report()
 
 
 def test_a_first_shard_that_breaks_off_still_says_what_its_samples_have(tmp_path) -> None:
@@ -161,7 +161,7 @@ def test_a_first_shard_that_breaks_off_still_says_what_its_samples_have(tmp_path
 # Whole data sets with cells of other types, as people have them
 
 def parquet(path, images, captions) -> None:
-    """As pandas and others write it: without a word on what is a picture."""
+    """As pandas and others write it: without a word on what is an image."""
     import pyarrow
     import pyarrow.parquet
 
@@ -172,14 +172,14 @@ def parquet(path, images, captions) -> None:
 @pytest.mark.parametrize(("images", "captions", "said"), [
     ([encoded(n) for n in range(20)], [float(n) for n in range(20)], "20 with a caption that is no text .*got float"),
     ([encoded(n) for n in range(20)], [{"score": n} for n in range(20)], "20 with a caption that is no text .*got dict"),
-    ([n / 7 for n in range(20)], ["a lamp"] * 20, "20 with a cell that is no picture .*got float"),
-    ([[encoded(n), encoded(n + 1)] for n in range(20)], ["a lamp"] * 20, "20 with a cell that is no picture .*got list"),
+    ([n / 7 for n in range(20)], ["a lamp"] * 20, "20 with a cell that is no image .*got float"),
+    ([[encoded(n), encoded(n + 1)] for n in range(20)], ["a lamp"] * 20, "20 with a cell that is no image .*got list"),
     ([f"/nowhere/{n}.png" for n in range(20)], ["a lamp"] * 20, "20 with a missing file .*there is no picture at /nowhere"),
-    ([None] * 20, ["a lamp"] * 20, "20 with no picture")])
+    ([None] * 20, ["a lamp"] * 20, "20 with no image")])
 def test_columns_of_other_types_are_counted_and_said(tmp_path, monkeypatch, cache, images, captions, said) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     parquet(tmp_path / "train.parquet", images, captions)
-    with pytest.raises(ValueError, match=f"skipped 20 of 20 captioned pictures: {said}"):
+    with pytest.raises(ValueError, match=f"skipped 20 of 20 captioned images: {said}"):
         data = open_captioned(tmp_path, 8, cache=cache, num_workers=0)
         list(data.batches(0, 1, 2, 0, 0, ()))
 
@@ -193,8 +193,8 @@ def test_bytes_and_lists_of_one_in_a_bare_table_are_pictures(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("first", [
-    [("000.jpg", b"<html>not found</html>"), ("000.txt", b"a lamp")],       # an answer instead of a picture
-    [("000.txt", b"a lamp")],                                                # no picture, and no JSON either
+    [("000.jpg", b"<html>not found</html>"), ("000.txt", b"a lamp")],       # an answer instead of an image
+    [("000.txt", b"a lamp")],                                                # no image, and no JSON either
     [("000.jpg", b""), ("000.txt", b""), ("000.json", b"not found")]])
 def test_a_first_sample_of_no_use_is_one_of_many(tmp_path, first) -> None:
     members = [*first, *(member for n in range(1, 30) for member in (

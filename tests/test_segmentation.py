@@ -224,7 +224,7 @@ def test_segment_shares_pixels_if_asked_to(model: GroupViT) -> None:
     largest, shared = segment(model, images, WORDS), segment(model, images, WORDS, pixels="shared")
     torch.testing.assert_close(shared.scores, shared_scores(largest.maps[-1], largest.group_scores, (16, 24)))
     torch.testing.assert_close(shared.scores.sum(dim=1), torch.ones(2, 16, 24))
-    with pytest.raises(ValueError, match="pixels is 'all'; choose 'largest', 'shared' or 'patches'"):
+    with pytest.raises(ValueError, match="pixels is 'all'; choose one of 'largest', 'shared', 'patches'"):
         InferenceOptions(pixels="all")
 
 

@@ -31,7 +31,7 @@ PER_SHARD = 12
 def picture(number: int, kind: str = "JPEG") -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (20, 14), (number % 256, 90, 30)).save(file, kind)
-    return file.getvalue() + str(number).encode()   # behind the end: equal bytes would be one picture
+    return file.getvalue() + str(number).encode()   # behind the end: equal bytes would be one image
 
 
 def write_shard(path: Path, samples: list[dict[str, bytes]], first_key: int = 0) -> None:
@@ -192,7 +192,7 @@ def test_every_process_needs_a_shard_of_its_own(shards: Path, monkeypatch) -> No
 
 @pytest.mark.parametrize("buffer", [2000, 7])
 def test_rows_of_one_picture_in_a_buffer_are_one_picture(tmp_path: Path, buffer: int) -> None:
-    """Five captions a picture, side by side, as Flickr30k in shards; a buffer may end within a picture."""
+    """Five captions an image, side by side, as Flickr30k in shards; a buffer may end within an image."""
     rows = [{"jpg": picture(i // 5), "txt": f"a kite of {i % 5} number {i // 5}".encode()} for i in range(100)]
     write_shard(tmp_path / "0.tar", rows)
     stream = stream_of(tmp_path / "0.tar", buffer=buffer)
@@ -208,7 +208,7 @@ def test_rows_of_one_picture_in_a_buffer_are_one_picture(tmp_path: Path, buffer:
 
 def test_a_pass_too_small_for_a_batch_is_told_and_repeats_nothing_within_one(tmp_path: Path) -> None:
     write_shard(tmp_path / "0.tar", [sample(i) for i in range(11)])
-    with pytest.raises(ValueError, match="gives 11 pictures, which are too few .* take a smaller batch_size"):
+    with pytest.raises(ValueError, match="gives 11 images, which are too few .* take a smaller batch_size"):
         draw(stream_of(tmp_path / "0.tar"), 0, 1, batch_size=12)
     assert len(draw(stream_of(tmp_path / "0.tar"), 0, 5, batch_size=11)) == 5
 
@@ -301,7 +301,7 @@ def test_samples_of_no_use_are_skipped_and_counted(tmp_path: Path) -> None:
     found = numbers(draw(stream, 0, 9))
     assert sorted(found) == [i for i in range(40) if i not in (3, 8, 9, 20)]
     reasons = stream.skipped.reasons
-    assert reasons == {"a picture that cannot be read": 1, "no caption": 2, "no picture": 1}
+    assert reasons == {"an image that cannot be read": 1, "no caption": 2, "no image": 1}
     assert stream.skipped.seen == 40
     assert any(f"0.tar, 00000000{key})" in stream.skipped.report() for key in (8, 9))
     assert len(stream.all_captions) == 38 and len(list(stream)) == 36
@@ -309,7 +309,7 @@ def test_samples_of_no_use_are_skipped_and_counted(tmp_path: Path) -> None:
 
 def test_too_many_of_no_use_stop_the_run(tmp_path: Path) -> None:
     write_shard(tmp_path / "0.tar", [{"txt": b"a boat"} if i % 2 else sample(i) for i in range(40)])
-    with pytest.raises(ValueError, match="with no picture .* More than 5% is too much"):
+    with pytest.raises(ValueError, match="with no image .* More than 5% is too much"):
         draw(stream_of(tmp_path / "0.tar"), 0, 30)
     write_shard(tmp_path / "1.tar", [{"jpg": b"broken %d" % i, "txt": b"a boat"} for i in range(5)])
     with pytest.raises(ValueError, match="a whole pass over a worker's shards had nothing to give; skipped 5 of 5"):
@@ -323,11 +323,11 @@ def test_a_shard_that_breaks_off_gives_what_it_has(shards: Path) -> None:
     found = set(numbers(draw(stream, 0, 30)))
     missing = set(range(72)) - found
     assert missing and missing < set(range(24, 36))
-    assert stream.skipped.reasons == {"a shard that breaks off": 1}, "told once, not in every pass"
+    assert stream.skipped.reasons == {"a shard that is cut off": 1}, "told once, not in every pass"
     assert len(list(stream)) == len(stream.all_captions) == 72 - len(missing)
     whole = (shards / "00004.tar").read_bytes()
     (shards / "00004.tar").write_bytes(whole[:len(whole) // 2])
-    with pytest.raises(ValueError, match="2 of 6 shards break off"):
+    with pytest.raises(ValueError, match="2 of 6 shards are cut off"):
         draw(stream_of(shards), 0, 30)
 
 
@@ -396,7 +396,7 @@ def test_a_file_of_a_stream_that_is_cut_off(parquet: Path) -> None:
     file.write_bytes(file.read_bytes()[:300])
     stream = open_captioned(parquet, 8, cache="stream", num_workers=0)
     assert set(numbers(draw(stream, 0, 20))) == set(range(40)) - set(range(24, 32))
-    assert stream.skipped.reasons == {"a shard that breaks off": 1}
+    assert stream.skipped.reasons == {"a shard that is cut off": 1}
 
 
 @pytest.mark.parametrize("cache", ["memory", "disk", "stream"])

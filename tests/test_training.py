@@ -525,7 +525,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_the_run_goes_on_later(run, u
         save(tensors, path, *rest, **more)
 
     monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(OSError, match="make room and give the same command again"):
+    with pytest.raises(OSError, match="free some space and give the same command again"):
         run(tmp_path)
     assert not list(tmp_path.glob("*.part")) and not list(tmp_path.glob(".*part"))
     monkeypatch.setattr(checkpoint, "save_file", save)

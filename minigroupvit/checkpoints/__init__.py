@@ -1,1 +1,1 @@
-"""Weights in files: our format, the hub, the formats of the authors and of transformers."""
+"""Checkpoints: our format, the Hugging Face hub, and the formats of the authors and of transformers."""

@@ -1,7 +1,6 @@
-"""What all formats of weights share: the description of a model as JSON, loading that leaves nothing over,
-and files that are there whole or not at all.
+"""What all formats of checkpoints share: the description of a model as JSON, and strict loading.
 
-Our own format is `checkpoints/native.py`, those of the authors and of transformers are the folder `released`.
+Our own format is `checkpoints/native.py`; those of the authors and of transformers are in the folder `released`.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ POSITIONS = "image_encoder.patch_embed.positions"
 
 
 def describe(model: GroupViT, about: dict[str, Any] | None = None) -> dict[str, Any]:
-    """All there is to say of a model beside its weights, for JSON; `about`: where it comes from."""
+    """Configuration, tokenizer and inference protocol of a model, for JSON; `about`: where it comes from."""
     return {
         "config": model.config.to_dict(),
         "tokenizer": model.tokenizer.state(),
@@ -33,14 +32,14 @@ def describe(model: GroupViT, about: dict[str, Any] | None = None) -> dict[str, 
 
 
 def protocol_from_dict(values: dict[str, Any] | None) -> InferenceOptions | None:
-    """The protocol of a description; None if it has none."""
+    """The inference protocol of a description; None if it has none."""
     return InferenceOptions(**values | {"templates": tuple(values["templates"])}) if values else None
 
 
-def with_choices(config: GroupViTConfig, tensors: dict[str, Tensor], num_heads: int | None = None,
-                 text_num_heads: int | None = None, image_size: int | None = None,
-                 drop_path: float | None = None) -> tuple[GroupViTConfig, dict[str, Tensor]]:
-    """A stored configuration and its weights, with what was given on loading in the place of what is stored.
+def with_overrides(config: GroupViTConfig, tensors: dict[str, Tensor], num_heads: int | None = None,
+                   text_num_heads: int | None = None, image_size: int | None = None,
+                   drop_path: float | None = None) -> tuple[GroupViTConfig, dict[str, Tensor]]:
+    """A stored configuration and its weights, with the values given on loading instead of the stored ones.
 
     The arguments are those of `load`. Raises ValueError for values that the configuration cannot have.
     """
@@ -54,7 +53,7 @@ def with_choices(config: GroupViTConfig, tensors: dict[str, Tensor], num_heads: 
 
 
 def check_tokenizer(tokenizer: Tokenizer, end_id: int, source: object) -> None:
-    """Raises ValueError unless texts of this tokenizer end with the token at which the weights read a text."""
+    """Raises ValueError unless texts of this tokenizer end with the token at which the weights read the feature."""
     if tokenizer.end_id != end_id:
         raise ValueError(f"texts of {source} end with token {end_id}, those of the tokenizer with {tokenizer.end_id}; "
                          "give the tokenizer of these weights: load(path, tokenizer=...)")
@@ -64,7 +63,7 @@ def load_tensors(model: torch.nn.Module, tensors: dict[str, Tensor], source: obj
                  called: Callable[[str], str] = str) -> None:
     """Strict loading whose error names every key that does not match.
 
-    `called`: what a weight of ours is called in the source, where that has names of its own.
+    `called`: our name of a weight to its name in the source.
     """
     own = model.state_dict()
     problems = [f"{called(name)} is missing" for name in own if name not in tensors]
@@ -77,5 +76,5 @@ def load_tensors(model: torch.nn.Module, tensors: dict[str, Tensor], source: obj
 
 
 def shortened(problems: list[str]) -> str:
-    """The first ten of a list of problems, and how many more there are."""
+    """The first ten problems, and the number of the others."""
     return "; ".join(problems[:10]) + (f" ... and {len(problems) - 10} more" if len(problems) > 10 else "")

@@ -1,4 +1,4 @@
-"""The Hugging Face hub: is this the id of a model there, and its folder on this machine."""
+"""The Hugging Face hub: ids of models, and their folders on this machine."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.utils import HfHubHTTPError, HFValidationError
 
 _FILES = {".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".json"}
-WEIGHTS = "model.safetensors"     # the file of the weights, in our folders and in those of transformers
+WEIGHTS = "model.safetensors"     # the file of weights in a folder, ours or of transformers
 
 
 def is_hub_id(name: str | Path) -> bool:
-    """Whether this could be the id of a model on the hub: an owner, a slash, a name that is no file's."""
+    """Whether this could be the id of a model on the hub: owner/name, where the name is not a file's."""
     return bool(re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", str(name))) and Path(name).suffix not in _FILES
 
 
 def download(repo_id: str, **options: Any) -> Path:
-    """The folder of a model on the hub, on this machine, from huggingface_hub's cache where it is there already.
+    """The folder of a model of the hub in huggingface_hub's cache, downloaded if need be.
 
-    Configuration and safetensors; the pickle of the weights only where there are no safetensors (it is read
-    without running what stands in it). Raises ValueError if the hub has no such model, or cannot be reached.
+    Configuration and safetensors; the pickle of the weights only where there are no safetensors (`released.pickles`
+    reads it without running it). Raises ValueError if the hub has no such model, or cannot be reached.
     """
     try:
         folder = Path(snapshot_download(repo_id, allow_patterns=["*.json", "*.safetensors"], **options))

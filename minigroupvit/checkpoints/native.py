@@ -1,8 +1,7 @@
-"""Checkpoints: one safetensors file whose header holds the rest as JSON. Never a pickle.
+"""Checkpoints: one safetensors file whose header holds everything else as JSON. Never a pickle.
 
-The header says everything needed to build the model again: configuration, tokenizer, the
-protocol for masks; and where it comes from: seed, step, commit, figures. A file is written
-beside its place and then moved there, so it is there whole or not at all.
+The header has all that is needed to build the model again: configuration, tokenizer, inference protocol; and where it
+comes from: seed, step, commit, metrics. Files are written atomically (`files.write_atomically`).
 """
 
 from __future__ import annotations
@@ -22,22 +21,21 @@ from ..files import write_atomically
 from ..model import GroupViT
 from ..text.caption_tokenizer import tokenizer_from_state
 from ..text.tokenizer import Tokenizer
-from .describe import check_tokenizer, describe, load_tensors, protocol_from_dict, with_choices
+from .describe import check_tokenizer, describe, load_tensors, protocol_from_dict, with_overrides
 from .hub import WEIGHTS, download, is_hub_id
 from .released.load import load_released
-from .released.read import check_whole
-from .released.write import read_tokenizer
+from .released.read import check_whole, read_tokenizer
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-_PHOTOGRAPHS = "photographs"     # begin of the names, and folder in data/, of the weights with a licence of their own
+_PHOTOGRAPHS = "photographs"     # first part of the names, and folder in data/, of weights with their own licence
 
 
 def save_checkpoint(path: str | Path, model: GroupViT, about: dict[str, Any] | None = None,
                     extra: dict[str, Tensor] | None = None, dtype: torch.dtype | None = None) -> None:
     """Writes a model, and `about` (JSON-able: seed, step, commit, metrics ...), to one file.
 
-    `extra` tensors (an optimizer's state) travel under their own names. `dtype` stores floating
-    weights in half precision.
+    `extra`: other tensors, such as an optimizer's state, by their names. `dtype`: of the stored weights, such as
+    torch.float16 for half precision.
     """
     tensors = {}
     for name, value in model.state_dict().items():
@@ -70,11 +68,11 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]
 
 
 def load_checkpoint(path: str | Path, device: str | torch.device = "cpu",
-                    tokenizer: Tokenizer | str | Path | None = None, **choices: Any) -> GroupViT:
-    """The model of a checkpoint, in evaluation mode and single precision. `tokenizer`, `choices`: see `load`."""
+                    tokenizer: Tokenizer | str | Path | None = None, **overrides: Any) -> GroupViT:
+    """The model of a checkpoint, in evaluation mode and single precision. `tokenizer`, `overrides`: see `load`."""
     header, tensors = read_checkpoint(path)
     weights = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
-    config, weights = with_choices(GroupViTConfig.from_dict(header["config"]), weights, **choices)
+    config, weights = with_overrides(GroupViTConfig.from_dict(header["config"]), weights, **overrides)
     stored = tokenizer_from_state(header["tokenizer"])
     if isinstance(tokenizer, (str, Path)):
         tokenizer = read_tokenizer(tokenizer, config.text.context_length)
@@ -90,8 +88,8 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu",
 def weights_folder(name: str = "scenes") -> Path:
     """The folder of the shipped weights of this name: in the installed package, or data/weights of a clone.
 
-    The weights `photographs*` have a licence of their own (non-commercial): they are in data/photographs of a
-    clone, and nowhere in an installed package.
+    The weights `photographs*` have their own, non-commercial licence: they are in data/photographs of a clone, and
+    not in an installed package.
     """
     if name.startswith(_PHOTOGRAPHS):
         return _PACKAGE.parent / "data" / _PHOTOGRAPHS
@@ -100,7 +98,7 @@ def weights_folder(name: str = "scenes") -> Path:
 
 
 def shipped_weights() -> list[str]:
-    """Names that `load` takes."""
+    """The names of the shipped weights, for `load`."""
     folders = (weights_folder(), weights_folder(_PHOTOGRAPHS))
     return sorted({path.stem for folder in folders for path in folder.glob("*.safetensors") if "." not in path.stem})
 
@@ -108,7 +106,7 @@ def shipped_weights() -> list[str]:
 def load(name: str | Path = "scenes", device: str | torch.device = "cpu", *, num_heads: int | None = None,
          text_num_heads: int | None = None, image_size: int | None = None, drop_path: float | None = None,
          tokenizer: Tokenizer | str | Path | None = None) -> GroupViT:
-    """A model, from wherever it lies. `name` is the first of these that fits:
+    """A model from any kind of checkpoint. `name` is the first of these that fits:
 
     - the name of shipped weights (`shipped_weights()`);
     - the path of a .safetensors file that `save_checkpoint` wrote;
@@ -116,35 +114,33 @@ def load(name: str | Path = "scenes", device: str | torch.device = "cpu", *, num
     - a folder that `GroupViT.save_pretrained` wrote, or one of transformers' GroupViT;
     - the id of either kind of folder on the Hugging Face hub.
 
-    What is given takes the place of what is stored there:
-
     Args:
-        num_heads, text_num_heads: attention heads of the two encoders. Checkpoints of the authors do not say them:
-            64 channels a head unless given.
-        image_size: pixels a side to train on from here; the positions are resized as a picture would be.
-        drop_path: of the last block, for training on.
-        tokenizer: of the texts that the weights were trained with, or the path of its tokenizer.json
-            (`released.tokenizer_files.read_tokenizer`). Needed where nothing beside the weights says it and it is
-            not CLIP's.
+        name: see above.
+        device: of the model.
+        num_heads, text_num_heads: attention heads of the two encoders. Checkpoints of the authors do not store them;
+            their default is 64 channels per head.
+        image_size: side of the images for further training, in pixels; the position embeddings are interpolated.
+        drop_path: rate of stochastic depth of the last block, for further training.
+        tokenizer: that of the weights' training, or the path of its tokenizer.json (`released.read.read_tokenizer`).
+            Needed where the checkpoint has none and it is not CLIP's.
 
-    Raises ValueError if it is none of these, cannot be read, or if the tokenizer is not that of the weights.
+    Other arguments than None replace the stored values. Raises ValueError if `name` is none of these, cannot be read,
+    or if the tokenizer is not that of the weights.
     """
     path = Path(name)
-    choices = {"num_heads": num_heads, "text_num_heads": text_num_heads, "image_size": image_size,
-               "drop_path": drop_path, "tokenizer": tokenizer}
+    overrides = {"num_heads": num_heads, "text_num_heads": text_num_heads, "image_size": image_size,
+                 "drop_path": drop_path, "tokenizer": tokenizer}
     if str(name) in shipped_weights():
-        return load_checkpoint(weights_folder(str(name)) / f"{name}.safetensors", device, **choices)
+        return load_checkpoint(weights_folder(str(name)) / f"{name}.safetensors", device, **overrides)
     if path.suffix == ".safetensors":
-        return load_checkpoint(path, device, **choices)
+        return load_checkpoint(path, device, **overrides)
     if path.is_file():
-        return load_released(path, device=device, **choices)
-    if path.is_dir():
-        return load_folder(path, device, **choices)
-    if is_hub_id(name):
-        return load_folder(download(str(name)), device, **choices)
+        return load_released(path, device=device, **overrides)
+    if path.is_dir() or is_hub_id(name):
+        return load_folder(path if path.is_dir() else download(str(name)), device, **overrides)
     if str(name).startswith(_PHOTOGRAPHS):
         raise ValueError(
-            f"the weights {str(name)!r} are for non-commercial research alone and not in an installed package; they "
+            f"the weights {str(name)!r} are for non-commercial research only and not in an installed package; they "
             f"are in data/{_PHOTOGRAPHS} of a clone of github.com/minigroupvit/minigroupvit, with their licence: "
             f"give the path of {name}.safetensors there. Shipped here: {', '.join(shipped_weights())}")
     raise ValueError(
@@ -153,11 +149,11 @@ def load(name: str | Path = "scenes", device: str | torch.device = "cpu", *, num
         "or a hub id such as nvidia/groupvit-gcc-yfcc")
 
 
-def load_folder(folder: Path, device: str | torch.device = "cpu", **choices: Any) -> GroupViT:
-    """The model of a folder: of `GroupViT.save_pretrained`, or of transformers. `choices`: see `load`."""
+def load_folder(folder: Path, device: str | torch.device = "cpu", **overrides: Any) -> GroupViT:
+    """The model of a folder: of `GroupViT.save_pretrained`, or of transformers. `overrides`: see `load`."""
     if is_ours(folder / WEIGHTS):
-        return load_checkpoint(folder / WEIGHTS, device, **choices)
-    return load_released(folder, device=device, **choices)
+        return load_checkpoint(folder / WEIGHTS, device, **overrides)
+    return load_released(folder, device=device, **overrides)
 
 
 def is_ours(path: Path) -> bool:

@@ -1,9 +1,8 @@
 """The command line: `python -m minigroupvit demo | train | evaluate | segment | export | import | experiments`.
 
-A module for each; argparse, because it is in the standard library and seven commands need no more. What takes time to
-import (torch, datasets, matplotlib) is imported by the command that needs it: `--help` is instant.
-Mistakes of the user are ValueErrors of the package, and libraries may be missing (`extras`): one line on stderr
-and exit code 2.
+Each command has a module. Slow imports (torch, datasets, matplotlib) are inside the functions that need them, so that
+`--help` is instant. Errors of the user (ValueError) and missing libraries (`extras`) give one line on stderr and exit
+code 2.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ COMMANDS = {"demo": demo, "train": train, "evaluate": evaluate, "segment": segme
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command. Returns the exit code: 0, 2 for the user's mistakes, 1 for a run that failed."""
+    """Runs one command. Returns the exit code: 0, 2 for an error of the user, 1 for a run that failed."""
     arguments = make_parser().parse_args(argv)
     try:
         with warnings.catch_warnings():
@@ -32,12 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fail(in_options(str(error), arguments), 2)
     except OSError as error:  # a folder that cannot be written, a full disk
         return fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 2)
-    except KeyboardInterrupt:  # before or after the training loop, which has its own way to stop
+    except KeyboardInterrupt:  # outside of the training loop, which saves and stops by itself
         return fail("stopped", 130)
 
 
 def _short_warning(default, arguments: argparse.Namespace):
-    """Our own warnings without the line of code that they come from."""
+    """Shows warnings of this package without the line of code."""
     own = str(Path(__file__).parents[1])
 
     def show(message, category, filename, *rest) -> None:
@@ -54,9 +53,9 @@ def make_parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         prog="python -m minigroupvit",
-        description="GroupViT: a model that learns from captions alone to cut pictures into named segments.",
+        description="GroupViT: semantic segmentation learnt from captions alone.",
         epilog="\n".join(["examples:", *(c.EXAMPLES.strip().splitlines()[1] for c in COMMANDS.values())])
-        + "\n\nEach command has a --help of its own.",
+        + "\n\nEach command has its own --help.",
         formatter_class=raw)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():

@@ -14,17 +14,16 @@ examples:
   python -m minigroupvit export outputs/coco/best.safetensors --to original groupvit.pth
   python -m minigroupvit export groupvit.pth --to transformers outputs/transformers
 
-What survives:
+What is kept:
   transformers   a folder for GroupViTModel, AutoTokenizer and AutoImageProcessor: the weights, the vocabulary, size
-                 and statistics of the pictures. Not the second temperature, which only the multi-label loss uses.
-                 InferenceOptions and settings of training stand in minigroupvit.json, which only this package reads: they
-                 are lost where transformers saves the folder again.
-  original       a file of torch.save: all weights. The authors' code passes over vocabulary and protocol, which this
-                 package finds there; it knows no vocabulary but CLIP's, and soft assignment has to be set in it too.
+                 and statistics of the images. Not the temperature of the multi-label loss. The inference protocol and
+                 the settings of training are in minigroupvit.json, which only this package reads: they are lost where
+                 transformers saves the folder again.
+  original       a file of torch.save: all weights. Vocabulary and inference protocol are there for this package; the
+                 authors' code ignores them. It has CLIP's vocabulary only, and soft assignment must be set in it too.
 
-Both have the parts of the paper's model and no others. The presets groupvit_2stage, groupvit_1stage and clip_vit are
-such models, and so is the recipe photographs_paper (`train --recipe list` says of each recipe whether it is); another
-model is refused, with its parts that have no place there."""
+Both formats have the parts of the paper's model only: the presets groupvit_2stage, groupvit_1stage and clip_vit, and
+the recipe photographs_paper (see `train --recipe list`). For another model the error names the parts that they lack."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,10 +43,10 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.to == "transformers" and out.is_file():
         raise ValueError(f"{out} is a file; --to transformers writes a folder, give another name")
     if arguments.to == "original" and (out.is_dir() or out.suffix == ".safetensors"):
-        raise ValueError(f"--to original writes a file of torch.save, {out} cannot be one; give a name such as "
+        raise ValueError(f"--to original writes a file of torch.save, which {out} cannot be; give a name such as "
                          "groupvit.pth")
     if arguments.to == "transformers" and is_ours(out / WEIGHTS_FILE):
-        raise ValueError(f"{out / WEIGHTS_FILE} is a checkpoint of this package, which would be replaced; give another "
+        raise ValueError(f"{out / WEIGHTS_FILE} is a checkpoint of this package and would be replaced; give another "
                          "folder")
     model = load_weights(arguments, arguments.checkpoint)
     (export_transformers if arguments.to == "transformers" else export_released)(model, out)

@@ -7,17 +7,18 @@ from pathlib import Path
 
 from .common import WEIGHTS, add_weight_choices, load_weights
 
-ABOUT = "make one checkpoint of this package out of a model of transformers, or of the authors"
+ABOUT = "convert a model of transformers, or of the authors, to one checkpoint of this package"
 EXAMPLES = """
 examples:
   python -m minigroupvit import nvidia/groupvit-gcc-yfcc groupvit.safetensors
   python -m minigroupvit import groupvit.pth groupvit.safetensors
   python -m minigroupvit import small.pth small.safetensors --num-heads 6 --text-num-heads 6 --tokenizer tokenizer.json
 
-`segment`, `evaluate` and `minigroupvit.load` open such models as they are. A checkpoint of this package is one file
-with everything in it: heads, vocabulary and protocol need not be given again. All weights survive, and the vocabulary;
-an optimizer's state does not. What a format lacks starts as in a new model: transformers has no second temperature.
-Unless this package wrote the model, its masks are made at twice the size of its training pictures, as released."""
+`segment`, `evaluate` and `minigroupvit.load` also open such models directly. A checkpoint of this package is one file
+with everything in it, also the number of heads, the vocabulary and the inference protocol. All weights and the
+vocabulary are kept, an optimizer's state is not. Weights that a format lacks keep their initial values: the temperature
+of the multi-label loss in transformers. Unless this package wrote the model, its inference protocol is the released
+one, with images of twice the training size."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,11 +32,11 @@ def run(arguments: argparse.Namespace) -> None:
 
     source, out = Path(arguments.source), Path(arguments.out)
     if out.suffix != ".safetensors" or out.is_dir():
-        raise ValueError(f"{out} is no name for a checkpoint; give a file that ends in .safetensors")
+        raise ValueError(f"{out} is no name of a checkpoint; give a file that ends in .safetensors")
     if out.exists() and source.exists() and out.samefile(source):
         raise ValueError(f"{out} is the model itself; give another name")
     model = load_weights(arguments, arguments.source)
     save_checkpoint(out, model, about=model.about)
     image, text = model.config.image, model.config.text
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters, {image.num_heads} and "
-          f"{text.num_heads} heads, {text.vocab_size:,} tokens, pictures of {image.image_size} pixels\nwritten: {out}")
+          f"{text.num_heads} heads, {text.vocab_size:,} tokens, images of {image.image_size} pixels\nwritten: {out}")

@@ -1,4 +1,4 @@
-"""`python -m minigroupvit segment`: name every pixel of pictures with one of your words."""
+"""`python -m minigroupvit segment`: zero-shot semantic segmentation of images with your class names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..model import GroupViT
     from ..segmentation.options import InferenceOptions
 
-ABOUT = "name every pixel of pictures with one of your words"
+ABOUT = "segment images: each pixel gets one of your class names"
 EXAMPLES = """
 examples:
   python -m minigroupvit segment scene.png --classes "cat, cup, brick" --out overlay.png
@@ -22,28 +22,27 @@ examples:
   python -m minigroupvit segment photos/ --classes "person, tree" --weights outputs/photos/last.safetensors \\
       --background-threshold 0.6 --out found/
 
-A folder as --out gets three files for each picture, here of cat.jpg: cat.overlay.png with a legend;
-cat.mask.png, an index mask of the picture's size (0 background, 1, 2, ... the words in their order; 255,
-not judged, is never written); cat.json with the share of each word. Of several pictures those that cannot
-be read are reported and skipped, and the exit code is 1.
+With a folder as --out each image gets three files, here for cat.jpg: cat.overlay.png with a legend; cat.mask.png, an
+index mask of the image's size (0 background, 1, 2, ... the class names in their order; 255, ignored, is never
+written); cat.json with the share of each class. Images that cannot be read are reported and skipped, and the exit
+code is 1.
 
-A picture may have any size and shape: its shorter side is brought to the size at which the model knows
-things, that of its training pictures unless --short-side or the weights say otherwise. Masks have the
-picture's own size; beyond half a million pixels they are made smaller and enlarged. Give a name for
-everything in the picture, backgrounds too, or a --background-threshold."""
+Images may have any size: the shorter side is resized to that of the training images, unless --short-side or the
+weights say otherwise. Masks have the size of the image; above half a million pixels they are computed smaller and
+enlarged. Give a class name for everything in the image, backgrounds too, or a --background-threshold."""
 
 _OVERLAY, _FOLDER = "overlay.png", "outputs/segment"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture files, or folders of them")
-    parser.add_argument("--classes", required=True, metavar='"A, B"', help="any words, separated by commas")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, or folders of them")
+    parser.add_argument("--classes", required=True, metavar='"A, B"', help="class names: any words, separated by commas")
     parser.add_argument("--out", metavar="PATH", help="a file for the overlay, or a folder for overlay, mask and JSON; "
-                        f"default: {_OVERLAY}, or {_FOLDER} for several pictures")
+                        f"default: {_OVERLAY}, or {_FOLDER} for several images")
     parser.add_argument("--instances", action="store_true",
-                        help="in the JSON: connected pieces of each word as COCO RLE, with box, area and score")
+                        help="in the JSON: connected components of each class as COCO RLE, with box, area and score")
     parser.add_argument("--smallest", type=float, default=0.01, metavar="SHARE",
-                        help="of the picture, that an instance has at least; default: %(default)s")
+                        help="smallest area of an instance, as a share of the image; default: %(default)s")
     add_protocol(parser)
 
 
@@ -60,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     _check_places(sources, Path(out), several, to_folder, arguments.instances)
     pictures = [picture for source in sources for picture in (list_pictures(source) if source.is_dir() else [source])]
     if not several:
-        load_image(sources[0])  # tells what is wrong with it before a model is loaded
+        load_image(sources[0])  # its error comes before a model is loaded
     names = split_names(arguments.classes)
     model = load_weights(arguments, arguments.weights, pick_device(arguments.device))
     protocol = protocol_for(model, **protocol_choices(arguments))
@@ -72,18 +71,18 @@ def run(arguments: argparse.Namespace) -> int:
         model, pictures, names, out, protocol, arguments.smallest if arguments.instances else None,
         about={"weights": arguments.weights}, say=_print_line if several else _print_shares)
     skipped = sum("problem" in report for report in reports)
-    print(f"written: {out}" + (f" ({len(reports) - skipped} pictures)" if several else ""))
-    return fail(f"{skipped} of {len(reports)} pictures could not be read and were skipped", 1) if skipped else 0
+    print(f"written: {out}" + (f" ({len(reports) - skipped} images)" if several else ""))
+    return fail(f"{skipped} of {len(reports)} images could not be read and were skipped", 1) if skipped else 0
 
 
 def _check_places(sources: list[Path], out: Path, several: bool, to_folder: bool, instances: bool) -> None:
-    """That nothing is asked for which has no place, and no picture would be replaced."""
+    """Raises ValueError where --out does not fit the request, or would replace an image."""
     for source in sources:
         if out.exists() and source.exists() and out.samefile(source):
-            what = "holds the pictures themselves" if source.is_dir() else "is the picture itself"
-            raise ValueError(f"--out {out} {what}; give another name")
+            what = "holds the images themselves" if source.is_dir() else "is the image itself"
+            raise ValueError(f"--out {out} {what}; give another path")
     if several and not to_folder:
-        what = f"{sources[0]} is a folder" if len(sources) == 1 else f"these are {len(sources)} pictures or folders"
+        what = f"{sources[0]} is a folder" if len(sources) == 1 else f"these are {len(sources)} images or folders"
         raise ValueError(f"{what}, so --out must be a folder; {out} looks like a file (end it with / if not)")
     if instances and not to_folder:
         raise ValueError("instances are written as JSON: give a folder such as --out found/, which gets overlay, mask "
@@ -100,14 +99,14 @@ def _write_overlay(model: GroupViT, source: Path, names: list[str], protocol: In
 
 
 def _shares(report: dict[str, Any]) -> list[tuple[str, float]]:
-    """Each word with its share, largest first; background only where there is any."""
+    """Each class with its share, largest first; background only where there is any."""
     shares = [(c["name"] if c["index"] else "(background)", c["share"])
               for c in report["classes"] if c["index"] or c["share"]]
     return sorted(shares, key=lambda pair: -pair[1])
 
 
 def _print_shares(report: dict[str, Any]) -> None:
-    """A line for each word."""
+    """A line for each class."""
     shares = _shares(report)
     width = max(len(name) for name, _ in shares)
     for name, share in shares:
@@ -115,7 +114,7 @@ def _print_shares(report: dict[str, Any]) -> None:
 
 
 def _print_line(report: dict[str, Any]) -> None:
-    """A line for each picture: what there is most of, or what is wrong with it."""
+    """A line for an image: its largest classes, or what is wrong with it."""
     if "problem" in report:
         fail(report["problem"], 1)
         return

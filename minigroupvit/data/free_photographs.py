@@ -1,7 +1,7 @@
-"""A few photographs that anyone may show: scikit-image and scikit-learn bring them along.
+"""A few photographs with free licences, which scikit-image and scikit-learn contain.
 
-    picture = free_photograph("cat")          # a PIL picture, upright RGB
-    CREDITS["cat"]                            # who took it, and its licence
+    image = free_photograph("cat")          # a PIL image, upright RGB
+    CREDITS["cat"]                            # its author and licence
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CREDITS = {
 
 
 def free_photograph(name: str) -> Image.Image:
-    """The photograph of this name, RGB. Raises ValueError with the names there are."""
+    """The photograph of this name, RGB. Raises ValueError that lists the names there are."""
     if name not in _FILES:
         raise ValueError(f"there is no photograph {name!r}; there are {', '.join(_FILES)}")
     package, file = _FILES[name]

@@ -1,6 +1,6 @@
 """The inference protocol: options of zero-shot segmentation, the released ones, and those of a model.
 
-`steps` and `windows` say what each option does. Imports nothing, so that a checkpoint or a
+`steps` and `windows` say what each option does. Imports nothing but `config`, so that a checkpoint or a
 command can hold a protocol without what it needs to run.
 """
 
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from ..config import check_choice
 
 if TYPE_CHECKING:
     from ..model import GroupViT
@@ -43,10 +45,10 @@ class InferenceOptions:
     flip: bool = False               # look at the mirrored picture too and take the mean; released: no
 
     def __post_init__(self) -> None:
-        _choice("assignment", self.assignment, "soft", "hard")
-        _choice("upsample", self.upsample, "maps", "groups")
-        _choice("pixels", self.pixels, "largest", "shared", "patches")
-        _choice("mode", self.mode, "direct", "whole", "slide")
+        check_choice("assignment", self.assignment, "soft", "hard")
+        check_choice("upsample", self.upsample, "maps", "groups")
+        check_choice("pixels", self.pixels, "largest", "shared", "patches")
+        check_choice("mode", self.mode, "direct", "whole", "slide")
         if self.top_classes is not None and self.top_classes < 1:
             raise ValueError(f"top_classes is {self.top_classes}; keep at least 1 class, or None for all")
         if self.background_threshold is not None and not 0 <= self.background_threshold <= 1:
@@ -81,11 +83,6 @@ class InferenceOptions:
     def window_stride(self) -> int:
         """Pixels from one window to the next."""
         return self.stride or max(1, self.window_side // 2)
-
-
-def _choice(name: str, value: str, *allowed: str) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} is {value!r}; choose {', '.join(map(repr, allowed[:-1]))} or {allowed[-1]!r}")
 
 
 def protocol_for(model: GroupViT, protocol: InferenceOptions | None = None, **choices: Any) -> InferenceOptions:

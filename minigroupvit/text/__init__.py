@@ -1,1 +1,1 @@
-"""Texts: tokenizers, nouns of captions and prompts made of them."""
+"""Texts: tokenizers, nouns of captions, and prompts made from them."""

@@ -14,8 +14,8 @@ from .tokenizer import Tokenizer
 @lru_cache(maxsize=1)
 def clip_vocabulary() -> Any:
     """open_clip's tokenizer: its `encoder` maps entries to ids, its `bpe_ranks` are the merges in order."""
-    # Imported on first use: open_clip brings torchvision and timm along and takes seconds. Shared,
-    # because reading the vocabulary takes another tenth of a second and it never changes.
+    # Imported on first use: open_clip imports torchvision and timm, which takes seconds. Cached, because reading the
+    # vocabulary takes another tenth of a second.
     from open_clip.tokenizer import SimpleTokenizer
 
     return SimpleTokenizer()
@@ -24,8 +24,7 @@ def clip_vocabulary() -> Any:
 class ClipTokenizer(Tokenizer):
     """CLIP's byte-pair encoding as open_clip ships it: 49,408 entries, start 49406, end 49407.
 
-    It can spell anything, so no word is unknown to it; whether the model has seen a word in
-    training is another question, which this tokenizer cannot answer.
+    It can spell any word, so it has no unknown words. It does not know which words the model has seen in training.
     """
 
     name = "clip"
@@ -37,7 +36,7 @@ class ClipTokenizer(Tokenizer):
         self.context_length = context_length
 
     def decode(self, ids: torch.Tensor | Sequence[int]) -> str:
-        # Padding only ever follows the end token, where `_text_ids` has cut already.
+        # Padding comes after the end token, where `_text_ids` stops.
         return clip_vocabulary().decode(self._text_ids(ids)).strip()
 
     def state(self) -> dict[str, Any]:
@@ -47,13 +46,11 @@ class ClipTokenizer(Tokenizer):
         return clip_vocabulary().encode(text)
 
     def _tokens(self, text: str) -> list[str]:
-        # CLIP marks the end of a word ("</w>"); here the continuation is marked, as in WordPiece.
-        entries = [clip_vocabulary().decoder[i] for i in self._encode(text)]
-        goes_on = [False] + [not entry.endswith("</w>") for entry in entries[:-1]]
-        return ["##" * inside + _clip_bytes_to_text(entry) for entry, inside in zip(entries, goes_on)]
-
-
-def _clip_bytes_to_text(entry: str) -> str:
-    """A vocabulary entry as readable text: CLIP writes each byte of UTF-8 as a printable letter."""
-    byte_of = clip_vocabulary().byte_decoder
-    return bytes(byte_of[letter] for letter in entry.removesuffix("</w>")).decode("utf-8", errors="replace")
+        # CLIP marks the end of a word ("</w>"); here the continuation is marked, as in WordPiece. And it writes each
+        # byte of UTF-8 as a printable letter.
+        vocabulary, found, mark = clip_vocabulary(), [], ""
+        for entry in (vocabulary.decoder[i] for i in self._encode(text)):
+            content = bytes(vocabulary.byte_decoder[letter] for letter in entry.removesuffix("</w>"))
+            found.append(mark + content.decode("utf-8", errors="replace"))
+            mark = "" if entry.endswith("</w>") else "##"
+        return found

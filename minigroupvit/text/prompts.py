@@ -1,71 +1,50 @@
-"""Prompts: the nouns of a caption in sentences for the multi-label loss, class names in sentences for masks.
+"""Prompts: nouns of a caption in templates for the multi-label loss, class names in templates for zero-shot masks.
 
-Paper (arXiv 2202.11094), section 3.2, "Multi-label image-text contrastive loss with text
-prompting": K nouns of each caption (K = 3), each set into a random one of CLIP's templates ("a photo
-of a {}."), become K more texts of the image; they say what is in it without the rest of the sentence.
-For zero-shot masks (section 3.3) the class names are set into templates in the same way.
+Paper (arXiv 2202.11094), section 3.2, "Multi-label image-text contrastive loss with text prompting": K nouns of each
+caption (K = 3), each in a random one of CLIP's templates ("a photo of a {}."), are K more texts of the image. For
+zero-shot semantic segmentation (section 3.3) the class names are put into templates in the same way.
 
-What differs from the released code:
-- Nouns only (Penn tags NN, NNS, NNP), as the paper says. The released code takes verbs as well;
-  `include_verbs=True` does that.
-- TextBlob's PatternTagger instead of NLTK's, because its lexicon comes with the package and nothing
-  must be downloaded. It mostly looks words up one by one, so it knows little of context: "left" is
-  always a verb, "key" always an adjective, "right", "gold" and "violet" always nouns, and so is the
-  "photo" of "a photo of a cat" (notebook 01 counts such mistakes). 13,000 captions of Flickr8k a
-  second on one core, 18,000 short ones.
-- Captions are lower-cased before they are tagged. As they stand, "Blue sky" and "A Red Heart" would
-  have their colours taken for names (NNP) and so for nouns.
-- The tagger is for English. Nouns of other languages come from a column or a function of one's own
-  (`open_captioned(..., nouns=...)`); captions that are not in Latin script bring a warning.
-- A noun counts once a caption. The released code may draw the second "dog" of a caption as another.
+Differences to the released code:
+- Nouns only (Penn tags NN, NNS, NNP), as in the paper. The released code also takes verbs, like `include_verbs=True`.
+- TextBlob's PatternTagger instead of NLTK's, because its lexicon comes with the package. It mostly looks up single
+  words without context: "left" is always a verb, "key" always an adjective, "right", "gold" and "violet" always
+  nouns, and so is the "photo" of "a photo of a cat" (notebook 01 counts such mistakes). One core tags 13,000 captions
+  of Flickr8k per second.
+- Captions are lower-cased before tagging: else the colours of "Blue sky" and "A Red Heart" would be names (NNP).
+- The tagger is for English. Nouns of other languages come from a column or a function of your own
+  (`open_captioned(..., nouns=...)`); captions that are not in Latin script give a warning.
+- A noun counts once per caption. The released code may draw the second "dog" of a caption as another noun.
 """
 
 from __future__ import annotations
 
+import random
 import re
 import unicodedata
 import warnings
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
-# The paper's list. The plural of names (NNPS) is not on it, and cannot occur in lower-cased text.
+import numpy as np
+
+# The paper's tags. Plural names (NNPS) are not among them, and cannot occur in lower-cased text.
 NOUN_TAGS = frozenset({"NN", "NNS", "NNP"})
 VERB_TAGS = frozenset({"VB", "VBG", "VBD", "VBN", "VBP", "VBZ"})
 
-# For scenes, where CLIP's "a tattoo of a {}." or "a cartoon {}." would be untrue, and 80 are more
-# than a small text encoder needs. The first is the one that zero-shot masks use by default.
+# For scenes, where CLIP's "a tattoo of a {}." or "a cartoon {}." would be wrong, and 80 templates are more than a
+# small text encoder needs. By default zero-shot masks use the first one.
 SIMPLE_TEMPLATES: tuple[str, ...] = (
-    "a photo of a {}.",
-    "a picture of a {}.",
-    "a picture of the {}.",
-    "there is a {}.",
-    "there is a {} here.",
-    "this is a {}.",
-    "a scene with a {}.",
-)
+    "a photo of a {}.", "a picture of a {}.", "a picture of the {}.", "there is a {}.", "there is a {} here.",
+    "this is a {}.", "a scene with a {}.")
 
-# CLIP's 80 ImageNet templates, "a bad photo of a {}." and so on. Made on first use by `__getattr__`
-# below, since they come from open_clip, whose import takes seconds.
-IMAGENET_TEMPLATES: tuple[str, ...]
-
-
-class RandomSource(Protocol):
-    """What sampling needs: `random.Random` and `numpy.random.Generator` both have it."""
-
-    def random(self) -> float:
-        """A number in [0, 1)."""
-
-
-def __getattr__(name: str) -> Any:
-    if name == "IMAGENET_TEMPLATES":
-        return _imagenet_templates()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+RandomSource = random.Random | np.random.Generator
 
 
 @lru_cache(maxsize=1)
-def _imagenet_templates() -> tuple[str, ...]:
-    import open_clip
+def imagenet_templates() -> tuple[str, ...]:
+    """CLIP's 80 ImageNet templates, "a bad photo of a {}." and so on."""
+    import open_clip  # on first use: the import takes seconds
 
     # open_clip has them as functions of the class name; called with "{}" they give format strings.
     return tuple(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES)
@@ -74,13 +53,8 @@ def _imagenet_templates() -> tuple[str, ...]:
 def nouns(caption: str, include_verbs: bool = False) -> list[str]:
     """Nouns of a caption, lower-case, in order, without repeats; "two dogs and a dog" gives dogs, dog.
 
-    Each distinct caption is tagged once (the last 65,536 are remembered).
-
-    Args:
-        include_verbs: verbs as well, as in the released code.
-
-    Raises:
-        ValueError: the caption is empty or no string.
+    Each distinct caption is tagged once (65,536 are cached). `include_verbs`: verbs too, as in the released code.
+    Raises ValueError for a caption that is empty or no string.
     """
     if not isinstance(caption, str):
         raise ValueError(f"expected a caption, got {type(caption).__name__} {caption!r:.60}; give a string")
@@ -92,10 +66,10 @@ def nouns(caption: str, include_verbs: bool = False) -> list[str]:
 @lru_cache(maxsize=65_536)
 def _tagged(caption: str, include_verbs: bool) -> tuple[str, ...]:
     wanted = NOUN_TAGS | VERB_TAGS if include_verbs else NOUN_TAGS
-    # The tagger takes "cat/dog" for one noun.
+    # The tagger takes "cat/dog" as one noun.
     text = caption.lower().replace("/", " / ")
     found = (_trim(word) for word, tag in _tagger().tag(text) if tag in wanted)
-    # dict.fromkeys: a set that keeps the order. Marks such as "*" are tagged NN: trimmed to nothing.
+    # dict.fromkeys: a set that keeps the order. Marks such as "*" are tagged NN, and are empty after trimming.
     return tuple(dict.fromkeys(word for word in found if word))
 
 
@@ -106,14 +80,14 @@ def _trim(word: str) -> str:
 
 @lru_cache(maxsize=1)
 def _tagger() -> Any:
-    # On first use: the import takes a second or two, and those who only segment never need it.
+    # Imported on first use: it takes a second or two, and segmentation does not need it.
     from textblob.en.taggers import PatternTagger
 
     return PatternTagger()
 
 
 def warn_other_script(captions: Iterable[str]) -> None:
-    """One UserWarning where most letters of the captions are not Latin: their nouns would not be found."""
+    """One UserWarning where most letters of the captions are not Latin: nouns are found in English only."""
     letters = [letter for caption in captions for letter in caption if letter.isalpha()]
     if sum(unicodedata.name(letter, "").startswith("LATIN") for letter in letters) < len(letters) / 2:
         warnings.warn(
@@ -122,33 +96,17 @@ def warn_other_script(captions: Iterable[str]) -> None:
             "own, or train without them (num_prompts=0)", UserWarning, stacklevel=2)
 
 
-def tag_captions(
-    captions: Iterable[str], include_verbs: bool = False, progress: bool = False
-) -> list[tuple[str, ...]]:
-    """The nouns of many captions, each distinct caption tagged once.
+def tag_captions(captions: Iterable[str], include_verbs: bool = False, progress: bool = False) -> list[tuple[str, ...]]:
+    """The nouns of each caption; each distinct caption is tagged once, before training.
 
-    Worth doing before training: the loop then only calls `prompts_from_nouns`.
-
-    Args:
-        progress: show a progress bar.
-
-    Returns:
-        As many tuples as captions, in the same order.
-
-    Raises:
-        ValueError: a caption is empty or no string; the message has its number.
+    `progress`: show a progress bar. Raises ValueError for a caption that is empty or no string; the message has its
+    number.
     """
-    captions = list(captions)
-    if progress:
-        from tqdm import tqdm
+    from tqdm import tqdm
 
-        numbered = enumerate(tqdm(captions, desc="tagging captions", unit="caption"))
-    else:
-        numbered = enumerate(captions)
-    # A table of its own: the memory of `nouns` is smaller than some data sets.
-    table: dict[str, tuple[str, ...]] = {}
+    table: dict[str, tuple[str, ...]] = {}     # the cache of `nouns` is smaller than some data sets
     tagged = []
-    for number, caption in numbered:
+    for number, caption in enumerate(tqdm(list(captions), "tagging captions", unit="caption", disable=not progress)):
         if not isinstance(caption, str) or caption not in table:
             try:
                 table[caption] = tuple(nouns(caption, include_verbs))
@@ -158,41 +116,30 @@ def tag_captions(
     return tagged
 
 
-def sample_prompts(
-    caption: str,
-    num_prompts: int,
-    templates: Sequence[str],
-    generator: RandomSource,
-    include_verbs: bool = False,
-    require_noun: bool = False,
-) -> list[str]:
+def sample_prompts(caption: str, num_prompts: int, templates: Sequence[str], generator: RandomSource,
+                   include_verbs: bool = False, require_noun: bool = False) -> list[str]:
     """K texts for the multi-label loss: nouns of the caption, each in a random template.
 
-    K = `num_prompts` nouns are drawn without replacement. If the caption has fewer, the caption
-    itself fills the places left, so that every image has exactly K texts.
+    K = `num_prompts` nouns are drawn without replacement. If the caption has fewer, the caption itself is used for the
+    rest, so that every image has exactly K texts.
 
     Args:
         generator: `random.Random` or `numpy.random.Generator`.
-        require_noun: raise on a caption without nouns, instead of returning it K times.
+        require_noun: raise for a caption without nouns, instead of returning it K times.
 
     Raises:
-        ValueError: an empty caption, K under 1, a template without its "{}"; with
-            `require_noun` a caption without nouns.
+        ValueError: an empty caption, K under 1, a template without its "{}"; with `require_noun` a caption without
+            nouns.
     """
     found = nouns(caption, include_verbs)
     if require_noun and not found:
-        raise ValueError(f"expected a caption with a noun, got {caption!r:.60}; name a thing that can be seen")
+        raise ValueError(f"expected a caption with a noun, got {caption!r:.60}; name an object that can be seen")
     return prompts_from_nouns(caption, found, num_prompts, templates, generator)
 
 
-def prompts_from_nouns(
-    caption: str,
-    caption_nouns: Sequence[str],
-    num_prompts: int,
-    templates: Sequence[str],
-    generator: RandomSource,
-) -> list[str]:
-    """`sample_prompts` for a caption whose nouns are known already (`tag_captions`)."""
+def prompts_from_nouns(caption: str, caption_nouns: Sequence[str], num_prompts: int, templates: Sequence[str],
+                       generator: RandomSource) -> list[str]:
+    """`sample_prompts` for a caption whose nouns are known (`tag_captions`)."""
     if num_prompts < 1:
         raise ValueError(f"num_prompts is {num_prompts}; at least 1, or switch the multi-label loss off")
     _check_templates(templates)
@@ -205,11 +152,11 @@ def prompts_from_nouns(
 
 
 def class_prompts(class_names: Sequence[str], templates: Sequence[str]) -> list[list[str]]:
-    """Every class in every template: (classes x templates) texts for zero-shot masks.
+    """Every class name in every template: (classes x templates) texts for zero-shot masks.
 
     Raises:
-        ValueError: no classes, a name that is empty or no string, a name that comes twice (in
-            whatever case), no templates or one without its "{}".
+        ValueError: no classes, a name that is empty or no string, a name that comes twice (upper or lower case), no
+            templates or one without its "{}".
     """
     if isinstance(class_names, str):
         raise ValueError(f"expected a list of class names, got the string {class_names!r:.60}; write "
@@ -217,25 +164,21 @@ def class_prompts(class_names: Sequence[str], templates: Sequence[str]) -> list[
     if len(class_names) == 0:
         raise ValueError("expected a list of class names, got an empty one; give at least one name")
     _check_templates(templates)
-    names: list[str] = []
-    seen: dict[str, str] = {}
+    seen: dict[str, str] = {}     # lower-case: as given
     for number, name in enumerate(class_names):
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"class name {number} is {name!r:.60}, expected a word; leave it out or write one")
-        # Spaces are typed by accident ("cat, cup"): "cat" and " Cat " are the same class.
+        # "cat" and " Cat " are the same class.
         name = " ".join(name.split())
         if name.lower() in seen:
-            raise ValueError(
-                f"class name {name!r:.60} repeats {seen[name.lower()]!r}; give each class once "
-                "(two equal classes would share every pixel by chance)"
-            )
+            raise ValueError(f"class name {name!r:.60} repeats {seen[name.lower()]!r}; give each class once (two equal "
+                             "classes would get each pixel by chance)")
         seen[name.lower()] = name
-        names.append(name)
-    return [[template.format(name) for template in templates] for name in names]
+    return [[template.format(name) for template in templates] for name in seen.values()]
 
 
 def _draw(count: int, generator: RandomSource) -> int:
-    """A number from 0 to count - 1, each as likely as the others."""
+    """A uniform number from 0 to count - 1."""
     return int(generator.random() * count)
 
 
@@ -249,9 +192,8 @@ def _check_templates(templates: Sequence[str]) -> None:
         _check_template(template)
 
 
-@lru_cache(maxsize=1024)  # the same few templates come with every caption of the training
+@lru_cache(maxsize=1024)  # the same few templates come with every training caption
 def _check_template(template: str) -> None:
-    # Without "{}" and other braces gone, exactly one place is left.
     if not isinstance(template, str) or template.count("{}") != 1 or re.search("[{}]", template.replace("{}", "")):
         raise ValueError(f"template {template!r:.60} needs '{{}}', the place for the word, exactly once, and no other "
                          "braces")

@@ -2,21 +2,7 @@
 
 from __future__ import annotations
 
-from .shapes import (
-    Step,
-    bezier,
-    detail,
-    discs,
-    ellipse,
-    leg,
-    main,
-    pair,
-    polygon,
-    second,
-    shade,
-    smooth,
-    stroke,
-)
+from .shapes import Step, bezier, detail, discs, ellipse, leg, main, pair, polygon, second, shade, smooth, stroke
 
 
 def eyes(x: float, y: float, apart: float, size: float) -> list[Step]:

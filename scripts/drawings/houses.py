@@ -72,6 +72,4 @@ def house_with_wing() -> list[Step]:
     ]
 
 
-DRAWINGS = {
-    "house": [gabled_house(), tower_house(), bungalow(), castle_house(), house_with_wing()],
-}
+DRAWINGS = {"house": [gabled_house(), tower_house(), bungalow(), castle_house(), house_with_wing()]}

@@ -58,7 +58,7 @@ def polygon(*points):
 
 
 def ellipse(x, y, rx, ry=None, angle=0.0):
-    """Middle, half axes, turned anticlockwise by `angle` degrees."""
+    """Centre, half axes, rotated anticlockwise by `angle` degrees."""
     ry = rx if ry is None else ry
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     turn = np.array([[cos, sin], [-sin, cos]])
@@ -71,7 +71,7 @@ def rectangle(x0, y0, x1, y1):
 
 
 def bezier(start, *cubics):
-    """A closed outline from cubic pieces: (control, control, end) each."""
+    """A closed outline of cubic Bézier segments, each (control, control, end)."""
     points = [start] + [p for cubic in cubics for p in cubic] + [start]
     return Curve(points, [Curve.MOVETO] + [Curve.CURVE4] * (len(points) - 2) + [Curve.CLOSEPOLY])
 
@@ -135,11 +135,13 @@ def discs(x, y, *sizes, greys, inside=False):
 
     sizes: a radius, or the two half axes, of each.
     """
-    return [detail(ellipse(x, y, *(size if isinstance(size, tuple) else (size,))), grey, inside=inside)
-            for size, grey in zip(sizes, greys)]
+    return [
+        detail(ellipse(x, y, *(size if isinstance(size, tuple) else (size,))), grey, inside=inside)
+        for size, grey in zip(sizes, greys)
+    ]
 
 
 def turned(curve, degrees, x=50, y=50):
-    """Turned anticlockwise around a point."""
+    """Rotated anticlockwise around a point."""
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return Curve((curve.vertices - [x, y]) @ np.array([[cos, sin], [-sin, cos]]) + [x, y], curve.codes)

@@ -1,4 +1,4 @@
-"""Things: umbrellas, cups and shoes."""
+"""Small objects: umbrellas, cups and shoes."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def tea_cup() -> list[Step]:
 
 
 def takeaway() -> list[Step]:
-    """A paper cup with a lid, for the way."""
+    """A paper cup with a lid."""
     return [
         main(polygon((18, 80), (82, 80), (70, 0), (30, 0))),
         second(polygon((22, 58), (78, 58), (74, 26), (26, 26)), inside=True),
@@ -134,7 +134,7 @@ def takeaway() -> list[Step]:
 
 
 def trophy() -> list[Step]:
-    """A cup that one wins: two handles and a foot."""
+    """A trophy: two handles and a foot."""
     bowl = bezier(
         (26, 98), ((26, 60), (34, 42), (50, 38)), ((66, 42), (74, 60), (74, 98)), ((60, 98), (40, 98), (26, 98))
     )

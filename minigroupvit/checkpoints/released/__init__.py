@@ -1,5 +1,5 @@
-"""Released weights, both ways: the authors' checkpoints and transformers' GroupViT.
+"""Released weights, loaded and exported: the authors' checkpoints and transformers' GroupViT.
 
-In the order of reading: `names` (the table, and what a model of theirs is made of), `pickles` (files of torch.save, read
-safely), `read`, `load`; then `write` for the way back.
+In the order of reading: `names` (the table of names, and the architecture from the shapes), `pickles` (a safe reader of
+torch.save's files), `read`, `load`; then `write`, the export.
 """

@@ -1,4 +1,4 @@
-"""Released weights into a model of ours."""
+"""Loads released weights into a model of this package."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from ...segmentation.options import InferenceOptions, released_sizes
 from ...text.caption_tokenizer import tokenizer_from_state
 from ...text.clip_tokenizer import ClipTokenizer
 from ...text.tokenizer import Tokenizer
-from ..describe import check_tokenizer, load_tensors, protocol_from_dict, with_choices
+from ..describe import check_tokenizer, load_tensors, protocol_from_dict, with_overrides
 from ..hub import download, is_hub_id
 from .names import architecture, place_there, to_ours
-from .read import DESCRIPTION, Released, check_whole, read_authors, read_transformers
-from .write import read_tokenizer
+from .read import DESCRIPTION, Released, check_whole, read_authors, read_tokenizer, read_transformers
 
-# Choices of the image encoder that make no weights; the rest of them no released format has.
+# Options of the image encoder that have no weights; its other options exist in no released format.
 _BESIDE_SHAPES = ("assignment", "gumbel_noise", "straight_through", "later_tokens_std", "drop_path")
 
 
@@ -29,44 +28,44 @@ def load_released(path: str | Path, num_heads: int | None = None, text_num_heads
                   device: str | torch.device = "cpu", drop_path: float | None = None) -> GroupViT:
     """A model with released weights, in evaluation mode.
 
-    The architecture is read from the shapes; models of one stage or several, of any size. Nothing that a file
-    holds is run.
+    The architecture is derived from the shapes of the weights: any number of stages, any size. No code in a file is
+    run.
 
     Args:
         path: the authors' checkpoint (a file of torch.save with the weights in `model`); or a folder of
             transformers' GroupViT, or such a folder's id on the Hugging Face hub.
-        num_heads, text_num_heads: attention heads of the two encoders, which shapes cannot tell. None: what
-            transformers' config.json says, or 64 channels a head as in the paper.
-        image_size: pixels a side to train on from here; the positions are resized as a picture would be.
-            None: the size that the weights were trained with. Evaluation takes other sizes anyway.
-        tokenizer: needed for a vocabulary that is not CLIP's, unless it lies beside the weights: in what this package
-            writes, or as a tokenizer.json. A `Tokenizer`, or the path of a tokenizer.json (see `read_tokenizer`).
-        drop_path: of the last block, for training on; None: what the file says, or 0.1 as in the paper.
+        num_heads, text_num_heads: attention heads of the two encoders, which shapes do not show. None: as in
+            transformers' config.json, or 64 channels per head as in the paper.
+        image_size: side of the images for further training, in pixels; the position embeddings are interpolated.
+            None: the size of the weights' training. Inference takes other sizes anyway.
+        tokenizer: a `Tokenizer`, or the path of a tokenizer.json (see `read_tokenizer`); needed for a vocabulary that
+            is neither CLIP's nor stored with the weights, by this package or as a tokenizer.json.
+        drop_path: rate of stochastic depth of the last block, for further training; None: as stored, or 0.1 as in the
+            paper.
 
-    Unless this package wrote the file, `segment` makes the shorter side of a picture twice the training
-    size, as released (448 pixels, and the longer at most 2048, where 224 were trained with). What these formats
-    lack starts as in a new model: transformers has no `multi_label_logit_scale`, and a checkpoint of the authors
-    that was trained without the multi-label loss has none either.
+    Unless this package wrote the file, the inference protocol is the released one: `segment` resizes the shorter side
+    of an image to twice the training size (448 pixels, and the longer at most 2048, for 224). Weights that a format
+    lacks keep their initial values: `multi_label_logit_scale` in transformers, and in checkpoints of the authors
+    without the multi-label loss.
 
-    Raises ValueError for a file of another kind, and names each weight without a place and each place without a
-    weight.
+    Raises ValueError for a file of another kind, and for missing or unexpected weights, with their names.
     """
     released = _read(path)
     try:
         known = _known(released.description)
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"what stands under '{DESCRIPTION}' in {path} is damaged: {error!r}") from error
+        raise ValueError(f"the value of '{DESCRIPTION}' in {path} is damaged: {error!r}") from error
     tensors = to_ours(released.tensors, released.form, path)
     config = architecture(tensors, released.form,
                           num_heads or released.num_heads or known.get("num_heads"),
                           text_num_heads or released.text_num_heads or known.get("text_num_heads"))
     config = replace(config, image=replace(config.image, **known.get("image", {})))
-    config, tensors = with_choices(config, tensors, image_size=image_size, drop_path=drop_path)
+    config, tensors = with_overrides(config, tensors, image_size=image_size, drop_path=drop_path)
 
     tokenizer = tokenizer or known.get("tokenizer") or released.tokenizer_file or _clip(config, path)
     if isinstance(tokenizer, (str, Path)):
         tokenizer = read_tokenizer(tokenizer, config.text.context_length)
-    # transformers' 2 means the largest id of a text, as here.
+    # transformers' end id 2 means: the largest id of a text, as here.
     end_id = config.text.vocab_size - 1 if released.end_id in (None, 2) else released.end_id
     check_tokenizer(tokenizer, end_id, path)
     model = GroupViT(replace(config, tokenizer=tokenizer.name), tokenizer)
@@ -96,7 +95,7 @@ def _read(path: str | Path) -> Released:
 
 
 def _known(description: dict[str, Any] | None) -> dict[str, Any]:
-    """What the description in a file that we wrote says beyond the shapes of the weights."""
+    """What the description in a file of this package says beyond the shapes of the weights."""
     if description is None:
         return {}
     image, text = description["config"]["image"], description["config"]["text"]

@@ -1,13 +1,14 @@
-"""What each weight is called: here, in the authors' checkpoint, and in transformers' `GroupViTModel`.
+"""The name of each weight here, in the authors' checkpoint, and in transformers' `GroupViTModel`; and the architecture
+of a model from the shapes of its weights.
 
-One table for all ways. A heading gives the three beginnings, the rows below it what follows them.
+One table for all directions. A heading gives the three prefixes, the rows below it the rest of the names.
 
     #         a number, the same in all three: of a stage, of a block
-    *         all that follows, the same in all three
-    {q,k,v}   three tensors there, which lie stacked in one here, in this order
-    (1)       a convolution of kernel 1 there, so its weight has one axis more
-    ?         may be missing from a file: then the weight keeps the value it has in a new model
-    -         has no place there
+    *         the rest of the name, the same in all three
+    {q,k,v}   three tensors there, which are stacked in one here, in this order
+    (1)       a convolution of kernel 1 there, so its weight has one more axis
+    ?         may be missing from a file: then the weight keeps its initial value
+    -         does not exist there
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ multi_label_logit_scale       multi_label_logit_scale?   -
 """
 
 FORMS = ("authors", "transformers")     # the second and the third column
-# Numbers 0, 1, 2 ... that older versions of transformers stored beside the weights.
+# The numbers 0, 1, 2, ..., which older versions of transformers stored with the weights.
 IGNORED = {"text_model.embeddings.position_ids"}
 
 
@@ -107,7 +108,7 @@ class Row:
 
 @lru_cache
 def rows(form: str) -> tuple[Row, ...]:
-    """The table for "authors" or "transformers", headings joined to their rows."""
+    """The table for "authors" or "transformers", with full names."""
     column, found = 1 + FORMS.index(form), []
     for line in filter(None, TABLE.splitlines()):
         if line.startswith("["):
@@ -129,7 +130,7 @@ def _regex(pattern: str) -> re.Pattern[str]:
 
 
 def _translate(name: str, pattern: str, into: str) -> str | None:
-    """A name that fits one pattern, with its number and its end put into another; None if it does not fit."""
+    """A name that matches `pattern` as a name that matches `into`; None if it does not match."""
     match = _regex(pattern).fullmatch(name)
     if match is None:
         return None
@@ -138,7 +139,7 @@ def _translate(name: str, pattern: str, into: str) -> str | None:
 
 
 def place_there(name: str, form: str) -> tuple[Row, list[str]]:
-    """The row of one of our weights and its names there: one, three, or none."""
+    """The row of one of our weights, and its names there: one, three, or none."""
     for row in rows(form):
         if _regex(row.ours).fullmatch(name):
             return row, [_translate(name, row.ours, their) for their in row.theirs]
@@ -146,7 +147,7 @@ def place_there(name: str, form: str) -> tuple[Row, list[str]]:
 
 
 def place_here(key: str, form: str) -> tuple[Row, str, int] | None:
-    """The row of one of their keys, its name here, and which of q, k, v it is. None: no row fits."""
+    """The row of one of their names, the name here, and which of q, k, v it is. None: no row fits."""
     for row in rows(form):
         for part, their in enumerate(row.theirs):
             name = _translate(key, their, row.ours)
@@ -158,7 +159,7 @@ def place_here(key: str, form: str) -> tuple[Row, str, int] | None:
 def to_ours(theirs: dict[str, Tensor], form: str, source: object = "the file") -> dict[str, Tensor]:
     """Weights of a file under our names.
 
-    Raises ValueError that names each key that no row of the table fits, and each q, k or v without the others.
+    Raises ValueError with each name that no row of the table fits, and each q, k or v without the others.
     """
     problems: list[str] = []
     found: dict[str, dict[int, Tensor]] = {}       # our name: part: tensor
@@ -187,7 +188,7 @@ def to_ours(theirs: dict[str, Tensor], form: str, source: object = "the file") -
 
 
 def to_theirs(ours: dict[str, Tensor], form: str) -> dict[str, Tensor]:
-    """Our weights under their names; those that have no place there ("-") are left out."""
+    """Our weights under their names, without those that do not exist there ("-")."""
     theirs: dict[str, Tensor] = {}
     for name, value in ours.items():
         row, names = place_there(name, form)
@@ -196,8 +197,6 @@ def to_theirs(ours: dict[str, Tensor], form: str) -> dict[str, Tensor]:
     return theirs
 
 
-# What a model is made of, read from the shapes of its weights.
-
 HEAD_CHANNELS = 64     # channels of one attention head, in both encoders of the paper
 
 
@@ -205,23 +204,23 @@ def architecture(tensors: Mapping[str, Tensor], form: str, num_heads: int | None
                  text_num_heads: int | None = None) -> GroupViTConfig:
     """The configuration of a model with these weights (our names, from a file of this form).
 
-    Shapes tell everything that makes weights, but not how many heads share the channels: `num_heads` and
-    `text_num_heads`, 64 channels a head if not given. Raises ValueError that names the weight it misses.
+    Shapes determine everything but the number of attention heads: `num_heads` and `text_num_heads`, by default one per
+    64 channels. Raises ValueError with the name of a missing weight.
     """
 
     def shape(name: str, *axes: str) -> tuple[int, ...]:
         their = place_there(name, form)[1][0]
         if name not in tensors:
-            raise ValueError(f"{their} is missing; without it nobody can tell what the model is made of")
+            raise ValueError(f"{their} is missing; without it the architecture is unknown")
         if tensors[name].ndim != len(axes):
             raise ValueError(f"{their} is {tuple(tensors[name].shape)} instead of ({', '.join(axes)})")
         return tuple(tensors[name].shape)
 
     def count(before: str, after: str = "") -> int:
-        """How many numbers there are between `before` and `after` in the names."""
+        """One more than the largest number between `before` and `after` in the names."""
         found = (re.match(f"{re.escape(before)}(\\d+)\\.{after}", name) for name in tensors)
         numbers = {int(match[1]) for match in found if match}
-        # Stages without any weight leave gaps; more gaps than weights are a mistake.
+        # Stages without weights leave gaps in the numbers; more gaps than weights are a mistake.
         if numbers and max(numbers) >= len(tensors):
             raise ValueError(f"a stage or block has the number {max(numbers)}, with {len(tensors)} weights in all")
         return 1 + max(numbers, default=-1)
@@ -258,7 +257,6 @@ def architecture(tensors: Mapping[str, Tensor], form: str, num_heads: int | None
 
 def _heads(width: int, argument: str) -> int:
     if width % HEAD_CHANNELS:
-        raise ValueError(
-            f"a width of {width} is no multiple of {HEAD_CHANNELS} channels a head, and shapes cannot tell how many "
-            f"heads share it; give {argument}")
+        raise ValueError(f"a width of {width} is no multiple of {HEAD_CHANNELS} channels per head, and shapes do not "
+                         f"show the number of heads; give {argument}")
     return width // HEAD_CHANNELS

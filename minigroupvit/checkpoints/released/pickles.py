@@ -1,18 +1,15 @@
-"""Files of torch.save, read without running anything that stands in them.
+"""Reads files of torch.save without running any code in them.
 
-A pickle is a program: it names functions, and reading it calls them. The authors' checkpoints need
-that, since beside the weights they carry an optimizer's state, numbers of numpy and a configuration of
-OmegaConf. Here the program runs in a world where every name but a dozen means `Placeholder`, a thing
-that takes anything and does nothing: `os.system` is one, and so are `eval`, `getattr` and OmegaConf's
-classes. Even tensors are only written down (`StoredTensor`) and read from the file afterwards, those
-that are asked for.
+A pickle is a program: it names functions and classes, and reading it calls them. The authors' checkpoints hold, beside
+the weights, an optimizer's state, numpy numbers and an OmegaConf configuration. Here every name except a dozen is
+replaced by `Placeholder`, a class that accepts everything and does nothing: `os.system`, `eval`, `getattr` and
+OmegaConf's classes too. Tensors are described first (`StoredTensor`), and read from the file only on demand.
 
 Why not torch.load(weights_only=True), with a placeholder for each name that
-torch.serialization.get_unsafe_globals_in_checkpoint lists? It was tried. It reads numbers of numpy, and
-OmegaConf's classes as long as they are plain; but it refuses the whole file for one list or dictionary of
-a type of its own ("can only SETITEM for dict, ..."), such as the defaultdict in which OmegaConf keeps what
-its resolvers said, for pickles of protocol 3 or later, and it cannot list the names in a file of before
-torch 1.6.
+torch.serialization.get_unsafe_globals_in_checkpoint lists? We tried it. It reads numpy numbers and plain OmegaConf
+classes. But it refuses a file with a subclass of list or dict ("can only SETITEM for dict, ..."), such as the
+defaultdict in OmegaConf's resolver cache, and pickles of protocol 3 or later; and it cannot list the names in a file of
+before torch 1.6.
 """
 
 from __future__ import annotations
@@ -39,7 +36,7 @@ LEGACY_MAGIC = 0x1950A86A20F9469CFC6C     # the first object in a file of torch.
 
 
 class Placeholder:
-    """Stands for whatever a pickle names: can be made, called and filled with anything, and does nothing."""
+    """Replaces every class or function that a pickle names: accepts all arguments and does nothing."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Placeholder:
         return object.__new__(cls)
@@ -49,7 +46,7 @@ class Placeholder:
     def __call__(self, *args: Any) -> Placeholder:
         return Placeholder()
 
-    def __setstate__(self, *state: Any) -> None: ...       # else the pickle could set our attributes
+    def __setstate__(self, *state: Any) -> None: ...       # else the pickle could set attributes
 
     def __setitem__(self, key: Any, value: Any) -> None: ...
 
@@ -59,7 +56,7 @@ class Placeholder:
 
 
 class Storage(Placeholder):
-    """A row of numbers in the file. `buffer` is set by the reader, once it knows where they lie."""
+    """The numbers of one or several tensors. The reader sets `buffer`, their part of the file."""
 
     buffer: memoryview
 
@@ -68,21 +65,21 @@ class Storage(Placeholder):
 
 
 class StoredTensor(Placeholder):
-    """What torch calls to make a tensor; here it remembers how."""
+    """In place of torch's function that makes a tensor: keeps its arguments."""
 
     def __init__(self, storage: Storage, offset: int, size: tuple, stride: tuple, *rest: Any) -> None:
         self.storage, self.offset, self.size, self.stride = storage, offset, size, stride
 
     def load(self) -> Tensor:
-        """The tensor, on the memory of the mapped file."""
+        """The tensor, in the memory of the mapped file."""
         if 0 in self.size:
             return torch.empty(self.size, dtype=self.storage.dtype)
         numbers = torch.frombuffer(self.storage.buffer, dtype=self.storage.dtype, count=self.storage.count)
-        return numbers.as_strided(self.size, self.stride, self.offset)     # raises where that leaves the storage
+        return numbers.as_strided(self.size, self.stride, self.offset)     # raises outside of the storage
 
 
 class Parameter(Placeholder):
-    """A parameter is its tensor."""
+    """In place of torch's parameter: its tensor."""
 
     def __new__(cls, data: Any = None, *rest: Any) -> Any:
         return data
@@ -98,7 +95,7 @@ KNOWN = {
 
 
 class _Unpickler(pickle.Unpickler):
-    """Collects the storages that the pickle speaks of, by their keys."""
+    """Collects the storages that the pickle names, by their keys."""
 
     def __init__(self, file: Any) -> None:
         super().__init__(file, encoding="utf-8")
@@ -115,20 +112,20 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_torch_file(path: str | Path) -> Any:
-    """What torch.save wrote: dictionaries, lists, numbers, texts; `StoredTensor`s; `Placeholder`s for the rest.
+    """The content of a file of torch.save: dictionaries, lists, numbers, texts; `StoredTensor`s; `Placeholder`s.
 
-    Raises ValueError for a file that is no such thing, is cut off or damaged.
+    Raises ValueError for any other file, or one that is cut off or damaged.
     """
     try:
         with open(path, "rb") as file:
             mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
             return _read_zip(file, mapped) if zipfile.is_zipfile(file) else _read_legacy(file, mapped)
-    except Exception as error:     # a damaged pickle, or one written to do harm, may raise anything
+    except Exception as error:     # a damaged or malicious pickle may raise anything
         raise ValueError(f"{path} is no file of torch.save, or it is damaged: {error!r}") from error
 
 
 def _read_zip(file: Any, mapped: memoryview) -> Any:
-    """An archive: the pickle in data.pkl, each storage a file of its own, not compressed."""
+    """A zip archive: the pickle in data.pkl, each storage a member of its own, not compressed."""
     with zipfile.ZipFile(file) as archive:
         (pickled,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
         folder = pickled.removesuffix("data.pkl")
@@ -142,7 +139,7 @@ def _read_zip(file: Any, mapped: memoryview) -> Any:
             member = archive.getinfo(f"{folder}data/{key}")
             if member.compress_type != zipfile.ZIP_STORED:
                 raise ValueError(f"{member.filename} is compressed")
-            # Behind the member's own header: 30 bytes, its name, an extra field that fills up to 64 bytes.
+            # After the member's header: 30 bytes, its name, and an extra field for alignment to 64 bytes.
             lengths = struct.unpack_from("<HH", mapped, member.header_offset + 26)
             start = member.header_offset + 30 + sum(lengths)
             storage.buffer = mapped[start:start + member.file_size]
@@ -150,7 +147,7 @@ def _read_zip(file: Any, mapped: memoryview) -> Any:
 
 
 def _read_legacy(file: Any, mapped: memoryview) -> Any:
-    """Pickles one behind the other (magic number, version, machine, content, keys), then the storages."""
+    """Pickles one after the other (magic number, version, machine, content, keys), then the storages."""
     file.seek(0)
     if _Unpickler(file).load() != LEGACY_MAGIC:
         raise ValueError("it does not begin as one")

@@ -1,4 +1,4 @@
-"""The two kinds of released weights as they lie on the disk: the authors' checkpoint, transformers' folder."""
+"""Reads released weights from the disk: the authors' checkpoint, transformers' folder, a tokenizer.json."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ...files import read_text
+from ...text.caption_tokenizer import END, PAD, START, UNKNOWN, CaptionTokenizer
+from ...text.clip_tokenizer import ClipTokenizer, clip_vocabulary
+from ...text.tokenizer import Tokenizer
 from ..hub import WEIGHTS
 from .names import place_here
 from .pickles import StoredTensor, read_torch_file
 
 TOKENIZER = "tokenizer.json"      # the vocabulary, as the tokenizers library writes it
-DESCRIPTION = "minigroupvit"      # beside weights that we wrote: `formats.describe` of the model, as JSON
+KNOWN_WORDS = "known_words"       # words seen in training, in tokenizer_config.json, which transformers keeps
+DESCRIPTION = "minigroupvit"      # with weights of this package: `describe.describe` of the model, as JSON
 
-# What this model has in one kind only; a config.json that says something else is of another model.
+# Settings with one possible value here; a config.json with another value is of a different model.
 ONLY = {
     "vision_config": {"hidden_act": "gelu", "layer_norm_eps": 1e-5, "num_channels": 3, "assign_eps": 1.0,
                       "assign_mlp_ratio": [0.5, 4]},
@@ -29,21 +33,21 @@ ONLY = {
 
 @dataclass
 class Released:
-    """Weights under the names they have there, and what is known beside them."""
+    """Weights under their names in the file, and what else the file says."""
 
     form: str                                    # "authors" | "transformers": the column in the table of names
     tensors: dict[str, Tensor]
-    num_heads: int | None = None                 # of the image encoder; None: nobody says
+    num_heads: int | None = None                 # of the image encoder; None: unknown
     text_num_heads: int | None = None
-    end_id: int | None = None                    # the token at which the text's feature is read
-    description: dict[str, Any] | None = None    # of a model of ours
+    end_id: int | None = None                    # the token at which the text encoder reads its feature
+    description: dict[str, Any] | None = None    # of a model of this package
     tokenizer_file: Path | None = None           # tokenizer.json of a folder
 
 
 def read_authors(path: Path) -> Released:
     """A checkpoint as the authors' training writes it: torch.save of a dictionary with the weights in `model`.
 
-    Raises ValueError for anything else. Nothing in the file is run (`pickles`).
+    Raises ValueError for anything else. No code in the file is run (`pickles`).
     """
     content = read_torch_file(path)
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
@@ -58,7 +62,7 @@ def read_authors(path: Path) -> Released:
 def read_transformers(folder: Path) -> Released:
     """A folder of `GroupViTModel.save_pretrained`: config.json and weights, in one file or in several.
 
-    Raises ValueError for a folder without these, and for choices that this model does not have.
+    Raises ValueError for a folder without these, and for settings that this model does not have.
     """
     if not (folder / "config.json").is_file():
         there = ", ".join(sorted(path.name for path in folder.iterdir())[:10]) or "nothing"
@@ -67,7 +71,7 @@ def read_transformers(folder: Path) -> Released:
     config = read_json(folder / "config.json")
     if config.get("model_type") != "groupvit":
         raise ValueError(f"{folder / 'config.json'} is of a model_type {config.get('model_type')!r}, not 'groupvit'")
-    # Old files have the parts under a second name as well; what stands there counts (as in transformers).
+    # Old files have the parts under a second name too, which takes precedence (as in transformers).
     parts = {name: (config.get(name) or {}) | (config.get(f"{name}_dict") or {}) for name in ONLY}
     for name, only in ONLY.items():
         for field, value in only.items():
@@ -76,21 +80,21 @@ def read_transformers(folder: Path) -> Released:
                                  f"a GroupViT here has {value!r} and nothing else")
     image, text = parts["vision_config"], parts["text_config"]
     description, tokenizer = folder / f"{DESCRIPTION}.json", folder / TOKENIZER
-    return Released(     # the numbers are transformers' own where a file leaves them out
+    return Released(     # transformers' defaults where a file leaves them out
         "transformers", _weights(folder), image.get("num_attention_heads", 6), text.get("num_attention_heads", 4),
         text.get("eos_token_id", 49407), read_json(description) if description.is_file() else None,
         tokenizer if tokenizer.is_file() else None)
 
 
 def check_whole(path: Path) -> None:
-    """Raises ValueError, which says to give the folder, for one file of a GroupViT in transformers' form."""
+    """Raises ValueError for a single file of transformers' GroupViT: its folder is needed."""
     if path.is_file() and _is_transformers(path):
-        raise ValueError(f"{path} is one file of a GroupViT of transformers, which is a folder with a config.json; "
+        raise ValueError(f"{path} is one file of a GroupViT of transformers, which needs the folder with a config.json; "
                          f"give the folder: {path.parent}")
 
 
 def _is_transformers(path: Path) -> bool:
-    """Whether this is a file of weights, or the config.json, of a GroupViT in transformers' form."""
+    """Whether this is a file of weights, or the config.json, of transformers' GroupViT."""
     try:
         if path.suffix == ".json":
             return read_json(path).get("model_type") == "groupvit"
@@ -106,7 +110,7 @@ def _is_transformers(path: Path) -> bool:
 
 
 def _weights(folder: Path) -> dict[str, Tensor]:
-    """The tensors of a folder of transformers, whichever way it stores them."""
+    """The tensors of a folder of transformers: one safetensors file, several, or a pickle."""
     index = folder / f"{WEIGHTS}.index.json"
     pickled = folder / "pytorch_model.bin"
     try:
@@ -132,9 +136,38 @@ def _load(stored: Any, path: Path) -> dict[str, Tensor]:
             raise ValueError(f"{name} in {path} is no tensor, but {type(value).__name__}")
         try:
             tensors[str(name)] = value.load()
-        except Exception as error:     # sizes and places are whatever the file says
+        except Exception as error:     # sizes and offsets may be any numbers
             raise ValueError(f"{name} in {path} cannot be read, the file is damaged: {error}") from error
     return tensors
+
+
+def read_tokenizer(path: str | Path, context_length: int) -> Tokenizer:
+    """The tokenizer of a tokenizer.json (or its folder) that `write_tokenizer` or transformers wrote.
+
+    It must be CLIP's or a `CaptionTokenizer`'s. `context_length`: largest number of tokens of a text, which the file
+    does not say. The words seen in training are in the tokenizer_config.json beside it; without it all whole words of
+    the vocabulary count as seen. Raises ValueError for a file of another kind.
+    """
+    path = Path(path)
+    path = path / TOKENIZER if path.is_dir() else path
+    if not path.is_file():
+        raise ValueError(f"there is no tokenizer at {path}; give a tokenizer.json, or a folder that has one")
+    model = read_json(path).get("model")
+    ids = model.get("vocab") if isinstance(model, dict) else None
+    if not isinstance(ids, dict) or set(ids.values()) != set(range(len(ids))):
+        raise ValueError(f"{path} has no vocabulary with the ids 0, 1, 2, ...; expected a tokenizer.json of the "
+                         "tokenizers library with a model of entries and ids")
+    entries = sorted(ids, key=ids.__getitem__)
+    if model.get("type") == "BPE" and entries[:ClipTokenizer.start_id] == [
+            clip_vocabulary().decoder[i] for i in range(ClipTokenizer.start_id)]:     # start and end have other names
+        return ClipTokenizer(context_length)
+    if model.get("type") == "WordPiece" and entries[:3] == [PAD, UNKNOWN, START] and entries[-1:] == [END]:
+        config = path.with_name("tokenizer_config.json")
+        known = read_json(config).get(KNOWN_WORDS) if config.is_file() else None
+        return CaptionTokenizer(entries, known or [e for e in entries[3:-1] if not e.startswith("##")], context_length)
+    raise ValueError(f"{path} has a vocabulary of {len(entries)} entries of the kind {model.get('type')}, which is "
+                     f"neither CLIP's nor one of captions ({PAD}, {UNKNOWN}, {START}, words, {END}); give the "
+                     "tokenizer of these weights: load(path, tokenizer=...)")
 
 
 def read_json(path: Path) -> dict[str, Any]:

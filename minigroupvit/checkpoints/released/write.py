@@ -1,4 +1,4 @@
-"""A model of ours in the authors' format, and as a folder that transformers opens."""
+"""Exports a model: the authors' checkpoint, or a folder with weights, configuration and tokenizer for transformers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ...config import GroupViTConfig
-from ...files import write_atomically
+from ...files import write_atomically, write_json
 from ...images import IMAGE_MEAN, IMAGE_STD
 from ...model import MAX_LOGIT_SCALE, GroupViT
 from ...text.caption_tokenizer import ACCENTS, END, PAD, START, UNKNOWN, WORD, CaptionTokenizer
@@ -21,17 +21,17 @@ from ...text.tokenizer import Tokenizer
 from ..describe import describe
 from ..hub import WEIGHTS
 from .names import to_theirs
-from .read import DESCRIPTION, ONLY, TOKENIZER, read_json
+from .read import DESCRIPTION, KNOWN_WORDS, ONLY, TOKENIZER
 
 
 def export_released(model: GroupViT, path: str | Path) -> None:
     """Writes the authors' format: torch.save of a dictionary with the weights in `model`, under their names.
 
-    Beside them, under `minigroupvit`, stands what the format has no place for, as a text of JSON: configuration,
-    tokenizer, protocol. The authors' code passes over it, `load_released` reads it.
+    The key `minigroupvit` holds configuration, tokenizer and inference protocol as JSON: the authors' code ignores it,
+    `load_released` reads it.
 
-    The authors' code has soft assignment as a setting of its own: set it there too. It knows no vocabulary but
-    CLIP's. Raises ValueError for a choice that the format lacks.
+    In the authors' code soft assignment must be set in its configuration too, and the only vocabulary is CLIP's.
+    Raises ValueError for an option that the format lacks.
     """
     _check(model, "the authors' format", unlike_authors(model.config))
     about = getattr(model, "about", {})
@@ -44,14 +44,14 @@ def export_transformers(model: GroupViT, folder: str | Path) -> None:
 
     - model.safetensors: the weights. Not `multi_label_logit_scale`, which transformers lacks; `logit_scale` at
       most log 100, since transformers does not clamp it.
-    - config.json: the architecture. Not the noise, drop-path and gradient of training on.
+    - config.json: the architecture. Not the noise, stochastic depth and gradient of training.
     - tokenizer.json, tokenizer_config.json, preprocessor_config.json: for `AutoTokenizer`, `AutoImageProcessor`
-      and `AutoProcessor`, so that texts get the ids, and pictures the size and the statistics, that this model
-      was trained with (transformers' own default is CLIP's).
-    - minigroupvit.json: configuration, tokenizer and protocol as our checkpoints have them, for the way back. What
-      transformers saves again lacks this file: it comes back with its vocabulary and the paper's protocol.
+      and `AutoProcessor`, so that token ids, image size and image statistics are those of the model's training
+      (transformers' default is CLIP's).
+    - minigroupvit.json: configuration, tokenizer and inference protocol as in our checkpoints, for `load`. A folder
+      that transformers saves again lacks this file: it is loaded with its vocabulary and the paper's protocol.
 
-    Raises ValueError for a choice that transformers lacks.
+    Raises ValueError for an option that transformers lacks.
     """
     folder = Path(folder)
     _check(model, "transformers' GroupViT", unlike_transformers(model.config))
@@ -61,44 +61,29 @@ def export_transformers(model: GroupViT, folder: str | Path) -> None:
     theirs = {name: value.clone() for name, value in to_theirs(weights, "transformers").items()}
     write_atomically(folder / WEIGHTS, lambda path: save_file(theirs, path, metadata={"format": "pt"}))
     write_tokenizer(model.tokenizer, folder)
-    _write_json(folder / f"{DESCRIPTION}.json", describe(model, getattr(model, "about", {})))
-    _write_json(folder / "preprocessor_config.json", _preprocessor(model))
-    _write_json(folder / "config.json", transformers_config(model))     # last: it makes the folder a model
+    write_json(folder / f"{DESCRIPTION}.json", describe(model, getattr(model, "about", {})))
+    write_json(folder / "preprocessor_config.json", _preprocessor(model))
+    write_json(folder / "config.json", transformers_config(model))     # last: with it the folder is a model
 
 
 def transformers_config(model: GroupViT) -> dict[str, Any]:
     """config.json of transformers' GroupViT."""
     image, text, tokenizer = model.config.image, model.config.text, model.tokenizer
+    widths = {part: {"hidden_size": part.width, "intermediate_size": 4 * part.width,
+                     "num_attention_heads": part.num_heads} for part in (image, text)}
     return {
-        "model_type": "groupvit",
-        "architectures": ["GroupViTModel"],
-        "projection_dim": model.config.embed_dim,
-        "projection_intermediate_dim": model.config.head_width,
+        "model_type": "groupvit", "architectures": ["GroupViTModel"],
+        "projection_dim": model.config.embed_dim, "projection_intermediate_dim": model.config.head_width,
         "logit_scale_init_value": math.log(1 / 0.07),
-        "vision_config": ONLY["vision_config"] | {
-            "model_type": "groupvit_vision_model",
-            "hidden_size": image.width,
-            "intermediate_size": 4 * image.width,
-            "num_attention_heads": image.num_heads,
-            "image_size": image.image_size,
-            "patch_size": image.patch_size,
-            "num_hidden_layers": sum(image.depths),
-            "depths": image.depths,
-            "num_group_tokens": image.num_group_tokens,
-            "num_output_groups": image.num_output_groups,
-        },
-        "text_config": ONLY["text_config"] | {
-            "model_type": "groupvit_text_model",
-            "vocab_size": text.vocab_size,
-            "hidden_size": text.width,
-            "intermediate_size": 4 * text.width,
-            "num_attention_heads": text.num_heads,
-            "num_hidden_layers": text.depth,
-            "max_position_embeddings": text.context_length,
-            "bos_token_id": tokenizer.start_id,
+        "vision_config": ONLY["vision_config"] | widths[image] | {
+            "model_type": "groupvit_vision_model", "image_size": image.image_size, "patch_size": image.patch_size,
+            "num_hidden_layers": sum(image.depths), "depths": image.depths,
+            "num_group_tokens": image.num_group_tokens, "num_output_groups": image.num_output_groups},
+        "text_config": ONLY["text_config"] | widths[text] | {
+            "model_type": "groupvit_text_model", "vocab_size": text.vocab_size, "num_hidden_layers": text.depth,
+            "max_position_embeddings": text.context_length, "bos_token_id": tokenizer.start_id,
             "eos_token_id": tokenizer.end_id,
-            "pad_token_id": 0 if tokenizer.name == "captions" else tokenizer.end_id,
-        },
+            "pad_token_id": 0 if tokenizer.name == "captions" else tokenizer.end_id},
     }
 
 
@@ -119,7 +104,7 @@ def _weights(model: GroupViT) -> dict[str, Tensor]:
 
 
 def unlike_authors(config: GroupViTConfig) -> list[str]:
-    """Choices of the configuration that no released format can hold, in words; none: it can be exported."""
+    """Options of the configuration that no released format has, for messages; empty: it can be exported."""
     image = config.image
     choices = {"image.stem": (image.stem, "linear"), "image.positions": (image.positions, "learned"),
                "head": (config.head, "mlp")}
@@ -133,7 +118,7 @@ def unlike_authors(config: GroupViTConfig) -> list[str]:
 
 
 def unlike_transformers(config: GroupViTConfig) -> list[str]:
-    """Choices of the configuration that transformers cannot hold, in words; none: it can be exported."""
+    """Options of the configuration that transformers lacks, for messages; empty: it can be exported."""
     image = config.image
     problems = unlike_authors(config)
     if image.assignment != "hard" and any(image.num_group_tokens):
@@ -151,17 +136,8 @@ def _check(model: GroupViT, where: str, problems: list[str]) -> None:
                          "save_checkpoint and save_pretrained keep every model whole")
 
 
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    write_atomically(path, lambda part: part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8"))
-
-
-# Our tokenizers as pipelines of the tokenizers library, the form in which transformers reads them; and back.
-
-KNOWN_WORDS = "known_words"      # in tokenizer_config.json, which transformers keeps: words seen in training
-
-
 def caption_pipeline(tokenizer: CaptionTokenizer) -> Any:
-    """The same words to the same ids, as a `tokenizers.Tokenizer`."""
+    """A `CaptionTokenizer` as a `tokenizers.Tokenizer`, which transformers reads: equal ids for equal texts."""
     from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
 
     ids = {entry: i for i, entry in enumerate(tokenizer.vocabulary)}
@@ -175,9 +151,9 @@ def caption_pipeline(tokenizer: CaptionTokenizer) -> Any:
 
 
 def clip_pipeline() -> Any:
-    """CLIP's byte pairs as a `tokenizers.Tokenizer`: the vocabulary of `ClipTokenizer`.
+    """`ClipTokenizer` as a `tokenizers.Tokenizer`.
 
-    It leaves out one step: mending texts of a wrong encoding, and HTML entities, before they are split.
+    It leaves out one step: the repair of texts with a wrong encoding or HTML entities.
     """
     from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
 
@@ -197,7 +173,7 @@ def clip_pipeline() -> Any:
 
 def _pipeline(model: Any, normalizers: list, pre_tokenizers: list, decoders: list,
               start: tuple[str, int], end: tuple[str, int]) -> Any:
-    """The steps in their order, and each text between its start and its end token."""
+    """The steps in their order; texts get a start and an end token."""
     import tokenizers
 
     pipeline = tokenizers.Tokenizer(model)
@@ -221,41 +197,4 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     about = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": tokenizer.context_length,
              "model_input_names": ["input_ids", "attention_mask"], KNOWN_WORDS: tokenizer.known_words}
     write_atomically(folder / TOKENIZER, lambda path: pipeline.save(str(path)))
-    write_atomically(folder / "tokenizer_config.json", lambda path: path.write_text(
-        json.dumps(about | special, indent=2) + "\n", encoding="utf-8"))
-
-
-def read_tokenizer(path: str | Path, context_length: int) -> Tokenizer:
-    """The tokenizer of a tokenizer.json that `write_tokenizer` or transformers wrote; also the folder that has it.
-
-    Two kinds are known: a vocabulary of captions, as `CaptionTokenizer` has it, and CLIP's. `context_length`: most
-    tokens of a text; the file does not say. Words seen in training come from the tokenizer_config.json beside it;
-    without it all whole words of the vocabulary count as seen.
-
-    Raises ValueError for a file of another kind.
-    """
-    path = Path(path)
-    path = path / TOKENIZER if path.is_dir() else path
-    if not path.is_file():
-        raise ValueError(f"there is no tokenizer at {path}; give a tokenizer.json, or a folder that has one")
-    model = read_json(path).get("model")
-    ids = model.get("vocab") if isinstance(model, dict) else None
-    if not isinstance(ids, dict) or set(ids.values()) != set(range(len(ids))):
-        raise ValueError(f"{path} has no vocabulary with the ids 0, 1, 2, ...; expected a tokenizer.json of the "
-                         "tokenizers library with a model of entries and ids")
-    entries = sorted(ids, key=ids.__getitem__)
-    if model.get("type") == "BPE" and entries[:ClipTokenizer.start_id] == _clip_entries():
-        return ClipTokenizer(context_length)
-    if model.get("type") == "WordPiece" and entries[:3] == [PAD, UNKNOWN, START] and entries[-1:] == [END]:
-        config = path.with_name("tokenizer_config.json")
-        known = read_json(config).get(KNOWN_WORDS) if config.is_file() else None
-        return CaptionTokenizer(entries, known or [e for e in entries[3:-1] if not e.startswith("##")], context_length)
-    raise ValueError(f"{path} has a vocabulary of {len(entries)} entries of the kind {model.get('type')}, which is "
-                     f"neither CLIP's nor one of captions ({PAD}, {UNKNOWN}, {START}, words, {END}); give the "
-                     "tokenizer of these weights: load(path, tokenizer=...)")
-
-
-def _clip_entries() -> list[str]:
-    """CLIP's entries in the order of their ids, without start and end, whose names differ."""
-    decoder = clip_vocabulary().decoder
-    return [decoder[i] for i in range(ClipTokenizer.start_id)]
+    write_json(folder / "tokenizer_config.json", about | special)

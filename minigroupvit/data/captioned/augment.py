@@ -1,12 +1,11 @@
-"""Augmentation of training images by torchvision: the paper's transforms and two cheap ones for colours, each a switch.
+"""Augmentation of training images by torchvision: the paper's transforms, and two cheap ones for colours.
 
     PAPER = Augmentation(crop=0.08, rand_augment=2, colour_jitter=0.4, erasing=0.25)
 
-The values are those of the released training; torchvision's RandAugment, which always has the same
-strength, is close to the one used there. Every image is augmented by itself, from a seed of its own
-(`image_seeds`): neither the number of workers and processes nor the other images of a batch change it,
-and a resumed run goes on exactly as it would have. Images are augmented where they are decoded, in the
-workers of the sets on the disk and in streams, so that a GPU need not wait for it.
+The values are those of the released training; torchvision's RandAugment, whose strength is constant, is close to the
+one used there. Every image is augmented with its own seed (`image_seeds`), so the result depends neither on the number
+of workers and processes nor on the other images of the batch, and a resumed run continues exactly. Data sets on the
+disk and streams augment images in their workers, so that a GPU does not wait for it.
 """
 
 from __future__ import annotations
@@ -26,16 +25,16 @@ from .samples import fit
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to a picture before the model sees it. The defaults only mirror it."""
+    """The augmentation of training images. By default they are only mirrored."""
 
-    flip: bool = True                  # half of the pictures mirrored, left and right swapped in their captions
-    crop: float = 1.0                  # smallest share of the area in a random crop; 1: the whole picture. Paper: 0.08
-    rand_augment: int = 0              # RandAugment's operations a picture. Paper: 2
+    flip: bool = True                  # half of the images mirrored, left and right swapped in their captions
+    crop: float = 1.0                  # smallest share of the area in a random crop; 1: the whole image. Paper: 0.08
+    rand_augment: int = 0              # RandAugment's operations per image. Paper: 2
     magnitude: int = 9                 # of RandAugment's operations, from 0 to 30
     colour_jitter: float = 0.0         # brightness, contrast, saturation each by a factor of 1 ± this. Paper: 0.4
-    erasing: float = 0.0               # share of pictures that lose a rectangle. Paper: 0.25
-    channel_permutation: float = 0.0   # share of pictures whose colour channels swap places at random
-    greyscale: float = 0.0             # share of pictures that lose their colours
+    erasing: float = 0.0               # share of images that lose a rectangle. Paper: 0.25
+    channel_permutation: float = 0.0   # share of images whose colour channels are permuted at random
+    greyscale: float = 0.0             # share of images converted to greyscale
 
     def __post_init__(self) -> None:
         if not 0 < self.crop <= 1:
@@ -54,9 +53,9 @@ AUGMENTATIONS = {"none": Augmentation(flip=False), "flip": Augmentation(), "pape
 
 
 def augmentation(text: str) -> Augmentation:
-    """An augmentation from words: "paper", or "paper,erasing=0", or "crop=0.3,greyscale=0.2".
+    """An augmentation from a text: "paper", or "paper,erasing=0", or "crop=0.3,greyscale=0.2".
 
-    Raises ValueError for an unknown name, field or value; the message has those there are.
+    Raises ValueError for an unknown name, field or value; the message lists those there are.
     """
     base, fields = AUGMENTATIONS["flip"], {}
     for part in filter(None, (part.strip() for part in text.split(","))):
@@ -77,19 +76,19 @@ def augmentation(text: str) -> Augmentation:
 
 
 def image_seeds(count: int, *key: int) -> list[int]:
-    """A seed for each of `count` images, the same for the same key, such as (seed, step)."""
-    draw = random.Random(f"augmentation {[int(k) for k in key]}")      # of a text: by its SHA-512
+    """A seed for each of `count` images, always the same for the same key, such as (seed, step)."""
+    draw = random.Random(f"augmentation {[int(k) for k in key]}")      # a text seeds by its SHA-512
     return [draw.getrandbits(63) for _ in range(count)]
 
 
 def augment(image: Image.Image | Tensor, choice: Augmentation, seed: int, size: int | None = None) -> Tensor:
-    """Everything but the flip, which belongs to the caption as well, on one image; the same for the same seed.
+    """One augmented image, always the same for the same seed. Without the flip, which also changes the caption.
 
     Args:
         image: RGB, or uint8 (3, H, W).
-        size: pixels a side of what a PIL image or a crop becomes, a square; None: the image's height.
+        size: side S in pixels of the square that a PIL image or a crop is resized to; None: the image's height.
 
-    Returns uint8 (3, S, S); (3, H, W) of a tensor that is not cropped. The random numbers of torch stay as they are.
+    Returns uint8 (3, S, S), or (3, H, W) for a tensor that is not cropped. torch's random state does not change.
     """
     size = size or (image.height if isinstance(image, Image.Image) else image.shape[-2])
     if choice.crop == 1 and isinstance(image, Image.Image):
@@ -98,14 +97,14 @@ def augment(image: Image.Image | Tensor, choice: Augmentation, seed: int, size: 
     if transform is None:
         return image
     with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed: it would also seed the GPU's numbers, which the training draws its noise from.
+        # Not torch.manual_seed: it would also seed the GPU's generator, from which training draws its noise.
         torch.default_generator.manual_seed(seed)
         return transform(image)
 
 
 @lru_cache
 def _transform(choice: Augmentation, size: int) -> v2.Transform | None:
-    """The transforms that are switched on, in their order; None where all are off."""
+    """The transforms that are switched on, in their order; None if all are off."""
     transforms: list[v2.Transform] = []
     if choice.crop < 1:
         bicubic = v2.InterpolationMode.BICUBIC

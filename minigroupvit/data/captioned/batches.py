@@ -1,12 +1,11 @@
-"""Captioned pictures, in memory, and the batches of training.
+"""Captioned images in memory, and the batches of training.
 
-Everything random about step s of a run (which pictures, which caption of each, which nouns and
-templates, flips, augmentation) comes from (seed, s) alone. So a run that goes on from a checkpoint
-draws exactly what the unbroken run would have drawn, without any state to save.
+Everything random about step s of a run (images, captions, nouns, templates, flips, augmentation) is drawn from
+(seed, s) alone. So a resumed run draws exactly what the uninterrupted run would have drawn, without any saved state.
 
-Three kinds of sources give the same `Batch`es: `CaptionedImages` here, `CaptionedFiles` for sets that
-are too large for the memory (on_disk.py), and `CaptionedStream` for those that are read as they come
-(streams.py). In several processes each of them gives this process's part of a batch.
+Three sources give the same `Batch`es: `CaptionedImages` here, `CaptionedFiles` for data sets that are too large for
+the memory (on_disk.py), and `CaptionedStream` for those that are read from front to back (streamed.py). With several
+processes each gives this process's part of a batch.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ FindNouns = Callable[[str], Sequence[str]]    # a caption to its nouns
 
 @dataclass
 class Batch:
-    """What one training step sees."""
+    """The input of one training step."""
 
     images: Tensor              # (B, 3, H, W) normalised
     captions: list[str]         # B
@@ -52,20 +51,21 @@ class Batch:
 
 
 @dataclass
-class Texts:
-    """What was drawn for the texts of a batch."""
+class DrawnTexts:
+    """The texts that were drawn for a batch."""
 
     captions: list[str]
     prompts: list[list[str]]
     nouns: list[Sequence[str]]
-    flipped: list[bool] | None  # which pictures are mirrored; None: none
+    flipped: list[bool] | None  # which images are mirrored; None: none
 
-    def part(self, part: slice) -> Texts:
-        return Texts(self.captions[part], self.prompts[part], self.nouns[part], self.flipped and self.flipped[part])
+    def part(self, part: slice) -> DrawnTexts:
+        return DrawnTexts(self.captions[part], self.prompts[part], self.nouns[part],
+                          self.flipped and self.flipped[part])
 
 
 def own_part(batch_size: int) -> slice:
-    """Which of a batch's pictures are this process's: equal parts, in order."""
+    """The part of a batch that this process takes: equal parts, in order of the ranks."""
     rank, size = rank_and_size()
     if batch_size % size:
         raise ValueError(f"a batch of {batch_size} cannot be shared evenly by {size} processes; take a multiple")
@@ -73,12 +73,12 @@ def own_part(batch_size: int) -> slice:
 
 
 class Captioned:
-    """What all sources share: how texts are drawn, and how pictures and texts become a batch.
+    """Base class of all sources: how texts are drawn, and how images and texts become a batch.
 
     Args:
-        flip: whether the pictures may be mirrored, with left and right swapped in their captions.
-        skipped: counts rows that are of no use.
-        find_nouns: a caption to its nouns; None: `prompts.nouns`, for English captions.
+        flip: whether images may be mirrored, with left and right swapped in their captions.
+        skipped: counts rows that cannot be used.
+        find_nouns: maps a caption to its nouns; None: `prompts.nouns`, for English captions.
     """
 
     def __init__(self, flip: bool = True, skipped: Skipped | None = None, find_nouns: FindNouns | None = None) -> None:
@@ -89,18 +89,18 @@ class Captioned:
         self._nouns: dict[str, tuple[str, ...]] = {}
 
     def tag(self, include_verbs: bool = False, progress: bool = False) -> None:
-        """Finds the nouns of every caption ahead of training, where all captions are at hand."""
+        """Finds the nouns of every caption before training, where all captions are in memory."""
 
     def fingerprint(self) -> dict[str, Any]:
-        """What tells these data from others, for JSON: numbers and short hashes. Empty: nothing is known of them.
+        """Identifies the data, for JSON: numbers and short hashes; empty if nothing is known.
 
-        A run stores it and goes on with the same data only (training/record.py).
+        A run stores it and resumes with the same data only (training/record.py).
         """
         return {}
 
     def _draw_texts(self, captions: Sequence[Sequence[str]], rng: random.Random, num_prompts: int,
-                    templates: Sequence[str], flip: bool, own_nouns: Sequence[list[str] | None]) -> Texts:
-        """One caption of each picture, and prompts made of its nouns: the picture's own, or those in the caption."""
+                    templates: Sequence[str], flip: bool, own_nouns: Sequence[list[str] | None]) -> DrawnTexts:
+        """One caption per image, and prompts with its nouns: those of the nouns column, else those in the caption."""
         chosen = [rng.choice(texts) for texts in captions]
         flipped = None
         if flip and self.flip:
@@ -113,7 +113,7 @@ class Captioned:
                  for c, own in zip(chosen, own_nouns)]
         prompts = [prompts_from_nouns(c, n, num_prompts, templates, rng) if num_prompts else []
                    for c, n in zip(chosen, found)]
-        return Texts(chosen, prompts, found, flipped)
+        return DrawnTexts(chosen, prompts, found, flipped)
 
     def _nouns_in(self, caption: str) -> Sequence[str]:
         if caption in self._nouns:
@@ -126,8 +126,8 @@ class Captioned:
                              "expected a list of words")
         return tuple(found)
 
-    def _finish(self, images: Tensor, texts: Texts, device: torch.device | str) -> Batch:
-        """Augmented pictures (B, 3, H, W) uint8 and what was drawn for them, as the training takes them."""
+    def _finish(self, images: Tensor, texts: DrawnTexts, device: torch.device | str) -> Batch:
+        """The batch of augmented images (B, 3, H, W) uint8 and their texts: flipped and normalised."""
         images = images.to(device)
         if texts.flipped is not None:
             flipped = torch.tensor(texts.flipped, device=device)
@@ -136,7 +136,7 @@ class Captioned:
 
 
 def short_hash(texts: Iterable[str]) -> str:
-    """16 hexadecimal digits that differ for other texts, or another order."""
+    """16 hexadecimal digits of a SHA-256 over texts and their order."""
     whole = hashlib.sha256()
     for text in texts:
         whole.update(f"{len(text)} {text}".encode("utf-8", "surrogatepass"))
@@ -144,10 +144,10 @@ def short_hash(texts: Iterable[str]) -> str:
 
 
 def epoch_indices(count: int, step: int, batch_size: int, seed: int) -> np.ndarray:
-    """Which of `count` pictures step `step` sees: each once an epoch, in an order of that epoch."""
+    """The images of step `step` out of `count`: each once per epoch, in the random order of that epoch."""
     steps_per_epoch = count // batch_size
     if not steps_per_epoch:
-        raise ValueError(f"a batch of {batch_size} is larger than the data set of {count} pictures; take a batch_size "
+        raise ValueError(f"a batch of {batch_size} is larger than the data set of {count} images; take a batch_size "
                          f"of at most {count}")
     epoch, position = divmod(step, steps_per_epoch)
     order = np.random.default_rng([seed, epoch]).permutation(count)
@@ -155,13 +155,13 @@ def epoch_indices(count: int, step: int, batch_size: int, seed: int) -> np.ndarr
 
 
 class CaptionedImages(Captioned):
-    """Pictures (N, 3, H, W) uint8 of one size in memory, each with one caption or several.
+    """Images (N, 3, H, W) uint8 of one size in memory, each with one caption or several.
 
     Args:
         flip, skipped, find_nouns: see `Captioned`.
-        nouns: of each picture, from a source of their own; None: they are in the captions.
-        origin: what tells the pictures from others, for `fingerprint`; None: their pixels. For pictures that are
-            computed, whose last bit may differ from machine to machine.
+        nouns: of each image, from a column of their own; None: they are in the captions.
+        origin: identifies the images in `fingerprint`; None: a hash of their pixels. For computed images, whose
+            last bit may differ between machines.
     """
 
     def __init__(self, images: Tensor, captions: Sequence[Sequence[str]], flip: bool = True,
@@ -169,35 +169,35 @@ class CaptionedImages(Captioned):
                  nouns: Sequence[list[str] | None] | None = None, find_nouns: FindNouns | None = None) -> None:
         super().__init__(flip, skipped, find_nouns)
         if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
-            raise ValueError(f"expected uint8 pictures (N, 3, H, W), got {images.dtype} {tuple(images.shape)}")
+            raise ValueError(f"expected uint8 images (N, 3, H, W), got {images.dtype} {tuple(images.shape)}")
         if len(images) != len(captions) or not len(images):
-            raise ValueError(f"expected as many caption lists as pictures, got {len(captions)} for {len(images)}")
+            raise ValueError(f"expected as many caption lists as images, got {len(captions)} for {len(images)}")
         for i, texts in enumerate(captions):
             if isinstance(texts, str):
-                raise ValueError(f"picture {i} needs a list of captions, got the string {texts!r:.60}; write "
+                raise ValueError(f"image {i} needs a list of captions, got the string {texts!r:.60}; write "
                                  f"[{texts!r:.60}]")
             if not texts or not all(map(says_something, texts)):
-                raise ValueError(f"picture {i} has no usable caption: {list(texts)!r:.100}; leave it out")
+                raise ValueError(f"image {i} has no usable caption: {list(texts)!r:.100}; leave it out")
         self.images = images
         self.captions = [list(texts) for texts in captions]
         self.nouns = [None] * len(images) if nouns is None else list(nouns)
         if len(self.nouns) != len(images):
-            raise ValueError(f"expected a list of nouns for each of {len(images)} pictures, got {len(self.nouns)}")
+            raise ValueError(f"expected a list of nouns for each of {len(images)} images, got {len(self.nouns)}")
         self.origin = origin
 
     @classmethod
     def from_dataset(cls, dataset: Dataset | IterableDataset, image_size: int, image: str | None = None,
                      captions: Sequence[str] | None = None, flip: bool = True,
                      max_skipped: float = 0.05, nouns: str | FindNouns | None = None) -> CaptionedImages:
-        """Reads a `datasets.Dataset` of pictures and captions, resized to squares of `image_size`.
+        """Reads a `datasets.Dataset` of images and captions, resized to squares of `image_size`.
 
         Args:
             image, captions: names of the columns; see `find_columns`.
-            max_skipped: share of the rows that may be of no use; they are left out and counted.
+            max_skipped: share of the rows that may be unusable; they are left out and counted.
             nouns: the column that has them, or a function of a caption; see `open_captioned`.
 
         Raises:
-            ValueError: no such column; too many rows without a readable picture or a caption.
+            ValueError: no such column; too many rows without a readable image or a caption.
         """
         with extra("data"):
             import datasets
@@ -206,15 +206,16 @@ class CaptionedImages(Captioned):
         dataset, columns = undecoded(dataset, image, captions, column)
         skipped = Skipped(max_skipped)
         if isinstance(dataset, datasets.Dataset):
-            samples = read_pictures(dataset, columns, skipped).samples(image_size, skipped)
-        else:       # Nothing can be looked up in it; the rows of a picture are taken to follow each other.
+            images = read_pictures(dataset, columns, skipped)
+            samples = images.samples(image_size, lambda position, error: skipped.add(error, images.keys[position]))
+        else:       # A stream has no random access; the rows of an image are assumed to follow each other.
             samples = read_samples(join_neighbours(dataset, columns), columns, image_size, skipped)
         return cls.from_samples(samples, None, flip, skipped, find_nouns)
 
     @classmethod
     def from_samples(cls, samples: Iterable[Sample], limit: int | None = None, flip: bool = True,
                      skipped: Skipped | None = None, find_nouns: FindNouns | None = None) -> CaptionedImages:
-        """Takes the first samples (None: all) of another source into memory. Raises ValueError if there is none."""
+        """Reads the first samples (None: all) of another source into memory. Raises ValueError if there is none."""
         taken = list(islice(samples, limit))
         if skipped is not None:
             skipped.check(skipped.seen)
@@ -234,18 +235,18 @@ class CaptionedImages(Captioned):
         return [caption for texts in self.captions for caption in texts]
 
     def fingerprint(self) -> dict[str, Any]:
-        """How many pictures, and hashes of their captions and pixels."""
+        """How many images, and hashes of their captions and pixels."""
         pixels = self.origin or f"{zlib.crc32(self.images.contiguous().numpy()):08x}"
-        return {"pictures": len(self), "captions": short_hash(told(zip(self.captions, self.nouns))), "files": pixels}
+        return {"pictures": len(self), "captions": hash_texts(zip(self.captions, self.nouns)), "files": pixels}
 
     def first_pictures(self, count: int) -> Tensor:
-        """(count, 3, H, W) uint8, to look at while a run goes on."""
+        """(count, 3, H, W) uint8, for the snapshots of a run."""
         return self.images[:count]
 
     def tag(self, include_verbs: bool = False, progress: bool = False) -> None:
-        """Finds the nouns of every caption, once, ahead of training."""
-        untold = [own for own, found in zip(self.captions, self.nouns) if found is None]
-        texts = list(dict.fromkeys(text for own in untold for text in own))
+        """Finds the nouns of every caption once, before training."""
+        texts = list(dict.fromkeys(text for own, found in zip(self.captions, self.nouns) if found is None
+                                   for text in own))
         if self.flip:
             texts = list(dict.fromkeys(texts + [flip_caption(t) for t in texts]))
         if self.find_nouns is None:
@@ -253,14 +254,10 @@ class CaptionedImages(Captioned):
         else:
             self._nouns = {text: self._nouns_in(text) for text in texts}
 
-    def indices(self, step: int, batch_size: int, seed: int) -> np.ndarray:
-        """Which pictures step `step` sees: each once an epoch, in an order of that epoch."""
-        return epoch_indices(len(self), step, batch_size, seed)
-
     def batch(self, step: int, batch_size: int, seed: int, num_prompts: int, templates: Sequence[str],
               augmentation: Augmentation = Augmentation(), device: torch.device | str = "cpu") -> Batch:
-        """The batch of a step, or this process's part; the same for the same arguments, always."""
-        indices, part = self.indices(step, batch_size, seed), own_part(batch_size)
+        """The batch of a step, or this process's part; the same arguments always give the same batch."""
+        indices, part = epoch_indices(len(self), step, batch_size, seed), own_part(batch_size)
         texts = self._draw_texts([self.captions[i] for i in indices], random.Random(f"{seed} {step}"), num_prompts,
                                  templates, augmentation.flip, [self.nouns[i] for i in indices]).part(part)
         seeds = image_seeds(batch_size, seed, step)[part]
@@ -270,27 +267,26 @@ class CaptionedImages(Captioned):
     def batches(self, start: int, stop: int, batch_size: int, seed: int, num_prompts: int, templates: Sequence[str],
                 augmentation: Augmentation = Augmentation(), device: torch.device | str = "cpu",
                 folder: Path | None = None) -> Iterator[Batch]:
-        """The batches of the steps from `start` on. `folder` of the run: pictures in memory keep nothing there."""
+        """The batches of the steps from `start` on. `folder` of the run: not needed for images in memory."""
         for step in range(start, stop):
             yield self.batch(step, batch_size, seed, num_prompts, templates, augmentation, device)
 
 
-def told(pictures: Iterable[tuple[list[str], list[str] | None]]) -> Iterator[str]:
-    """All that is said of the pictures, for a hash; of each its captions and its nouns."""
-    for texts, found in pictures:
-        yield from (*texts, *(found or ()))
+def hash_texts(images: Iterable[tuple[list[str], list[str] | None]]) -> str:
+    """`short_hash` over the captions and the nouns of each image."""
+    return short_hash(text for captions, found in images for text in (*captions, *(found or ())))
 
 
 def column_or_function(nouns: str | FindNouns | None) -> tuple[str | None, FindNouns | None]:
-    """Where nouns come from: a column, a function of a caption, or neither."""
+    """The source of nouns as (column, function of a caption); at most one of them is not None."""
     return (nouns, None) if isinstance(nouns, str) else (None, nouns)
 
 
 def undecoded(dataset: Dataset | IterableDataset, image: str | None, captions: Sequence[str] | None,
               nouns: str | None = None) -> tuple[Dataset | IterableDataset, Columns]:
-    """The data set with nothing but these columns and `KEY`, pictures as they are stored, and its `Columns`.
+    """The data set with these columns and `KEY` alone, images not decoded, and its `Columns`.
 
-    Decoding is ours to do: a broken picture must not end the reading.
+    Images are decoded here and not by `datasets`: a broken image must not end the reading.
     """
     with extra("data"):
         from datasets import Image
@@ -305,10 +301,10 @@ def undecoded(dataset: Dataset | IterableDataset, image: str | None, captions: S
 
 
 def shared_prompts(batch: Batch, templates: Sequence[str]) -> Tensor:
-    """Which prompts of a batch are true of which of its images: (B, B·K), True or False.
+    """Which prompts of a batch are positives of which of its images: (B, B·K), True or False.
 
-    A prompt is true of every image whose caption has its noun, and a caption that stands in for a noun of
-    every image with that caption: all for which it could have been drawn.
+    A prompt is a positive of every image whose caption has its noun. A caption that fills the place of a missing noun
+    is a positive of every image with that caption.
     """
     texts: dict[str, int] = {}
     which = torch.tensor([texts.setdefault(prompt, len(texts)) for own in batch.prompts for prompt in own])
@@ -320,18 +316,13 @@ def shared_prompts(batch: Batch, templates: Sequence[str]) -> Tensor:
 
 
 def pack_texts(tokenizer: Tokenizer, batch: Batch) -> tuple[list[Tensor], Tensor]:
-    """The texts of a batch for `GroupViT.encode_text`: equal texts once, cut to two lengths.
+    """The texts of a batch for `GroupViT.encode_text`: equal texts once, captions and prompts apart.
 
-    Returns token ids of the captions and of the prompts, each padded to its own longest, and
-    `spread` (B + B·K,): for each caption, then each prompt, which encoded text it is.
+    Returns the token ids of the captions and of the prompts, each padded to its own longest text, and
+    `spread` (B + B·K,): for each caption, then each prompt, the number of its encoded text.
     """
-    prompts = [p for texts in batch.prompts for p in texts]
-    rows: dict[str, int] = {}
-    for text in batch.captions:
-        rows.setdefault(text, len(rows))
-    num_captions = len(rows)
-    for text in prompts:
-        rows.setdefault(text, len(rows))
-    texts = list(rows)
-    ids = [tokenizer(part) for part in (texts[:num_captions], texts[num_captions:]) if part]
-    return ids, torch.tensor([rows[text] for text in batch.captions + prompts])
+    texts = batch.captions + [prompt for prompts in batch.prompts for prompt in prompts]
+    rows = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    distinct, num_captions = list(rows), len(set(batch.captions))
+    ids = [tokenizer(part) for part in (distinct[:num_captions], distinct[num_captions:]) if part]
+    return ids, torch.tensor([rows[text] for text in texts])

@@ -1,17 +1,17 @@
-"""Rows of one picture become one picture with several captions.
+"""Joins the rows of one image to one image with several captions.
 
-Many data sets have a row for each caption, so that a picture with five captions is there five times. Taken as
-five pictures, some of them would be held out for validation while the others are trained on, and one picture
-would be its own negative in a batch: "not this caption", which is true of it.
+Many data sets have one row per caption, so an image with five captions comes five times. Taken as five images, some
+of them could be in the validation set and others in the training set, and an image could be its own negative in a
+batch of the contrastive loss.
 
-A data set that can be read at any place is joined whole (`read_pictures`). Of a stream those rows are joined that
-are in a worker's buffer together (`join_rows`), since most files have the rows of a picture side by side.
+A data set with random access is joined as a whole (`read_pictures`). In a stream the rows that are in a worker's
+buffer together are joined (`join_rows`): most files have the rows of an image side by side.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -35,30 +35,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pictures:
-    """The pictures of a data set that have captions, each once."""
+    """The images of a data set that have captions, each once."""
 
-    stored: Dataset             # they alone, not decoded
-    image: str                  # their column
+    stored: Dataset             # the column of images alone, not decoded
+    image: str                  # its name
     captions: list[list[str]]
-    nouns: list[list[str] | None]     # of all rows of a picture; None: they are in the captions
-    keys: list[str]             # where each is, as its owner counts
+    nouns: list[list[str] | None]     # of all rows of an image; None: they are in the captions
+    keys: list[str]             # where each is in its file, for messages
 
-    def samples(self, size: int, skipped: Skipped) -> Iterator[Sample]:
-        """All that can be read, as `size` x `size` pixels; the others go into `skipped`."""
-        for row, captions, nouns, key in zip(self.stored, self.captions, self.nouns, self.keys):
+    def samples(self, size: int, skip: Callable[[int, Unusable], None]) -> Iterator[Sample]:
+        """The readable images with `size` x `size` pixels; `skip` is called with the position of each other one."""
+        for position, (row, captions, nouns) in enumerate(zip(self.stored, self.captions, self.nouns)):
             try:
                 yield Sample(fit(read_picture(row[self.image]), size), captions, nouns)
             except Unusable as error:
-                skipped.add(error, key)
+                skip(position, error)
 
 
 def read_pictures(dataset: Dataset, columns: Columns, skipped: Skipped) -> Pictures:
-    """The pictures of a data set with the captions and nouns of all their rows; what is of no use goes into `skipped`.
+    """The images of a data set with the captions and nouns of all their rows; `skipped` counts what is unusable.
 
-    Pictures are the same where their paths are, or where they have no path, their bytes.
+    Two images are the same if their bytes are, or without bytes their paths.
 
     Args:
-        dataset: pictures as they are stored, not decoded (`captioned.undecoded`).
+        dataset: images as they are stored, not decoded (`captioned.undecoded`).
         columns: its columns.
     """
     rows, own = picture_rows(dataset, columns)
@@ -79,7 +79,7 @@ def read_pictures(dataset: Dataset, columns: Columns, skipped: Skipped) -> Pictu
             wrong[row].append((error, key))
     for row in rows:
         for error, key in wrong[row] if texts[row] else wrong[row][:1]:
-            # A row without a caption is a caption less where other rows have this picture, too.
+            # Where other rows of this image have captions, only this caption is missing, not the image.
             skipped.add(Unusable(error.reason, error.detail, whole_row=not texts[row]), key)
     skipped.seen += len(rows)
     kept = [row for row in rows if texts[row]]
@@ -88,14 +88,14 @@ def read_pictures(dataset: Dataset, columns: Columns, skipped: Skipped) -> Pictu
 
 
 def picture_rows(dataset: Dataset, columns: Columns) -> tuple[list[int], list[int]]:
-    """The first row of each picture, and for every row the first one of its picture."""
+    """The first row of each image, and for every row the first row of its image."""
     first: dict[Any, int] = {}
     own = [first.setdefault(_identity(value, number), number) for number, value in enumerate(dataset[columns.image])]
     return list(first.values()), own
 
 
 def join_rows(rows: Iterable[Mapping[str, Any]], columns: Columns) -> list[Mapping[str, Any]]:
-    """Rows with all captions and nouns of a picture in its first one."""
+    """Rows with all captions and nouns of an image in its first row."""
     first: dict[Any, Mapping[str, Any]] = {}
     for number, row in enumerate(rows):
         picture = _identity(row[columns.image], number)
@@ -104,7 +104,7 @@ def join_rows(rows: Iterable[Mapping[str, Any]], columns: Columns) -> list[Mappi
 
 
 def join_neighbours(rows: Iterable[Mapping[str, Any]], columns: Columns) -> Iterator[Mapping[str, Any]]:
-    """Rows that follow each other, with all captions and nouns of a picture in its first one; each with its `KEY`."""
+    """`join_rows` of consecutive rows of one image; each row with its `KEY`."""
     named = ({KEY: f"row {number}", **row} for number, row in enumerate(rows))
     for _, same in groupby(named, key=lambda row: _identity(row[columns.image], row[KEY])):
         yield from join_rows(same, columns)
@@ -113,7 +113,7 @@ def join_neighbours(rows: Iterable[Mapping[str, Any]], columns: Columns) -> Iter
 def _joined(row: Mapping[str, Any], other: Mapping[str, Any], columns: Columns) -> Mapping[str, Any]:
     try:
         texts = caption_texts(row, columns) + caption_texts(other, columns)
-    except Unusable:                 # one of them cannot be read: then the first row is as good as it was
+    except Unusable:                 # the other row cannot be read: keep the first one as it is
         return row
     joined = {**row, **dict.fromkeys(columns.captions), columns.captions[0]: texts}
     nouns = _both(read_nouns(row, columns), read_nouns(other, columns))
@@ -121,14 +121,14 @@ def _joined(row: Mapping[str, Any], other: Mapping[str, Any], columns: Columns) 
 
 
 def _both(some: list[str] | None, others: list[str] | None) -> list[str] | None:
-    """The nouns of two rows of a picture, each once; None where neither has a column of them."""
+    """The nouns of two rows of an image, each once; None without a column of nouns."""
     return some if others is None else list(dict.fromkeys([*(some or ()), *others]))
 
 
 def _identity(value: Any, number: Any) -> Any:
-    """What is the same for two rows of one picture; the row's own number where there is no picture."""
+    """Equal for two rows of one image; the row's own number where there is no image."""
     if isinstance(value, Mapping):
         value = value.get("path") if not value.get("bytes") else value["bytes"]
     if isinstance(value, bytes):
         return hashlib.sha1(value).digest()
-    return value if isinstance(value, str) and value else ("no picture", number)
+    return value if isinstance(value, str) and value else ("no image", number)

@@ -1,8 +1,7 @@
-"""One captioned picture, whatever it comes from: a row of a data set to (`image`, `captions`).
+"""From a row of any data set to one captioned image: (`image`, `captions`).
 
-Data sets of any size have rows that are of no use: pictures that cannot be read, captions without a
-word, files that are gone. They are left out, counted (`Skipped`) and told at the end of a run; where
-they are more than a set share, something else is wrong and the run stops.
+Data sets have unusable rows: images that cannot be read, captions without a word, missing files. They are left out,
+counted (`Skipped`) and reported at the end of a run; where their share is too large, the run stops.
 """
 
 from __future__ import annotations
@@ -27,12 +26,13 @@ from ...files import encoding_hint
 from ...images import load_image, to_rgb
 from ...text.caption_tokenizer import split_words
 
-KEY = "__key__"                   # the column that says where a row is, as its owner counts; webdataset calls it so
+IMAGE_KINDS = ("jpg", "jpeg", "png", "webp")     # of the members of shards, and of columns made from them
+KEY = "__key__"                   # the column that says where a row is in its file; the name is webdataset's
 
 
 @dataclass
 class Sample:
-    """A picture and the texts about it."""
+    """An image and its texts."""
 
     image: Tensor           # (3, H, W) uint8
     captions: list[str]     # one or more, none of them empty
@@ -40,7 +40,7 @@ class Sample:
 
 
 class Unusable(Exception):
-    """A row without a picture that can be read or without a caption; or one caption of a row that has others."""
+    """A row without a readable image or a caption; or one caption without a word, of a row that has others."""
 
     def __init__(self, reason: str, detail: str = "", whole_row: bool = True) -> None:
         super().__init__(reason, detail, whole_row)     # all, so that it can travel between processes
@@ -49,7 +49,7 @@ class Unusable(Exception):
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a data set hold the picture, the captions, and the nouns of the picture."""
+    """Which columns of a data set hold the image, the captions, and the nouns of the image."""
 
     image: str
     captions: tuple[str, ...]
@@ -62,7 +62,7 @@ class Columns:
 
 def find_columns(names: Sequence[str], image: str | None = None, captions: Sequence[str] | None = None,
                  nouns: str | None = None) -> Columns:
-    """The columns asked for, or those that are named as they mostly are.
+    """The columns asked for, or those with the usual names.
 
     Args:
         names: the columns there are.
@@ -71,22 +71,22 @@ def find_columns(names: Sequence[str], image: str | None = None, captions: Seque
         nouns: None: there is no such column.
 
     Raises:
-        ValueError: there is no such column; the message has those there are.
+        ValueError: there is no such column; the message lists those there are.
     """
     there = listed(names)
     if image is None:
-        image = next((name for name in ("image", "images", "jpg", "jpeg", "png", "webp") if name in names), "image")
+        image = next((name for name in ("image", "images", *IMAGE_KINDS) if name in names), "image")
     for wanted in (image, *(captions or ()), *filter(None, [nouns])):
         if wanted not in names:
-            raise ValueError(f"no column {wanted!r}; the data set has {there}; name the one of pictures with image=..., "
-                             "those of captions with captions=[...], and if you like that of nouns with nouns=...")
+            raise ValueError(f"no column {wanted!r}; the data set has {there}; name the one of images with image=..., "
+                             "those of captions with captions=[...], and optionally that of nouns with nouns=...")
     if not captions and not (captions := caption_columns(names)):
         raise ValueError(f"no column of captions among {there}; name it with captions=[...]")
     return Columns(image, tuple(captions), nouns)
 
 
 def listed(names: Sequence[str], most: int = 20) -> str:
-    """Names for a message, which a thousand of them would bury."""
+    """Names for a message, the first `most` of them."""
     return ", ".join(names[:most]) + (f", ... ({len(names):,} in all)" if len(names) > most else "")
 
 
@@ -99,20 +99,20 @@ def caption_columns(names: Sequence[str]) -> list[str]:
 
 
 def says_something(text: Any) -> bool:
-    """Whether a text can be a caption: it has a letter or digit of some script. An emoji, dots, "&nbsp;" have none.
+    """Whether a text can be a caption: it has a letter or digit of any script, unlike an emoji, dots or "&nbsp;".
 
-    The one definition, for every source and both tokenizers.
+    Every source and both tokenizers use this definition.
     """
     return isinstance(text, str) and bool(split_words(html.unescape(text)))
 
 
 def caption_texts(row: Mapping[str, Any], columns: Columns) -> list[str]:
-    """All texts in a row's columns of captions, also those that say nothing."""
+    """All texts in a row's columns of captions, also those without a word."""
     found: list[str] = []
     for column in columns.captions:
         value = row.get(column)
         for one in value if isinstance(value, (list, tuple, np.ndarray)) else [value]:
-            if isinstance(one, Mapping):     # {"raw": "a cat", "tokens": [...]}, as some sets have it
+            if isinstance(one, Mapping):     # {"raw": "a cat", "tokens": [...]} in some data sets
                 one = next((one[key] for key in ("caption", "text", "raw") if one.get(key)), None)
             if isinstance(one, bytes):
                 one = _decoded(one)
@@ -122,7 +122,7 @@ def caption_texts(row: Mapping[str, Any], columns: Columns) -> list[str]:
 
 
 def _decoded(text: bytes) -> str:
-    """Raises Unusable for a text of a shard that is in another encoding: half of it would be no letters."""
+    """Raises Unusable for a text of a shard that is not in UTF-8."""
     try:
         return text.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -130,7 +130,7 @@ def _decoded(text: bytes) -> str:
 
 
 def read_captions(row: Mapping[str, Any], columns: Columns) -> tuple[list[str], list[Unusable]]:
-    """The captions of a row, and what is wrong with those that are left out. Raises Unusable if none is left."""
+    """The captions of a row, and an error for each one without a word. Raises Unusable if no caption is left."""
     texts = caption_texts(row, columns)
     silent = [Unusable("no word", repr(text)[:60], whole_row=False)
               for text in texts if text and not says_something(text)]
@@ -145,7 +145,7 @@ def read_captions(row: Mapping[str, Any], columns: Columns) -> tuple[list[str], 
 
 
 def read_nouns(row: Mapping[str, Any], columns: Columns) -> list[str] | None:
-    """The nouns in a row's column of them: a list, or a text with commas. None: there is no such column."""
+    """The nouns in a row's column of nouns: a list, or a text with commas. None: there is no such column."""
     if columns.nouns is None:
         return None
     value = row.get(columns.nouns)
@@ -158,10 +158,10 @@ def read_nouns(row: Mapping[str, Any], columns: Columns) -> list[str] | None:
 
 
 def read_picture(value: Any) -> Image.Image:
-    """An upright RGB picture from what a column of pictures holds. Raises Unusable if there is none.
+    """An upright RGB image from a cell of the column of images. Raises Unusable if there is none.
 
     Args:
-        value: a PIL picture; the bytes of a file; the path of one; or a dictionary with `bytes` or
+        value: a PIL image; the bytes of a file; the path of one; or a dictionary with `bytes` or
             `path`, as a `datasets.Image(decode=False)` gives it.
     """
     if isinstance(value, Mapping):
@@ -169,9 +169,9 @@ def read_picture(value: Any) -> Image.Image:
     if isinstance(value, (list, tuple)) and len(value) == 1:
         return read_picture(value[0])
     if value is None or (isinstance(value, (bytes, str)) and not value):
-        raise Unusable("no picture")
+        raise Unusable("no image")
     if not isinstance(value, (bytes, str, os.PathLike, Image.Image)):
-        raise Unusable("a cell that is no picture", "expected a picture, the bytes of a file or its path, got "
+        raise Unusable("a cell that is no image", "expected an image, the bytes of a file or its path, got "
                        f"{type(value).__name__}")
     try:
         if isinstance(value, bytes):
@@ -179,18 +179,18 @@ def read_picture(value: Any) -> Image.Image:
         if isinstance(value, Image.Image):
             return to_rgb(value)
     except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
-        raise Unusable("a picture that cannot be read", str(error)) from None
+        raise Unusable("an image that cannot be read", str(error)) from None
     try:
         return load_image(value)
     except ValueError as error:
-        missing = "there is no picture" in str(error)
-        raise Unusable("a missing file" if missing else "a picture that cannot be read", str(error)) from None
+        reason = "an image that cannot be read" if os.path.exists(value) else "a missing file"
+        raise Unusable(reason, str(error)) from None
 
 
 def stored_as(value: Any) -> str:
-    """What tells the stored picture of a column from others: its bytes, or the name and size of its file.
+    """Identifies a stored image, for fingerprints: a checksum of its bytes, or the name and size of its file.
 
-    Not the folder: data may move while a run waits.
+    Not the folder: data may be moved before a run is resumed.
     """
     if isinstance(value, Mapping):
         value = value.get("bytes") or value.get("path")
@@ -202,17 +202,17 @@ def stored_as(value: Any) -> str:
 
 
 def fit(picture: Image.Image, size: int) -> Tensor:
-    """A picture as a square (3, S, S) uint8. The aspect ratio is not kept."""
+    """An image as a square (3, S, S) uint8. The aspect ratio is not kept."""
     if picture.size != (size, size):
         picture = picture.resize((size, size), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
 class Skipped:
-    """Counts what was left out, by reason, of how many captioned pictures seen.
+    """Counts what was left out, by reason, and the captioned images seen.
 
     Args:
-        share: of the pictures that may be left out at most.
+        share: the largest share of the images that may be left out.
     """
 
     def __init__(self, share: float = 0.05) -> None:
@@ -221,7 +221,7 @@ class Skipped:
         self.share = share
         self.seen = 0
         self.reasons: Counter[str] = Counter()
-        self.captions: Counter[str] = Counter()     # left out while their picture stays
+        self.captions: Counter[str] = Counter()     # left out, but their image is kept
         self.examples: dict[str, str] = {}          # the first of each reason
 
     @property
@@ -233,27 +233,26 @@ class Skipped:
         self.examples.setdefault(error.reason, f"{where}: {error.detail}" if error.detail else where)
 
     def check(self, rows: int) -> None:
-        """Raises ValueError where more than the share of `rows` pictures was left out."""
+        """Raises ValueError where more than the share of `rows` images was left out."""
         if self.count > self.share * rows:
-            raise ValueError(f"{self.report()}. More than {self.share:.0%} is too much: mend the data set, or allow "
+            raise ValueError(f"{self.report()}. More than {self.share:.0%} is too much: repair the data set, or allow "
                              "more with max_skipped")
 
     def report(self) -> str:
         """One line: how many were left out, and why."""
-        told = f"{self.seen:,} captioned pictures"
-        told = (f"skipped {self.count:,} of {told}: {self._told(self.reasons)}" if self.reasons else
-                f"nothing skipped of {told}")
+        line = (f"skipped {self.count:,} of {self.seen:,} captioned images: {self._listed(self.reasons)}"
+                if self.reasons else f"nothing skipped of {self.seen:,} captioned images")
         if self.captions:
-            told += f"; and {self.captions.total():,} of their captions: {self._told(self.captions)}"
-        return told
+            line += f"; and {self.captions.total():,} of their captions: {self._listed(self.captions)}"
+        return line
 
-    def _told(self, counts: Counter[str]) -> str:
+    def _listed(self, counts: Counter[str]) -> str:
         return "; ".join(f"{count:,} with {reason} (such as {self.examples[reason]})"
                          for reason, count in counts.most_common())
 
 
 def read_samples(rows: Iterator[Mapping[str, Any]], columns: Columns, size: int, skipped: Skipped) -> Iterator[Sample]:
-    """The rows of use as samples of `size` x `size` pixels; the others go into `skipped`."""
+    """The usable rows as samples of `size` x `size` pixels; the others are counted in `skipped`."""
     for number, row in enumerate(rows):
         skipped.seen += 1
         where = row.get(KEY) or f"row {number}"

@@ -1,11 +1,11 @@
-"""Shards: the parts of a large captioned data set that are read from front to back.
+"""Shards: the parts of a large captioned data set, each read from front to back.
 
-Either tar archives as img2dataset writes them for CC3M, CC12M and YFCC (the webdataset layout: of
-each picture `000000000.jpg`, `000000000.txt`, `000000000.json`, one after the other), on the disk or
-at an address; or the files of a data set on the Hugging Face hub, read as they come.
+Either tar archives as img2dataset writes them for CC3M, CC12M and YFCC (the webdataset layout: for each image
+`000000000.jpg`, `000000000.txt`, `000000000.json`, one after the other), on the disk or at a URL; or the files of a
+data set on the Hugging Face hub.
 
-The library webdataset takes the archives apart. It does not open them (it would call curl in a
-shell) and does not shuffle or resume: streams.py does that so that not a sample is lost.
+The library webdataset reads the archives. It does not open them here (it would call curl in a shell), and it does not
+shuffle or resume: streamed.py does, so that no sample is lost.
 """
 
 from __future__ import annotations
@@ -21,22 +21,20 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from ...extras import extra
-from .batches import undecoded
-from .samples import KEY, Columns, Skipped, Unusable, listed
+from .samples import IMAGE_KINDS, KEY, Columns, Skipped, Unusable, listed
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
 
-_PICTURES = ("jpg", "jpeg", "png", "webp")
-_LOOKED_AT = 100   # first samples of the first shard, which say what kinds of members there are
+_LOOKED_AT = 100   # first samples of the first shard, which show the kinds of members
 
 
 class BrokenShard(Exception):
-    """A shard that cannot be opened, or that breaks off. What was read of it before is good."""
+    """A shard that cannot be opened, or that is cut off. The samples before that are good."""
 
 
 def is_shards(name: str | Path) -> bool:
-    """Whether a name is that of tar shards: a pattern or path that ends in .tar, or a folder of such files."""
+    """Whether this names tar shards: a pattern or path that ends in .tar, or a folder of such files."""
     return str(name).endswith(".tar") or (Path(name).is_dir() and any(Path(name).glob("*.tar")))
 
 
@@ -44,7 +42,7 @@ def expand(name: str | Path) -> list[str]:
     """The shards that a name stands for, sorted.
 
     Args:
-        name: a folder with .tar files; a path or an address, with a range in braces
+        name: a folder with .tar files; a path or a URL, with a range in braces
             ("cc3m/{00000..00331}.tar"), or for files on the disk with * and ?.
 
     Raises:
@@ -75,7 +73,7 @@ def _open(shard: str) -> IO[bytes]:
 
 @dataclass
 class TarShards:
-    """Tar archives of pictures and captions; see `open_tar_shards`."""
+    """Tar archives of images and captions; see `open_tar_shards`."""
 
     names: list[str]
     columns: Columns      # kinds of members: "jpg", "txt", or a field of a JSON member: "json.caption"
@@ -87,8 +85,8 @@ class TarShards:
         """The rows of a shard, with a value for each column and `KEY`. Raises BrokenShard."""
         for sample in _samples(self.names[number]):
             row = {column: _member(sample, column) for column in self.columns.all[1:]}
-            pictures = [self.columns.image, *_PICTURES]       # pictures of several kinds may be in one shard
-            row[self.columns.image] = next((sample[kind] for kind in pictures if kind in sample), None)
+            kinds = [self.columns.image, *IMAGE_KINDS]        # images of several kinds may be in one shard
+            row[self.columns.image] = next((sample[kind] for kind in kinds if kind in sample), None)
             yield row | {KEY: f"{self.names[number]}, {sample[KEY]}"}
 
 
@@ -99,7 +97,7 @@ def _samples(shard: str) -> Iterator[dict[str, Any]]:
     try:
         with _open(shard) as stream:
             yield from group_by_keys(tar_file_expander([{"url": shard, "stream": stream}]))
-    except Exception as error:       # of the archive, or of whatever the address leads to: each has its own errors
+    except Exception as error:       # tar archives and each kind of URL have errors of their own
         raise BrokenShard(f"{shard}: {error.args[0] if error.args else error}") from error
 
 
@@ -115,10 +113,10 @@ def _member(sample: Mapping[str, Any], column: str) -> Any:
 
 def open_tar_shards(name: str | Path, image: str | None = None, captions: Sequence[str] | None = None,
                     skipped: Skipped | None = None, nouns: str | None = None) -> TarShards:
-    """Opens tar shards by name (see `expand`) and looks at the first sample.
+    """Opens tar shards by name (see `expand`) and looks at the first samples.
 
     Args:
-        image: kind of the pictures' members; None: jpg, jpeg, png, webp.
+        image: kind of the images' members; None: jpg, jpeg, png, webp.
         captions: kinds of the captions' members, or fields of a JSON member such as "json.caption";
             None: "txt", else "json.caption".
         skipped: counts files that are missing.
@@ -137,16 +135,16 @@ def open_tar_shards(name: str | Path, image: str | None = None, captions: Sequen
     names = [shard for shard in names if shard not in set(gone)]
     first: list[Mapping[str, Any]] = []
     try:
-        for sample in islice(_samples(names[0]), _LOOKED_AT):  # one alone may lack its picture or its caption
+        for sample in islice(_samples(names[0]), _LOOKED_AT):  # a single one may lack its image or its caption
             first.append(sample)
     except BrokenShard as error:
-        if not first:                                          # else what was read of it is good
+        if not first:                                          # else the samples before the end are good
             raise ValueError(f"cannot read the shard {error}; expected a tar archive of members such as 000000000.jpg "
                              "and 000000000.txt") from error
     if not first:
         raise ValueError(f"the shard {names[0]} is empty; expected members such as 000000000.jpg and 000000000.txt")
     members = sorted({kind for sample in first for kind in sample if not kind.startswith("__")})
-    image = image or next((kind for kind in _PICTURES if kind in members), "jpg")
+    image = image or next((kind for kind in IMAGE_KINDS if kind in members), "jpg")
     captions = captions or (["txt"] if "txt" in members else [_json_column(first)])
     columns = Columns(image, tuple(captions), nouns)
     for column in columns.all:
@@ -157,23 +155,17 @@ def open_tar_shards(name: str | Path, image: str | None = None, captions: Sequen
 
 
 def _json_column(samples: Sequence[Mapping[str, Any]]) -> str:
-    """The field of the JSON members that holds captions, by its usual names."""
+    """The field of the JSON members that holds captions, by the usual names."""
     names = [f"json.{field}" for field in ("caption", "captions", "text")]
     return next((name for name in names if any(_member(sample, name) for sample in samples)), names[0])
 
 
 @dataclass
 class HubShards:
-    """The files of a `datasets.IterableDataset`."""
+    """The files of a `datasets.IterableDataset`; `dataset` and `columns` come from `batches.undecoded`."""
 
     dataset: IterableDataset
     columns: Columns
-
-    @classmethod
-    def of(cls, dataset: IterableDataset, image: str | None = None, captions: Sequence[str] | None = None,
-           nouns: str | None = None) -> HubShards:
-        """Raises ValueError for columns that are not there."""
-        return cls(*undecoded(dataset, image, captions, nouns))
 
     def __len__(self) -> int:
         return self.dataset.num_shards
@@ -186,7 +178,7 @@ class HubShards:
         """The rows of a file, with `KEY`. Raises BrokenShard."""
         try:
             row_number = 0
-            # In batches: row by row, `datasets` would share the rows of this one file among the workers.
+            # In batches: row by row, `datasets` would split the rows of this file among the workers.
             for batch in self.dataset.shard(len(self), number).iter(batch_size=16):
                 for values in zip(*batch.values()):
                     yield {KEY: f"row {row_number} of {self.names[number]}"} | dict(zip(batch, values))

@@ -1,1 +1,1 @@
-"""The scenes: small made-up images with captions and exact masks."""
+"""The scenes: small synthetic images with captions and exact masks."""

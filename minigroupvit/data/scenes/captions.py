@@ -1,8 +1,8 @@
-"""Captions for the scenes, in many forms as people write them.
+"""Captions for the scenes, in many forms, as people write them.
 
-A caption says the truth about what it names, apart from the knob `false_mention`, but not
-everything: it leaves out objects, backgrounds and colours, calls things by other words, and seldom
-says where they are. Class names are never given as labels: prompted nouns come out of these texts.
+A caption is correct, unless `SceneConfig.false_mention` says otherwise, but incomplete: it leaves out objects,
+backgrounds and colours, uses synonyms, and seldom names positions. Class names are never given as labels: the nouns
+of the multi-label loss are found in these texts.
 """
 
 from __future__ import annotations
@@ -16,35 +16,17 @@ from .dice import Dice
 if TYPE_CHECKING:
     from .config import Instance, SceneConfig
 
-# Other words for a class: each a single noun to the tagger. Not for all.
+# Synonyms of a class, each a single noun to the tagger. Not every class has some.
 SYNONYMS: dict[str, tuple[str, ...]] = {
-    "cat": ("kitty", "kitten"),
-    "rabbit": ("bunny", "hare"),
-    "elephant": (),
-    "bird": ("sparrow", "birdie"),
-    "fish": ("goldfish",),
-    "butterfly": ("moth",),
-    "tree": (),
-    "flower": ("daisy", "bloom"),
-    "mushroom": ("toadstool",),
-    "house": ("home", "cottage"),
-    "car": ("automobile", "auto"),
-    "boat": ("ship", "yacht"),
-    "airplane": ("plane", "jet"),
-    "umbrella": ("parasol",),
-    "cup": ("mug",),
-    "shoe": (),
-    "grass": ("lawn", "meadow"),
-    "sand": ("beach", "desert"),
-    "water": ("sea", "lake"),
-    "brick": ("bricks", "wall"),
-    "sky": ("heaven", "air"),
-    "night": ("midnight",),
-    "snow": ("ice", "frost"),
-    "wood": ("timber", "planks"),
+    "cat": ("kitty", "kitten"), "rabbit": ("bunny", "hare"), "elephant": (), "bird": ("sparrow", "birdie"),
+    "fish": ("goldfish",), "butterfly": ("moth",), "tree": (), "flower": ("daisy", "bloom"),
+    "mushroom": ("toadstool",), "house": ("home", "cottage"), "car": ("automobile", "auto"),
+    "boat": ("ship", "yacht"), "airplane": ("plane", "jet"), "umbrella": ("parasol",), "cup": ("mug",), "shoe": (),
+    "grass": ("lawn", "meadow"), "sand": ("beach", "desert"), "water": ("sea", "lake"), "brick": ("bricks", "wall"),
+    "sky": ("heaven", "air"), "night": ("midnight",), "snow": ("ice", "frost"), "wood": ("timber", "planks"),
 }
 
-_PLACES: dict[str, tuple[str, ...]] = {  # where a thing on this background is
+_PLACES: dict[str, tuple[str, ...]] = {  # where an object on this background is
     "grass": ("on the {}", "in the {}", "over the {}", "on {}"),
     "sand": ("on the {}", "in the {}", "over the {}", "on {}"),
     "water": ("on the {}", "in the {}", "over the {}", "by the {}"),
@@ -64,14 +46,13 @@ _IRREGULAR = {"fish": "fish", "goldfish": "goldfish"}
 
 
 def flip_caption(caption: str) -> str:
-    """The caption of the mirrored picture: left and right change places, as whole words."""
-    other = {"left": "right", "right": "left", "Left": "Right", "Right": "Left",
-             "LEFT": "RIGHT", "RIGHT": "LEFT"}
+    """The caption of the mirrored image: the words left and right are swapped."""
+    other = {"left": "right", "right": "left", "Left": "Right", "Right": "Left", "LEFT": "RIGHT", "RIGHT": "LEFT"}
     return re.sub(r"\b(left|right|Left|Right|LEFT|RIGHT)\b", lambda m: other[m.group()], caption)
 
 
 def plural(noun: str) -> str:
-    """The plural of one of our words."""
+    """The plural of a class name or synonym."""
     if noun in _IRREGULAR:
         return _IRREGULAR[noun]
     if noun.endswith(("s", "sh", "ch", "x")):
@@ -96,7 +77,7 @@ def _word(name: str, config: SceneConfig, dice: Dice) -> str:
 
 
 def _adjective(instance: Instance, image_size: int, dice: Dice) -> str:
-    """A colour most of the time, else the size where it stands out, else a matter of taste."""
+    """Mostly the colour, else an unusual size, else any other adjective."""
     if dice.chance(0.7):
         return instance.colour
     x0, y0, x1, y1 = instance.box
@@ -123,7 +104,7 @@ def _describe(group: Sequence[Instance], adjective: bool, config: SceneConfig, d
 
 
 def _relation(first: Instance, second: Instance, dice: Dice) -> str:
-    """How the first lies to the second, by the middles of their boxes."""
+    """The position of the first relative to the second, by the centres of their boxes."""
     across = (first.box[0] + first.box[2] - second.box[0] - second.box[2]) / 2
     down = (first.box[1] + first.box[3] - second.box[1] - second.box[3]) / 2
     if abs(across) > abs(down):
@@ -133,7 +114,7 @@ def _relation(first: Instance, second: Instance, dice: Dice) -> str:
 
 
 def _join(phrases: list[str], dice: Dice) -> str:
-    """Several things in a row."""
+    """Phrases of several objects as one."""
     if len(phrases) == 1:
         return phrases[0]
     if len(phrases) == 2:
@@ -143,28 +124,28 @@ def _join(phrases: list[str], dice: Dice) -> str:
     return ", ".join(phrases[:-1]) + last + phrases[-1]
 
 
-def _place(backgrounds: Sequence[str], config: SceneConfig, dice: Dice) -> tuple[str, str]:
-    """The backgrounds, upper one first, as a place ("on the grass") and as a thing ("the grass")."""
+def _background_phrases(backgrounds: Sequence[str], config: SceneConfig, dice: Dice) -> tuple[str, str]:
+    """The backgrounds, upper one first, as a place ("on the grass") and as a noun ("the grass")."""
     words = [_word(name, config, dice) for name in backgrounds]
     form = dice.choice(_PLACES[backgrounds[0]])
     if words[0] in _NEEDS_THE and " the " not in form:
         form = form.replace("{}", "the {}")
-    place, thing = form.format(words[0]), f"the {words[0]}"
+    place, noun = form.format(words[0]), f"the {words[0]}"
     if len(words) == 2:
         link = dice.choice(("and", "and", "above", "over"))
-        place, thing = f"{place} {link} the {words[1]}", f"{thing} {link} the {words[1]}"
-    return place, thing
+        place, noun = f"{place} {link} the {words[1]}", f"{noun} {link} the {words[1]}"
+    return place, noun
 
 
 def write_caption(instances: Sequence[Instance], backgrounds: Sequence[str],
                   config: SceneConfig, dice: Dice) -> str:
-    """Describe a scene.
+    """The caption of a scene.
 
     Args:
         instances: all objects.
         backgrounds: one or two, the upper one first.
         config: the probabilities.
-        dice: the scene's own stream for words.
+        dice: the scene's random numbers for captions.
     """
     groups: dict[str, list[Instance]] = {}
     for instance in dice.shuffled(instances):
@@ -173,43 +154,43 @@ def write_caption(instances: Sequence[Instance], backgrounds: Sequence[str],
     if dice.chance(config.omit_object):
         names.remove(dice.choice(names))
     adjective = dice.chance(config.adjective)
-    # With an adjective for at least one thing, and seldom for all of them.
+    # With an adjective for at least one class, and seldom for all of them.
     lucky = dice.choice(names) if names else None
     phrases = {name: _describe(groups[name], adjective and (name == lucky or dice.chance(0.4)), config, dice)
                for name in names}
-    told = list(phrases.values())
+    named = list(phrases.values())
     if dice.chance(config.false_mention):
         absent = [name for name in config.objects if name not in groups]
         if absent:
-            told.append(_with_article(_word(dice.choice(absent), config, dice), dice))
+            named.append(_with_article(_word(dice.choice(absent), config, dice), dice))
 
     single = [name for name in names if len(groups[name]) == 1]
     if len(single) >= 2 and dice.chance(config.position):
         first, second = single[:2]
         relation = _relation(groups[first][0], groups[second][0], dice)
         pair = f"{phrases[first]} {relation} {phrases[second]}"
-        things = _join([pair] + [p for p in told if p not in (phrases[first], phrases[second])], dice)
+        objects = _join([pair] + [p for p in named if p not in (phrases[first], phrases[second])], dice)
     else:
-        things = _join(told, dice) if told else ""
+        objects = _join(named, dice) if named else ""
 
     if len(backgrounds) == 2 and dice.chance(0.35):
         backgrounds = [dice.choice(backgrounds)]
     # A caption without any object names the background: it must say something.
-    if things and dice.chance(config.omit_background):
-        forms = ("{things}", "{things}", "there {be} {things}", "here we see {things}", "just {things}",
-                 "look, {things}", "a photo of {things}", "here {be} {things}")
-        place = thing = ""
+    if objects and dice.chance(config.omit_background):
+        forms = ("{objects}", "{objects}", "there {be} {objects}", "here we see {objects}", "just {objects}",
+                 "look, {objects}", "a photo of {objects}", "here {be} {objects}")
+        place = noun = ""
     else:
-        place, thing = _place(backgrounds, config, dice)
-        forms = ("{things} {place}", "{things} {place}", "{things} {place}", "{things} {place}",
-                 "there {be} {things} {place}", "{place} there {be} {things}", "{place} we see {things}",
-                 "{things} and {thing}", "{thing} with {things}", "{thing} and {things}",
-                 "a photo of {things} {place}", "look, {things} {place}")
-        if not things:
-            forms = ("{thing}", "only {thing}", "just {thing}", "here is {thing}",
-                     "a photo of {thing}", "here we are {place}")
-    be = "are" if things.split(" ")[0] in (*_NUMBERS[2:], "some") else "is"
-    caption = dice.choice(forms).format(things=things, place=place, thing=thing, be=be)
+        place, noun = _background_phrases(backgrounds, config, dice)
+        forms = ("{objects} {place}", "{objects} {place}", "{objects} {place}", "{objects} {place}",
+                 "there {be} {objects} {place}", "{place} there {be} {objects}", "{place} we see {objects}",
+                 "{objects} and {noun}", "{noun} with {objects}", "{noun} and {objects}",
+                 "a photo of {objects} {place}", "look, {objects} {place}")
+        if not objects:
+            forms = ("{noun}", "only {noun}", "just {noun}", "here is {noun}",
+                     "a photo of {noun}", "here we are {place}")
+    be = "are" if objects.split(" ")[0] in (*_NUMBERS[2:], "some") else "is"
+    caption = dice.choice(forms).format(objects=objects, place=place, noun=noun, be=be)
     if dice.chance(0.2):
         caption = caption[0].upper() + caption[1:] + "."
     return caption

@@ -1,4 +1,4 @@
-"""The knobs of the scenes."""
+"""The configuration of the scenes."""
 
 from __future__ import annotations
 
@@ -13,37 +13,43 @@ from .textures import BACKGROUNDS
 SPLITS = ("train", "validation", "test", "unseen")
 
 
+def check_split(split: str) -> None:
+    """Raises ValueError for a split that does not exist."""
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}; choose one of them")
+
+
 @dataclass(frozen=True)
 class SceneConfig:
-    """What the scenes look like and how they are described. All metrics count on the defaults.
+    """How the scenes look and how they are described. All reported metrics are of the defaults.
 
     Raises:
         ValueError: for a value outside its range, or names that are not in the vocabulary.
     """
 
-    image_size: int = 64                             # side of the square picture in pixels
-    num_objects: tuple[int, int] = (1, 3)            # least and most objects, evenly
-    object_size: tuple[float, float] = (0.45, 0.85)    # longer side of an object, in sides of the picture
+    image_size: int = 64                             # side of the square image in pixels
+    num_objects: tuple[int, int] = (1, 3)            # fewest and most objects, all numbers equally likely
+    object_size: tuple[float, float] = (0.45, 0.85)  # longer side of an object, as a fraction of image_size
     objects: tuple[str, ...] = OBJECTS               # vocabulary of objects
     backgrounds: tuple[str, ...] = BACKGROUNDS       # vocabulary of backgrounds
     drawings: int | None = None                      # of each object, in every split but unseen; None: all there are
-    rotation: float = 20.0                           # turned by at most so many degrees
+    rotation: float = 20.0                           # objects are rotated by at most so many degrees
     natural_colour: float = 0.0                      # probability of the colours usual for the object
-    repeat: float = 0.12                             # a further object is of a class already there
-    second_background: float = 0.2                   # the picture is split between two backgrounds
-    noise: float = 5.0                               # strongest grain, in grey levels of 255
+    repeat: float = 0.12                             # probability that a further object repeats a class
+    second_background: float = 0.2                   # probability of two backgrounds
+    noise: float = 5.0                               # amplitude of the grain, in grey levels of 255
     # The captions: each a probability.
     omit_object: float = 1 / 7                       # one of the classes of objects is left out
     omit_background: float = 1 / 6                   # no background is named
     adjective: float = 0.4                           # colours or other adjectives are named
-    synonym: float = 0.15                            # a thing is called by another word
+    synonym: float = 0.15                            # a class is called by a synonym
     plural: float = 0.8                              # two of a class are "two cats", not "a cat and a cat"
     position: float = 0.3                            # says what is left of, right of, above, below
     false_mention: float = 0.0                       # names an object that is not there
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """All classes in the order of the mask's indices: objects, then backgrounds."""
+        """All classes in the order of the mask's values: objects, then backgrounds."""
         return self.objects + self.backgrounds
 
     def __post_init__(self) -> None:
@@ -51,8 +57,7 @@ class SceneConfig:
             if isinstance(getattr(self, field), list):  # as JSON gives them back
                 object.__setattr__(self, field, tuple(getattr(self, field)))
         if not isinstance(self.image_size, int) or not 16 <= self.image_size <= 512:
-            raise ValueError(f"image_size must be a whole number from 16 to 512, got {self.image_size!r}; "
-                             "64 is the default")
+            raise ValueError(f"image_size must be a whole number from 16 to 512, got {self.image_size!r}; 64 is usual")
         for field, low, high in (("num_objects", 1, 12), ("object_size", 0.1, 0.95)):
             value = getattr(self, field)
             if not isinstance(value, tuple) or len(value) != 2 or not low <= value[0] <= value[1] <= high:
@@ -73,8 +78,7 @@ class SceneConfig:
                       "adjective", "synonym", "plural", "position", "false_mention"):
             value = getattr(self, field)
             if not 0 <= value <= 1:
-                raise ValueError(f"{field} is a probability from 0 to 1, got {value!r}; "
-                                 "one in five is 0.2")
+                raise ValueError(f"{field} is a probability from 0 to 1, got {value!r}; one in five is 0.2")
         for field, high in (("rotation", 180), ("noise", 64)):
             value = getattr(self, field)
             if not 0 <= value <= high:
@@ -86,7 +90,7 @@ class Instance:
     """One object of a scene."""
 
     class_name: str                  # one of the objects of the configuration
-    colour: str                      # of its main part: a name of `colours.PALETTE`
+    colour: str                      # of its main part: a name of `textures.PALETTE`
     second_colour: str               # of its second part
     drawing: int                     # which of the object's drawings, from 0
     mask: np.ndarray                 # (H, W) bool, its visible pixels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -13,8 +14,8 @@ T = TypeVar("T")
 class Dice:
     """A stream of random numbers for one key of integers.
 
-    numpy promises the raw bits of PCG64 for ever, but not what `choice` or `normal` make of
-    them. So only raw bits are taken, and everything else is made of them here.
+    numpy guarantees the raw bits of PCG64 for all versions, but not the results of `choice` or `normal`. So only raw
+    bits are taken from numpy, and everything else is computed from them here.
     """
 
     def __init__(self, *key: int) -> None:
@@ -26,10 +27,7 @@ class Dice:
 
     def array(self, shape: tuple[int, ...]) -> np.ndarray:
         """Numbers in [0, 1) of the given shape."""
-        count = 1
-        for side in shape:
-            count *= side
-        raw = self._bits.random_raw(count) >> np.uint64(11)
+        raw = self._bits.random_raw(math.prod(shape)) >> np.uint64(11)
         return raw.astype(np.float64).reshape(shape) / float(1 << 53)
 
     def between(self, low: float, high: float) -> float:

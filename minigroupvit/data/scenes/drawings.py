@@ -1,7 +1,7 @@
-"""The objects of the scenes: 16, each in several drawings, shipped as masks and resampled here.
+"""The objects of the scenes: 16 classes with several drawings each, shipped as masks and resampled here.
 
-`scripts/make_drawings.py` rendered them once. Here they are only read, turned and scaled, by a bilinear
-sampler of our own: the versions of Pillow and of drawing libraries cannot change a pixel.
+`scripts/make_drawings.py` rendered them once. Here they are only read, rotated and scaled, by a bilinear sampler of
+our own: so no version of Pillow or of a drawing library can change a pixel.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from importlib import resources
 
 import numpy as np
 
-# D drawings of an object  S side of a stored drawing  h, w a patch that holds one turned object
+# D drawings of an object  S side of a stored drawing  h, w a patch that holds one rotated object
 
 OBJECTS = ("cat", "rabbit", "elephant", "bird", "fish", "butterfly", "tree", "flower", "mushroom",
            "house", "car", "boat", "airplane", "umbrella", "cup", "shoe")
@@ -24,8 +24,8 @@ def drawing_pyramids() -> dict[str, tuple[np.ndarray, ...]]:
     """Each object's drawings at 128, 64, 32 and 16 pixels: arrays (D, 5, S, S).
 
     Channels: `alpha`, coverage of the object; `second` and `detail`, coverage of those parts, from 0 to 1
-    (what is left of alpha is the main part); `tone` from -1 (dark) to 1 (light), of a detail its grey;
-    `height` from 0 to 1. The last drawing is kept for the split "unseen".
+    (the rest of alpha is the main part); `tone` from -1 (dark) to 1 (light), or the grey of a detail;
+    `height` from 0 to 1. Only the split "unseen" shows the last drawing.
     """
     path = resources.files("minigroupvit.data.scenes") / "drawings.npz"
     pyramids = {}
@@ -33,7 +33,7 @@ def drawing_pyramids() -> dict[str, tuple[np.ndarray, ...]]:
         for name in OBJECTS:
             level = stored[name].astype(np.float64)                # (D, 5, S, S), was uint8
             level[:, :3] /= 255
-            # Tone only counts where the object is: weighted, so that halving does not mix in the outside.
+            # Tone is weighted by alpha, so that halving the size does not mix in the outside of the object.
             level[:, 3] = (level[:, 3] - 128) / 127 * level[:, 0]
             level[:, 4] /= 255
             pyramid = [level]
@@ -46,19 +46,19 @@ def drawing_pyramids() -> dict[str, tuple[np.ndarray, ...]]:
 
 
 def num_drawings(name: str) -> int:
-    """How many drawings an object has, the unseen one included."""
+    """The number of drawings of an object, the unseen one included."""
     return len(drawing_pyramids()[name][0])
 
 
 def cut_out(name: str, drawing: int, size: float, degrees: float, mirrored: bool = False) -> np.ndarray:
-    """One object, scaled and turned, on a patch just large enough for it.
+    """One object, scaled and rotated, on a patch just large enough for it.
 
     Args:
         name: one of `OBJECTS`.
         drawing: which of its drawings, from 0.
-        size: its longer side before turning, in pixels.
-        degrees: turned anticlockwise by so much.
-        mirrored: left and right swapped before turning.
+        size: its longer side before the rotation, in pixels.
+        degrees: of the rotation, anticlockwise.
+        mirrored: left and right swapped before the rotation.
 
     Returns:
         (5, h, w): alpha, second and detail in [0, 1], tone in [-1, 1] (times alpha), height in [0, 1].
@@ -70,7 +70,7 @@ def cut_out(name: str, drawing: int, size: float, degrees: float, mirrored: bool
         level, step = level + 1, step / 2
     stored = pyramid[level][drawing]                                # (5, S, S)
     S = stored.shape[-1]
-    # Rounded: mathematics libraries differ in the last digit of a sine.
+    # Rounded: sine and cosine differ in the last digit between machines.
     cos = round(math.cos(math.radians(degrees)), 6)
     sin = round(math.sin(math.radians(degrees)), 6)
     radius = math.ceil(size / 2 * (abs(cos) + abs(sin))) + 1
@@ -79,7 +79,7 @@ def cut_out(name: str, drawing: int, size: float, degrees: float, mirrored: bool
     row = (sin * offset)[None, :] + (cos * offset)[:, None]         # (h, w)
     if mirrored:
         column = -column
-    # The border is empty, so whatever lies outside may as well lie on it.
+    # Points outside are moved to the border, which is empty.
     column = np.minimum(np.maximum(column + (S - 1) / 2, 0.0), S - 1.001)
     row = np.minimum(np.maximum(row + (S - 1) / 2, 0.0), S - 1.001)
     left, top = column.astype(np.int64), row.astype(np.int64)

@@ -1,13 +1,13 @@
-"""Scenes: small pictures with captions and an exact mask, made as they are asked for.
+"""Scenes: small images with captions and an exact mask, computed when they are needed.
 
-Drawings of objects lie on procedural textures, lit from one side, with a soft shadow below. The scene of
-(seed, split, index) is the same on every machine: see `dice.py` for the numbers, and only sums,
-products and comparisons touch the pixels.
+Drawings of objects on procedural textures, with light from one side and a soft shadow. The scene of (seed, split,
+index) is the same on every machine: random numbers come from `dice.py`, and pixels from sums, products and
+comparisons alone.
 
     scene = make_scene(7)
     scene.image, scene.caption, scene.mask
 
-Whole sets of them: `sets.py`.
+Many scenes at once: `sets.py`.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from dataclasses import dataclass
 import numpy as np
 
 from .captions import write_caption
-from .config import SPLITS, Instance, SceneConfig
+from .config import SPLITS, Instance, SceneConfig, check_split
 from .dice import Dice
 from .drawings import cut_out, num_drawings
 from .textures import NATURAL_COLOURS, PALETTE, RGB, cut_texture, draw_colour, grain_tile, light_gradient, split_line
 
-# H, W height and width of the picture, equal here  h, w of the patch that holds one object
+# H, W height and width of the image, equal here  h, w of the patch that holds one object
 
-_LEAST_VISIBLE = 0.75  # share of every object that the ones before it may not cover
-_MOST_OUTSIDE = 0.08   # share of an object's box that may stick out, on either axis
-# Least distance of colours (`colours.distance`): an object from what it covers, its parts from each other.
+_LEAST_VISIBLE = 0.75  # smallest share of every object that stays visible
+_MOST_OUTSIDE = 0.08   # share of an object's box that may lie outside the image, on either axis
+# Smallest `textures.distance` of colours: an object from what it covers, its parts from each other.
 _CLEAR_OF_BACKGROUND, _CLEAR_OF_MAIN = 90.0, 120.0
 PARTS = ("none", "main", "second", "detail")   # the numbers in `Scene.parts`
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A picture, its caption, and what no model may see in training."""
+    """An image, its caption, and the ground truth, which no model sees in training."""
 
     image: np.ndarray                # (H, W, 3) uint8 RGB
     caption: str
     mask: np.ndarray                 # (H, W) uint8, position in `SceneConfig.class_names`
     parts: np.ndarray                # (H, W) uint8, position in `PARTS`; 0 on the background
-    instances: tuple[Instance, ...]  # from the hindmost to the foremost
+    instances: tuple[Instance, ...]  # from back to front
 
 
 def _draw_backgrounds(config: SceneConfig, dice: Dice) -> list[str]:
@@ -48,7 +48,7 @@ def _draw_backgrounds(config: SceneConfig, dice: Dice) -> list[str]:
     second = dice.choice([b for b in config.backgrounds if b != first] or [first])
     if not dice.chance(config.second_background) or second == first:
         return [first]
-    # Sky and night belong above, as far as both do not.
+    # Sky and night are the upper background.
     return sorted((first, second), key=lambda b: b not in ("sky", "night"))
 
 
@@ -69,7 +69,7 @@ def _draw_drawing(name: str, split: str, config: SceneConfig, dice: Dice) -> int
 
 
 def _draw_colours(name: str, behind: RGB, config: SceneConfig, dice: Dice) -> tuple[tuple[str, str], tuple[RGB, RGB]]:
-    """Names and RGB values of main and second colour, which can be seen on what lies behind."""
+    """Names and RGB values of main and second colour, which differ from the colour behind the object."""
     palette = tuple(PALETTE)
     natural = NATURAL_COLOURS[name] if dice.chance(config.natural_colour) else None
     first, main = draw_colour((behind,), (_CLEAR_OF_BACKGROUND,), dice, palette if natural is None else natural[:1])
@@ -79,11 +79,11 @@ def _draw_colours(name: str, behind: RGB, config: SceneConfig, dice: Dice) -> tu
     return (first, second_name), (main, second)
 
 
-def _place(name: str, drawing: int, instance_map: np.ndarray, areas: list[int], config: SceneConfig,
-           dice: Dice) -> tuple[np.ndarray, int, int]:
-    """A patch (5, h, w) of the object and its corner, so that all before it stay visible.
+def _place_object(name: str, drawing: int, instance_map: np.ndarray, areas: list[int], config: SceneConfig,
+                  dice: Dice) -> tuple[np.ndarray, int, int]:
+    """A patch (5, h, w) of the object and its corner, such that all earlier objects stay visible.
 
-    `areas` are the whole areas of the objects that already lie in `instance_map` as 1, 2, ...
+    `areas` are the complete areas of the objects that are already in `instance_map` as 1, 2, ...
     """
     S = config.image_size
     size = dice.between(*config.object_size) * S
@@ -102,28 +102,28 @@ def _place(name: str, drawing: int, instance_map: np.ndarray, areas: list[int], 
             left = visible - hidden
             if all(left[i + 1] >= _LEAST_VISIBLE * area for i, area in enumerate(areas)):
                 return patch, y, x
-        size *= 0.86  # no room for it: smaller, at another angle
+        size *= 0.86  # no place was found: smaller, at another angle
 
 
 def _paint(canvas: np.ndarray, patch: np.ndarray, y: int, x: int, colours: tuple[RGB, RGB],
            light: tuple[float, float]) -> None:
-    """Put an object (5, h, w) in its main and second colour onto the picture (3, H, W), with its shadow, in place."""
+    """Draws an object (5, h, w) in its two colours, with its shadow, into the image (3, H, W), in place."""
     S = canvas.shape[-1]
     h, w = patch.shape[1:]
 
     def window(dy: int, dx: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-        """Where the moved patch lies on the picture, and what of the patch does."""
+        """Slices of the image that the shifted patch covers, and slices of the patch inside the image."""
         top, left = max(y + dy, 0), max(x + dx, 0)
         bottom, right = min(y + dy + h, S), min(x + dx + w, S)
         return ((slice(top, bottom), slice(left, right)),
                 (slice(top - y - dy, bottom - y - dy), slice(left - x - dx, right - x - dx)))
 
     alpha, second, detail, tone, height = patch                     # (h, w) each
-    # The shadow falls away from the light, as far as a thirtieth of the picture.
+    # The shadow is shifted away from the light by a thirtieth of the image.
     there, own = window(round(-light[1] * S / 30), round(-light[0] * S / 30))
     canvas[(slice(None), *there)] *= 1 - 0.4 * alpha[own]
 
-    # A slope that rises away from the light faces it. The larger the patch, the gentler the step.
+    # Slopes that face the light are brighter. The larger the patch, the smaller the height step per pixel.
     facing = np.zeros((h, w))
     steep = max(h, w) / 40
     facing[:, 1:-1] = (height[:, :-2] - height[:, 2:]) * (light[0] * steep)
@@ -132,7 +132,7 @@ def _paint(canvas: np.ndarray, patch: np.ndarray, y: int, x: int, colours: tuple
     shade = (0.74 + 0.3 * height + 0.42 * facing) * (1 + 0.75 * np.minimum(tone, 0.0))
     main, other = (np.array(rgb)[:, None, None] for rgb in colours)
     inside = np.maximum(alpha, 1e-6)
-    share, grey = second / inside, detail / inside                  # of what is covered, (h, w)
+    share, grey = second / inside, detail / inside                  # fractions of the coverage, (h, w)
     colour = (main + (other - main) * share) * shade                # (3, h, w)
     colour += (255 - colour) * (0.75 * np.maximum(tone, 0.0)) + 60 * np.maximum(facing, 0.0)
     colour += (127.5 * (tone + 1) - colour) * np.minimum(grey, 1.0)
@@ -142,17 +142,17 @@ def _paint(canvas: np.ndarray, patch: np.ndarray, y: int, x: int, colours: tuple
     covered += (colour[(slice(None), *own)] - covered) * alpha[own]
 
 
-def _draw_ground(backgrounds: list[str], config: SceneConfig, dice: Dice) -> tuple[np.ndarray, np.ndarray]:
-    """One texture, or two with a line between them: canvas (3, H, W) and mask (H, W)."""
+def _paint_backgrounds(backgrounds: list[str], config: SceneConfig, dice: Dice) -> tuple[np.ndarray, np.ndarray]:
+    """One texture, or two with a border between them: canvas (3, H, W) and mask (H, W)."""
     S = config.image_size
     canvas = cut_texture(backgrounds[0], S, dice)                   # (3, H, W)
-    ground = np.zeros((S, S), dtype=np.int64)
+    which = np.zeros((S, S), dtype=np.int64)
     if len(backgrounds) == 2:
         below = split_line(S, dice)
         canvas = canvas * (1 - below) + cut_texture(backgrounds[1], S, dice) * below
-        ground = (below >= 0.5).astype(np.int64)
+        which = (below >= 0.5).astype(np.int64)
     indices = np.array([config.class_names.index(b) for b in backgrounds], dtype=np.uint8)
-    return canvas * light_gradient(S, dice), indices[ground]
+    return canvas * light_gradient(S, dice), indices[which]
 
 
 def _largest_part(patch: np.ndarray) -> np.ndarray:
@@ -162,13 +162,13 @@ def _largest_part(patch: np.ndarray) -> np.ndarray:
 
 
 def _mean_colour(pixels: np.ndarray) -> tuple[int, int, int]:
-    """Mean of pixels (3, h, w), in whole numbers, whose sum does not depend on the order of adding."""
+    """Mean of pixels (3, h, w), in integers, whose sum does not depend on the order of summation."""
     sample = pixels[:, ::3, ::3].astype(np.int64)
     return tuple(int(c) // (sample.size // 3) for c in sample.sum((1, 2)))
 
 
 def _add_grain(canvas: np.ndarray, config: SceneConfig, dice: Dice) -> np.ndarray:
-    """The finished picture, (H, W, 3) uint8."""
+    """The finished image, (H, W, 3) uint8."""
     S = config.image_size
     grain = grain_tile(S)
     free = grain.shape[1] - S
@@ -185,20 +185,19 @@ def _instance(name: str, colours: tuple[str, str], drawing: int, visible: np.nda
 
 
 def make_scene(index: int, split: str = "train", config: SceneConfig = SceneConfig(), seed: int = 0) -> Scene:
-    """The scene of a number, bit for bit the same everywhere.
+    """The scene of an index, bit for bit the same on every machine.
 
     Args:
-        index: 0, 1, 2, ... ; every split has as many scenes as one likes.
-        split: train, validation, test: streams of their own. "unseen" is test with another drawing of
-            every object, one that the others never show.
-        config: the knobs.
-        seed: another number is another data set.
+        index: 0, 1, 2, ... ; no split has a last scene.
+        split: train, validation, test: different scenes. "unseen" is test with another drawing of
+            every object, which the other splits never show.
+        config: see `SceneConfig`.
+        seed: another seed is another data set.
 
     Raises:
         ValueError: an unknown split or a negative number.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}; choose one of them")
+    check_split(split)
     if index < 0 or seed < 0:
         raise ValueError(f"index and seed must be 0 or more, got {index} and {seed}; count from 0")
     S = config.image_size
@@ -208,8 +207,8 @@ def make_scene(index: int, split: str = "train", config: SceneConfig = SceneConf
     backgrounds = _draw_backgrounds(config, dice)
     names = _draw_objects(config, dice)
     drawings = [_draw_drawing(name, split, config, dice) for name in names]
-    canvas, mask = _draw_ground(backgrounds, config, dice)
-    # The light comes from above, more or less. Rounded: sines differ in their last digit.
+    canvas, mask = _paint_backgrounds(backgrounds, config, dice)
+    # The light comes roughly from above. Rounded: sines differ in the last digit between machines.
     angle = dice.between(-0.9, 0.9)
     light = (round(math.sin(angle), 6), round(-math.cos(angle), 6))
     instance_map = np.zeros((S, S), dtype=np.int64)                 # 0 none, i + 1 instance i
@@ -217,7 +216,7 @@ def make_scene(index: int, split: str = "train", config: SceneConfig = SceneConf
     areas: list[int] = []
     colours: list[tuple[str, str]] = []
     for i, (name, drawing) in enumerate(zip(names, drawings)):
-        patch, y, x = _place(name, drawing, instance_map, areas, config, dice)
+        patch, y, x = _place_object(name, drawing, instance_map, areas, config, dice)
         h, w = patch.shape[1:]
         rows, columns = slice(max(y, 0), y + h), slice(max(x, 0), x + w)
         named, shades = _draw_colours(name, _mean_colour(canvas[:, rows, columns]), config, dice)
@@ -234,6 +233,6 @@ def make_scene(index: int, split: str = "train", config: SceneConfig = SceneConf
     image = _add_grain(canvas, config, dice)
     instances = tuple(_instance(name, colour, drawing, instance_map == i + 1)
                       for i, (name, colour, drawing) in enumerate(zip(names, colours, drawings)))
-    # Words have a stream of their own: a knob of the captions does not change the picture.
+    # Captions have random numbers of their own: their options do not change the image.
     caption = write_caption(instances, backgrounds, config, Dice(*key, 1))
     return Scene(image, caption, mask, parts, instances)

@@ -1,4 +1,4 @@
-"""Many scenes at once: as a `datasets.Dataset`, or as plain arrays in memory."""
+"""Many scenes at once: as arrays in memory, or as a `datasets.Dataset`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...extras import extra
-from .config import SPLITS, SceneConfig
+from .config import SceneConfig, check_split
 from .make import make_scene
 
 if TYPE_CHECKING:
     import datasets
 
-SCENES_VERSION = 3  # one more whenever a pixel or a word changes: data sets in the cache are then stale
+SCENES_VERSION = 3  # to be raised when a pixel or a word changes: it makes the cache of `datasets` outdated
 
 
 @dataclass
@@ -37,15 +37,15 @@ def _part(start: int, stop: int, split: str, config: SceneConfig, seed: int) -> 
 
 def scene_arrays(split: str = "train", num_scenes: int = 10_000, config: SceneConfig = SceneConfig(),
                  seed: int = 0, num_proc: int = 1) -> SceneArrays:
-    """The first scenes of a split as arrays: what training and evaluation read. Made in 1.4 ms each.
+    """The first scenes of a split as arrays, for training and evaluation. Each takes 1.4 ms to compute.
 
-    The arguments are those of `load_scenes`, and so are the scenes.
+    Arguments, scenes and errors as those of `load_scenes`.
     """
     _check(split, num_scenes)
     if num_proc == 1 or num_scenes < 1000:
         return _part(0, num_scenes, split, config, seed)
     starts = range(0, num_scenes, 1000)
-    # Forking a process whose torch has started its threads can hang: start afresh.
+    # A forked process can hang after torch has started its threads: spawn new ones.
     with ProcessPoolExecutor(num_proc, mp_context=get_context("spawn")) as pool:
         parts = list(pool.map(_part, starts, [min(s + 1000, num_scenes) for s in starts],
                               *([value] * len(starts) for value in (split, config, seed))))
@@ -54,8 +54,7 @@ def scene_arrays(split: str = "train", num_scenes: int = 10_000, config: SceneCo
 
 
 def _check(split: str, num_scenes: int) -> None:
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}; choose one of them")
+    check_split(split)
     if num_scenes < 1:
         raise ValueError(f"num_scenes must be 1 or more, got {num_scenes}; 1000 take about two seconds")
 
@@ -87,14 +86,14 @@ def load_scenes(split: str = "train", num_scenes: int = 10_000, config: SceneCon
 
     Args:
         split: see `make_scene`.
-        num_scenes: how many; the first thousand of ten thousand are the same as of one thousand.
-        config: the knobs.
-        seed: another number is another data set.
-        num_proc: processes that make them; None is this one.
+        num_scenes: how many; a smaller number gives the first scenes of a larger one.
+        config: see `SceneConfig`.
+        seed: another seed is another data set.
+        num_proc: processes that compute them; None: this one alone.
 
     Returns:
         A `datasets.Dataset`; mask holds positions in `config.class_names`, instance_mask 0 where there
-        is no object and i + 1 on instance i, part_mask positions in `scenes.PARTS`.
+        is no object and i + 1 on instance i, part_mask positions in `make.PARTS`.
 
     Raises:
         ValueError: an unknown split or a number of scenes below one.

@@ -1,8 +1,13 @@
-"""The backgrounds of the scenes: eight procedural textures in three kinds of colours each.
+"""The textures of the backgrounds and the colours of the objects.
 
-Each is computed once per process as a tile larger than a picture; a scene cuts its piece from
-it at random, mirrors it, and changes its brightness and hue a little. Nothing but sums, products
-and comparisons touches the pixels: sines and powers of whole arrays differ between processors.
+Eight procedural textures in three colour variants each. A texture is computed once per process as a tile larger than
+an image; a scene takes a random crop of it, mirrors it, and changes its brightness and hue a little. Pixels are
+computed by sums, products and comparisons alone: sines and powers of whole arrays differ between processors.
+
+The colours of objects are a palette of names, each a range of hues, saturations and lightnesses. Main and second
+colour of every object are drawn from the whole palette, so colour is independent of the class; how well colour
+predicts the class is measured (`evaluation.baselines.ColourClassifier`). `SceneConfig.natural_colour` makes colours
+predictive, to study what such a shortcut does to a model.
 """
 
 from __future__ import annotations
@@ -15,16 +20,16 @@ import numpy as np
 
 from .dice import Dice
 
-# T side of a tile  S side of a picture
+# T side of a tile  S side of an image
 
-Colour = tuple[int, int, int]   # red, green, blue, 0 to 255
+RGB = tuple[float, float, float]   # red, green, blue from 0 to 255
 
 BACKGROUNDS = ("grass", "sand", "water", "brick", "sky", "night", "snow", "wood")
-_TILE = 3  # a tile is so many pictures wide
+_TILE = 3  # side of a tile as a multiple of the image's
 
 
 def _noise(dice: Dice, T: int, cell_height: float, cell_width: float) -> np.ndarray:
-    """Smooth random hills in [0, 1], (T, T); a cell is the distance of two of them, in pixels."""
+    """Smooth value noise in [0, 1], (T, T): random values on a grid with cells of so many pixels, interpolated."""
     axes = []
     for cell in (cell_height, cell_width):
         position = np.arange(T) / max(cell, 1.0)
@@ -43,20 +48,20 @@ def _fractal(dice: Dice, T: int, cell: float, stretch: float = 1.0) -> np.ndarra
     return sum(octaves[1:], octaves[0]) / 1.875
 
 
-def _blend(low: tuple[int, int, int], high: tuple[int, int, int], share: np.ndarray) -> np.ndarray:
+def _blend(low: RGB, high: RGB, share: np.ndarray) -> np.ndarray:
     """From one colour to the other, (T, T, 3)."""
     share = np.minimum(np.maximum(share, 0.0), 1.0)[..., None]
     return np.array(low, dtype=np.float64) * (1 - share) + np.array(high, dtype=np.float64) * share
 
 
 def _waves(position: np.ndarray) -> np.ndarray:
-    """A periodic hill of parabolas in [0, 1]: a sine that is the same on every processor."""
+    """A periodic function of parabolas in [0, 1]: in place of a sine, which differs between processors."""
     share = position - np.floor(position)
     return 4 * share * (1 - share)
 
 
-def _grass(dice: Dice, T: int, unit: float, low: Colour, high: Colour) -> np.ndarray:
-    # Blades: noise that is long upwards and thin across, bent by slow noise.
+def _grass(dice: Dice, T: int, unit: float, low: RGB, high: RGB) -> np.ndarray:
+    # Blades: noise with tall, thin cells, bent by low-frequency noise.
     bend = (_noise(dice, T, 12 * unit, 12 * unit) * 6 * unit).astype(np.int64)
     blades = _noise(dice, T, 7 * unit, 1.4 * unit)
     blades = blades[np.arange(T)[:, None], (np.arange(T)[None, :] + bend) % T]
@@ -64,7 +69,7 @@ def _grass(dice: Dice, T: int, unit: float, low: Colour, high: Colour) -> np.nda
     return _blend(low, high, 0.25 + 1.1 * (blades - 0.5) + 0.9 * (tufts - 0.3))
 
 
-def _sand(dice: Dice, T: int, unit: float, low: Colour, high: Colour) -> np.ndarray:
+def _sand(dice: Dice, T: int, unit: float, low: RGB, high: RGB) -> np.ndarray:
     rows = np.arange(T)[:, None] / unit
     ripples = _waves(rows / 9 + 1.6 * _fractal(dice, T, 24 * unit, 2.0))
     grains = dice.array((T, T))
@@ -73,7 +78,7 @@ def _sand(dice: Dice, T: int, unit: float, low: Colour, high: Colour) -> np.ndar
     return colour
 
 
-def _water(dice: Dice, T: int, unit: float, low: Colour, high: Colour) -> np.ndarray:
+def _water(dice: Dice, T: int, unit: float, low: RGB, high: RGB) -> np.ndarray:
     rows = np.arange(T)[:, None] / unit
     swell = _waves(rows / 8 + 2.2 * _noise(dice, T, 8 * unit, 14 * unit))
     ridges = 1 - np.abs(2 * _noise(dice, T, 3 * unit, 9 * unit) - 1)
@@ -82,7 +87,7 @@ def _water(dice: Dice, T: int, unit: float, low: Colour, high: Colour) -> np.nda
     return colour + _blend((0, 0, 0), (170, 90, 60), glitter)
 
 
-def _brick(dice: Dice, T: int, unit: float, low: Colour, high: Colour) -> np.ndarray:
+def _brick(dice: Dice, T: int, unit: float, low: RGB, high: RGB) -> np.ndarray:
     height, width = max(round(8 * unit), 4), max(round(16 * unit), 8)
     rows, columns = np.arange(T)[:, None], np.arange(T)[None, :]
     course = rows // height
@@ -98,18 +103,18 @@ def _brick(dice: Dice, T: int, unit: float, low: Colour, high: Colour) -> np.nda
     return np.where(mortar[..., None], _blend((164, 150, 138), (206, 194, 180), rough), colour)
 
 
-def _sky(dice: Dice, T: int, unit: float, low: Colour, high: Colour) -> np.ndarray:
-    # Soft wisps only: whole clouds are an object of their own.
+def _sky(dice: Dice, T: int, unit: float, low: RGB, high: RGB) -> np.ndarray:
+    # Soft wisps, no whole clouds, which would look like objects.
     depth = np.arange(T)[:, None] / T + 0.4 * _noise(dice, T, 40 * unit, 60 * unit)
     wisps = _fractal(dice, T, 12 * unit, 4.0) * _noise(dice, T, 30 * unit, 50 * unit)
     colour = _blend(low, high, depth * 0.8)
     return colour + _blend((0, 0, 0), (70, 40, 16), np.maximum(wisps - 0.28, 0) * 3)
 
 
-def _night(dice: Dice, T: int, unit: float, low: Colour, high: Colour) -> np.ndarray:
+def _night(dice: Dice, T: int, unit: float, low: RGB, high: RGB) -> np.ndarray:
     haze = _fractal(dice, T, 26 * unit)
     colour = _blend(low, high, 1.8 * (haze - 0.25))
-    # About one little star in 45 pixels of the smallest picture; few of them bright.
+    # About one star in 45 pixels at 64 pixels a side; few of them are bright.
     side = max(round(unit), 1)
     n = T // side + 1
     seeds = dice.array((n, n))
@@ -118,7 +123,7 @@ def _night(dice: Dice, T: int, unit: float, low: Colour, high: Colour) -> np.nda
     return colour + bright[..., None] * np.array([190.0, 190.0, 170.0])
 
 
-def _snow(dice: Dice, T: int, unit: float, low: Colour, high: Colour) -> np.ndarray:
+def _snow(dice: Dice, T: int, unit: float, low: RGB, high: RGB) -> np.ndarray:
     rows = np.arange(T)[:, None] / unit
     drifts = _waves(rows / 26 + 1.5 * _fractal(dice, T, 36 * unit, 1.5))
     sparkle = dice.array((T, T))
@@ -128,11 +133,11 @@ def _snow(dice: Dice, T: int, unit: float, low: Colour, high: Colour) -> np.ndar
     return colour
 
 
-def _wood(dice: Dice, T: int, unit: float, low: Colour, high: Colour) -> np.ndarray:
+def _wood(dice: Dice, T: int, unit: float, low: RGB, high: RGB) -> np.ndarray:
     rows, columns = np.arange(T)[:, None], np.arange(T)[None, :]
     width = max(round(13 * unit), 6)
     plank = columns // width
-    # Every plank has a piece of grain of its own, and its own tint.
+    # Every plank has its own part of the grain, and its own tint.
     shift = (dice.array((T // width + 1,)) * T).astype(np.int64)[plank]
     bend = _noise(dice, T, 26 * unit, 8 * unit)
     bend = bend[(rows + shift) % T, columns]
@@ -149,8 +154,8 @@ _PAINTERS = {"grass": _grass, "sand": _sand, "water": _water, "brick": _brick,
              "sky": _sky, "night": _night, "snow": _snow, "wood": _wood}
 
 
-# Each background in three kinds: darkest and lightest colour of the tile.
-KINDS: dict[str, tuple[tuple[Colour, Colour], ...]] = {
+# The three colour variants of each background: darkest and lightest colour of the tile.
+KINDS: dict[str, tuple[tuple[RGB, RGB], ...]] = {
     "grass": (((28, 92, 22), (140, 196, 64)), ((118, 96, 34), (214, 190, 104)), ((14, 62, 40), (78, 150, 84))),
     "sand": (((206, 166, 104), (243, 215, 158)), ((196, 184, 164), (240, 232, 216)), ((176, 112, 76), (226, 166, 122))),
     "water": (((10, 74, 132), (40, 150, 190)), ((14, 96, 84), (70, 172, 146)), ((34, 56, 84), (104, 136, 160))),
@@ -168,19 +173,19 @@ def texture_tile(name: str, image_size: int, kind: int = 0) -> np.ndarray:
     """The tile of a background in one of its `KINDS`, (3, T, T) RGB from 0 to 255."""
     T = _TILE * image_size
     tile = _PAINTERS[name](Dice(2024, BACKGROUNDS.index(name)), T, image_size / 64, *KINDS[name][kind])
-    # Colours first: numpy is several times faster on long rows than on triples.
+    # Channels first: numpy is several times faster on long rows than on triples.
     return np.ascontiguousarray(np.minimum(np.maximum(tile, 0.0), 255.0).transpose(2, 0, 1))
 
 
 @lru_cache(maxsize=8)
 def grain_tile(image_size: int) -> np.ndarray:
-    """Noise in [-1, 1] as of a camera's sensor, (T, T)."""
+    """Noise in [-1, 1] like that of a camera's sensor, (T, T)."""
     T = _TILE * image_size
     return Dice(2025, 0).array((T, T)) + Dice(2025, 1).array((T, T)) - 1.0
 
 
 def cut_texture(name: str, image_size: int, dice: Dice) -> np.ndarray:
-    """A random piece of a background, its kind, light and hue of its own, (3, S, S)."""
+    """A random crop of a background with random variant, brightness and hue, (3, S, S)."""
     tile = texture_tile(name, image_size, dice.below(len(KINDS[name])))
     free = tile.shape[1] - image_size
     y, x = dice.below(free + 1), dice.below(free + 1)
@@ -193,7 +198,7 @@ def cut_texture(name: str, image_size: int, dice: Dice) -> np.ndarray:
 
 
 def split_line(image_size: int, dice: Dice) -> np.ndarray:
-    """A soft wavy or slanted border between two backgrounds: 0 above, 1 below, (S, S)."""
+    """A soft wavy or slanted border between two backgrounds: 0 above, 1 below it, (S, S)."""
     unit = np.arange(image_size) / image_size
     slope = dice.between(-0.7, 0.7) if dice.chance(0.5) else dice.between(-0.15, 0.15)
     bow = dice.between(0.0, 0.12)
@@ -204,7 +209,7 @@ def split_line(image_size: int, dice: Dice) -> np.ndarray:
 
 
 def light_gradient(image_size: int, dice: Dice) -> np.ndarray:
-    """Light that falls off to one side of the picture by up to an eighth, (S, S)."""
+    """Brightness that decreases to one side of the image by up to an eighth, (S, S)."""
     angle, strength = dice.between(0, 2 * math.pi), dice.between(0.03, 0.13)
     unit = np.arange(image_size) / image_size * 2 - 1
     across = round(strength * math.cos(angle), 6) * unit
@@ -212,15 +217,9 @@ def light_gradient(image_size: int, dice: Dice) -> np.ndarray:
     return 1 + across[None, :] + down[:, None]
 
 
-# The colours of the objects: a palette of names, each a range of hues, saturations and lightnesses.
-#
-# Main and second colour of every object are drawn from the whole palette alike, so colour says nothing
-# about the object; what it does say is measured (`evaluation.baselines.ColourClassifier`). The knob
-# `SceneConfig.natural_colour` brings colours that do: what a shortcut does to a model is a lesson.
+# The colours of the objects
 
-RGB = tuple[float, float, float]   # red, green, blue from 0 to 255
-
-# Hue in degrees, saturation and lightness (HLS) from 0 to 1: least and largest value under this name.
+# Hue in degrees, saturation and lightness (HLS) from 0 to 1: smallest and largest value of this name.
 PALETTE: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]] = {
     "red": ((-8, 8), (0.65, 0.95), (0.36, 0.52)),
     "orange": ((22, 34), (0.80, 1.00), (0.48, 0.58)),
@@ -235,7 +234,7 @@ PALETTE: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float, 
     "grey": ((0, 360), (0.00, 0.10), (0.42, 0.66)),
 }
 
-# Main and second colour that an object is often seen in: each pair is one object's own.
+# The usual main and second colour of each object: no two objects share a pair.
 NATURAL_COLOURS: dict[str, tuple[str, str]] = {
     "cat": ("black", "white"), "rabbit": ("white", "pink"), "elephant": ("grey", "pink"),
     "bird": ("blue", "yellow"), "fish": ("orange", "white"), "butterfly": ("purple", "orange"),
@@ -247,25 +246,25 @@ NATURAL_COLOURS: dict[str, tuple[str, str]] = {
 
 
 def draw_shade(name: str, dice: Dice) -> RGB:
-    """A colour of this name."""
+    """A random colour of this name."""
     hue, saturation, lightness = (dice.between(*span) for span in PALETTE[name])
     red, green, blue = colorsys.hls_to_rgb(hue % 360 / 360, lightness, saturation)
     return 255 * red, 255 * green, 255 * blue
 
 
 def distance(one: RGB, other: RGB) -> float:
-    """Sum of the differences over the three channels, from 0 to 765."""
+    """L1 distance: the sum of the absolute differences of the three channels, from 0 to 765."""
     return sum(abs(a - b) for a, b in zip(one, other))
 
 
 def draw_colour(behind: tuple[RGB, ...], clear: tuple[float, ...], dice: Dice,
                 names: tuple[str, ...] = tuple(PALETTE)) -> tuple[str, RGB]:
-    """A name out of `names` and a shade of it that can be seen beside every colour of `behind`.
+    """A name out of `names` and a shade of it that differs from every colour of `behind`.
 
     Args:
-        behind: RGB values that lie under or beside it.
-        clear: the least `distance` to each of them. Where twelve draws do not reach it, the one that
-            comes closest is taken.
+        behind: RGB values under or beside it.
+        clear: the smallest `distance` to each of them. Where twelve draws do not reach it, the best of them is
+            taken.
     """
     best, best_margin = None, float("-inf")
     for _ in range(12):
