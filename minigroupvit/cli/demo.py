@@ -1,4 +1,4 @@
-"""`python -m minigroupvit demo`: segment held-out scenes with the shipped weights and print the figures."""
+"""`python -m minigroupvit demo`: segment held-out scenes with the shipped weights and print the metrics."""
 
 from __future__ import annotations
 
