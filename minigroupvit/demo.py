@@ -1,4 +1,4 @@
-"""`make demo`: the shipped weights cut held-out scenes into named segments; a figure, and the figures."""
+"""`make demo`: the shipped weights segment held-out scenes and name the segments; a figure, and the metrics."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from .checkpoints.native import load
 from .data.scenes.config import SceneConfig
 from .data.scenes.sets import scene_arrays
-from .evaluation.scenes import evaluate_scenes, format_table
+from .evaluation.scenes import compare_on_scenes, format_table
 from .files import write_atomically
 from .model import GroupViT
 from .segmentation.options import protocol_for
@@ -47,9 +47,9 @@ def run_demo(out: str | Path = "outputs/demo", num_images: int = NUM_IMAGES, wei
     for name, one in ((weights, model), (groupvit, two_stages), (baseline, without_groups)):
         print(f"{name}: {_describe(one)}", flush=True)
     few = min(num_few, num_images)
-    metrics = evaluate_scenes(model, without_groups, num_images, config, groupvit=two_stages,
-                              num_others=num_others, num_controls=few, num_interventions=few,
-                              say=lambda text: print(text, flush=True))
+    metrics = compare_on_scenes(model, without_groups, num_images, config, groupvit=two_stages,
+                                num_others=num_others, num_controls=few, num_interventions=few,
+                                say=lambda text: print(text, flush=True))
     metrics["groupvit"] = {"weights": groupvit, "about": _origin(two_stages)} | metrics["groupvit"]
     metrics = {"weights": weights, "about": _origin(model)} | metrics
     metrics["pixelwise"] = {"weights": baseline, "about": _origin(without_groups)} | metrics["pixelwise"]
@@ -58,12 +58,11 @@ def run_demo(out: str | Path = "outputs/demo", num_images: int = NUM_IMAGES, wei
 
     scenes = scene_arrays("test", NUM_SHOWN, config)
     shown = metrics["groupvit"]
-    words = embed_classes(two_stages, config.class_names, protocol_for(two_stages).templates, distinct=False)
+    classes = embed_classes(two_stages, config.class_names, protocol_for(two_stages).templates, distinct=False)
     figure = demo_figure(
-        scenes.images, segment(two_stages, scenes.images, config.class_names, class_embeddings=words), scenes.masks,
-        config.class_names,
-        scenes.captions, note=f"The first {NUM_SHOWN} scenes of the split test, as they come. In italics: a caption as "
-        f"in training; the model does not see it.\n{groupvit}: mIoU {100 * shown['miou']:.0f} % on "
+        scenes.images, segment(two_stages, scenes.images, config.class_names, class_embeddings=classes), scenes.masks,
+        config.class_names, scenes.captions, note=f"The first {NUM_SHOWN} scenes of the split test, as they come. In "
+        f"italics: a caption as in training; the model does not see it.\n{groupvit}: mIoU {100 * shown['miou']:.0f} % on "
         f"{shown['num_images']:,} scenes; {weights}: {100 * metrics['miou']:.0f} % on {num_images:,}.")
     write_atomically(out / "figure.png", lambda path: figure.savefig(path, format="png", dpi=130))
 

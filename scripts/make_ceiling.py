@@ -14,7 +14,7 @@ from pathlib import Path
 
 from make_weights import write_record
 
-from minigroupvit.evaluation.ceiling import shape_ceiling
+from minigroupvit.evaluation.baselines import shape_ceiling
 from minigroupvit.training.record import current_commit, device_name
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "ceiling.json"

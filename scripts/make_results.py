@@ -147,8 +147,8 @@ def _goes_by(record: dict[str, Any]) -> str:
 def _ceiling() -> str:
     """What a classifier with labels reaches, in a sentence."""
     found = json.loads((ROOT / "results" / "ceiling.json").read_text(encoding="utf-8"))
-    return (f"How much shape is there to learn? A small classifier that is trained **with labels** on grey cut-outs "
-            f"names {_with_interval(found['test'], 'accuracy')} % of the objects, and "
+    return (f"How much shape is there to learn? A small classifier that is trained **with labels** on grey crops of objects "
+            f"names {_with_interval(found['test'], 'accuracy')} % of them, and "
             f"{_with_interval(found['unseen'], 'accuracy')} % of those in drawings that it never saw "
             f"(chance: {percent(found['chance'])} %; `{found['command']}`).")
 
@@ -161,16 +161,16 @@ def _blocks(found: dict[str, Any]) -> str:
                         for key, name in keys.items()) + ".")
 
 
-def _instances(figures: dict[str, Any]) -> str:
+def _instances(metrics: dict[str, Any]) -> str:
     """Mask AP in a sentence."""
     def both(part: str) -> str:
-        true = percent(figures["true_masks"][part]["ap"])
-        return f"{percent(figures[part]['ap'])} (pieces of the true masks: {true})"
+        true = percent(metrics["true_masks"][part]["ap"])
+        return f"{percent(metrics[part]['ap'])} (connected components of the true masks: {true})"
 
-    return (f"Instances are pieces of a class's mask. Mask AP on the objects of {figures['num_images']} test scenes: "
-            f"{both('all')}; AP at IoU 0.5: {percent(figures['all']['ap50'])}. Where no twins touch "
-            f"{both('without_touching_twins')}, where they do {both('touching_twins')}: touching things of one class "
-            "are one piece, and no group tells them apart.")
+    return ("Instances are the connected components of a class's mask. Mask AP on the objects of "
+            f"{metrics['num_images']} test scenes: {both('all')}; AP at IoU 0.5: {percent(metrics['all']['ap50'])}. "
+            f"Where no twins touch {both('without_touching_twins')}, where they do {both('touching_twins')}: touching "
+            "objects of one class are one component, and no group tells them apart.")
 
 
 def _cost(stored: dict[str, Any]) -> str:

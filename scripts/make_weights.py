@@ -3,10 +3,10 @@
     python scripts/make_weights.py scenes scenes_projected
 
 Trains each recipe in outputs/weights/NAME (a run that was stopped goes on), chooses the overlap of
-patches, the number of classes kept and the balance of the words on the validation scenes, and writes to data/weights/
+patches, the number of classes kept and the balance of the class names on the validation scenes, and writes to data/weights/
 
     NAME.safetensors             the best checkpoint of the run, in half precision
-    NAME.json                    where it comes from, and its figures on test scenes, from the stored file
+    NAME.json                    where it comes from, and its metrics on test scenes, from the stored file
     NAME.log.jsonl               the log of the run
     NAME.snapshots.safetensors   groups of a few fixed images over the run, for the time-lapse
 """
@@ -24,17 +24,18 @@ from pathlib import Path
 import torch
 
 from minigroupvit.checkpoints.native import load_checkpoint, save_checkpoint
+from minigroupvit.data.mask_sets import scene_masks
 from minigroupvit.data.scenes.config import SceneConfig
-from minigroupvit.evaluation.scenes import scene_tensors
+from minigroupvit.evaluation.evaluate import evaluate
 from minigroupvit.files import write_atomically
 from minigroupvit.model import GroupViT
 from minigroupvit.segmentation.options import InferenceOptions
 from minigroupvit.training.recipes import RECIPES, recipe
-from minigroupvit.training.run import evaluate_on_scenes, train_on_scenes
+from minigroupvit.training.run import train_on_scenes
 
 SCENES = [name for name in RECIPES if name.startswith("scenes")]
 # Tried on the validation scenes, one after the other: iterations of refinement, patches per side of a patch, whether
-# the mirrored picture is looked at too, numbers of classes kept, what is added to the means of the words.
+# the mirrored image is segmented too, numbers of classes kept, what is added to the means of the class scores.
 CHOICES = {"refine": (0, 10), "overlap": (1, 2), "flip": (False, True), "top_classes": (4, 6),
            "balance": (None, 0.01, 0.03, 0.1)}
 NUM_VALIDATION = 300
@@ -43,12 +44,12 @@ NUM_TEST = 1000
 
 def choose_protocol(model: GroupViT, protocol: InferenceOptions) -> tuple[InferenceOptions, dict[str, dict[str, float]]]:
     """The protocol with the highest mIoU on validation scenes, one choice after the other, and the mIoU of each."""
-    scenes = scene_tensors("validation", NUM_VALIDATION)
+    scenes = scene_masks("validation", NUM_VALIDATION)
     record = {}
     for name, values in CHOICES.items():
         if name == "refine" and not any(model.config.image.num_group_tokens):
             continue                                      # there are no groups whose edges could be moved
-        tried = {value: evaluate_on_scenes(model, *scenes, replace(protocol, **{name: value}))["miou"]
+        tried = {value: evaluate(model, scenes, replace(protocol, **{name: value}), ()).metrics["miou"]
                  for value in values}
         protocol = replace(protocol, **{name: max(tried, key=tried.get)})
         record[name] = {str(value): miou for value, miou in tried.items()}
@@ -56,7 +57,7 @@ def choose_protocol(model: GroupViT, protocol: InferenceOptions) -> tuple[Infere
 
 
 def store(name: str, run: Path, out: Path, model: GroupViT) -> tuple[GroupViT, dict]:
-    """Writes a run's best model, as it is to be read out, to `out`; returns what was stored and its origin."""
+    """Writes a run's best model with its inference options to `out`; returns what was stored and its origin."""
     stored = out / f"{name}.safetensors"
     about = {k: model.about[k] for k in ("step", "seed", "commit", "device", "seconds", "train_config")}
     save_checkpoint(stored, model, about, dtype=torch.float16)
@@ -80,18 +81,18 @@ def write_record(path: Path, record: dict) -> None:
 
 def measure(name: str, model: GroupViT, origin: dict, tried: dict) -> dict:
     """The record of stored weights: where they come from, and their metrics on test scenes."""
+    test = scene_masks("test", NUM_TEST)
     return origin | {
         "command": f"python scripts/make_weights.py {name}",
         "num_scenes": RECIPES[name].num_scenes,
         "scenes": asdict(SceneConfig(image_size=model.config.image.image_size)),
         "validation_miou": tried,
-        "test": evaluate_on_scenes(model, *scene_tensors("test", NUM_TEST)),
-        "unseen": evaluate_on_scenes(model, *scene_tensors("unseen", NUM_TEST)),
-        # What our own choices on the way to masks are worth: the same without refinement, and without any of them.
-        "test_unrefined": evaluate_on_scenes(
-            model, *scene_tensors("test", NUM_TEST), replace(model.protocol, refine=0)),
-        "test_read_out_as_released": evaluate_on_scenes(
-            model, *scene_tensors("test", NUM_TEST), InferenceOptions(templates=model.protocol.templates)),
+        "test": evaluate(model, test).metrics,
+        "unseen": evaluate(model, scene_masks("unseen", NUM_TEST)).metrics,
+        # What our own inference options are worth: the same without refinement, and with the released options.
+        "test_unrefined": evaluate(model, test, replace(model.protocol, refine=0)).metrics,
+        "test_read_out_as_released": evaluate(
+            model, test, InferenceOptions(templates=model.protocol.templates)).metrics,
     }
 
 

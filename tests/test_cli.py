@@ -28,6 +28,7 @@ from minigroupvit.data.captioned.augment import PAPER
 from minigroupvit.data.captioned.open import open_captioned
 from minigroupvit.data.scenes.make import make_scene
 from minigroupvit.distributed import pick_device
+from minigroupvit.evaluation.evaluate import Evaluation
 from minigroupvit.images import load_image
 from minigroupvit.segment_files import class_shares
 from minigroupvit.segmentation.options import InferenceOptions
@@ -221,26 +222,28 @@ def test_pictures_of_all_kinds(mode, weights, picture, tmp_path):
 def test_evaluate_prints_json_and_nothing_else(weights, capsys):
     assert run("evaluate --num-images 4 --split unseen --json - --weights", weights) == 0
     said = capsys.readouterr()
-    figures = json.loads(said.out)
-    assert figures["num_images"] == 4 and figures["split"] == "unseen" and figures["weights"] == str(weights)
+    metrics = json.loads(said.out)
+    assert metrics["num_images"] == 4 and metrics["split"] == "unseen" and metrics["weights"] == str(weights)
+    assert metrics["data"] == "scenes" and metrics["protocol"]["short_side"] == 16 and "pictures" not in metrics
     assert {"miou", "miou_objects", "miou_backgrounds", "iou_per_class", "ari", "recognition_ap", "oracle_miou",
-            "naming"} <= set(figures)
-    assert all(0 <= figures[name] <= 1 for name in ("miou", "oracle_miou", "recognition_ap"))
+            "naming", "miou_interval"} <= set(metrics)
+    assert all(0 <= metrics[name] <= 1 for name in ("miou", "oracle_miou", "recognition_ap"))
 
 
 def test_evaluate_prints_a_table_and_writes_json(weights, tmp_path, capsys):
-    out = tmp_path / "new" / "figures.json"
+    out = tmp_path / "new" / "metrics.json"
     assert run("evaluate --num-images 4 --weights", weights, "--json", out) == 0
-    printed, figures = capsys.readouterr().out, json.loads(out.read_text())
+    printed, metrics = capsys.readouterr().out, json.loads(out.read_text())
     assert "4 scenes of the split test" in printed
-    for name, value in (figures["iou_per_class"] | {"oracle_miou": figures["oracle_miou"]}).items():
+    for name, value in (metrics["iou_per_class"] | {"oracle_miou": metrics["oracle_miou"]}).items():
         assert f"{name} {value:.3f}" in " ".join(printed.split())
 
 
 def test_evaluate_takes_choices_of_the_protocol(weights, monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr("minigroupvit.training.run.evaluate_on_scenes",
-                        lambda model, images, masks, protocol: asked.append(protocol) or {})
+    monkeypatch.setattr("minigroupvit.evaluation.evaluate.evaluate",
+                        lambda model, masks, protocol, *rest, **named: asked.append(protocol) or Evaluation(
+                            masks, protocol=protocol))
     assert run("evaluate --num-images 2 --json - --top-classes all --overlap 4 --weights", weights) == 0
     assert run("evaluate --num-images 2 --json - --weights", weights) == 0
     sizes = {"short_side": 16, "long_side": 128}

@@ -13,8 +13,8 @@ from PIL import Image
 from protocol_steps import LEFT_OUT, PROTOCOL, WORDS, picture, telling_weights
 
 from minigroupvit.data.mask_sets import open_masks
-from minigroupvit.evaluation import groups, metrics, metrics as boundary, photographs
-from minigroupvit.evaluation.photographs import evaluate_masks
+from minigroupvit.evaluation import evaluate as evaluation, groups, metrics
+from minigroupvit.evaluation.evaluate import evaluate
 from minigroupvit.images import IMAGE_MEAN, IMAGE_STD
 from minigroupvit.segmentation import segment as segmentation
 from minigroupvit.segmentation.options import BACKGROUND, IGNORED
@@ -108,12 +108,12 @@ def test_it_is_what_a_slow_reading_of_the_protocol_gives(model):
     assert torch.equal(found.labels[0], expected.argmax(0) - 1)
 
 
-# --- the figures -----------------------------------------------------------------------------------
+# --- the metrics -----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def masks(tmp_path_factory):
-    """Pictures of several sizes with masks of background, "red", "sun" and a border that is not judged."""
+    """Images of several sizes with masks of background, "red", "sun" and a border that is not judged."""
     root = tmp_path_factory.mktemp("small")
     for folder in ("images", "masks"):
         (root / folder).mkdir()
@@ -129,32 +129,36 @@ def masks(tmp_path_factory):
     return open_masks("folder", root)
 
 
-FIGURES = {"miou": 0.18203, "miou_objects": 0.09784, "boundary_miou": 0.13698, "oracle_miou": 0.38482,
+METRICS = {"miou": 0.18203, "miou_objects": 0.09784, "boundary_miou": 0.13698, "oracle_miou": 0.38482,
            "naming": 0.47303, "probing_jaccard": 0.30669, "ari": 0.00357, "groups_used": 1.75, "collapsed": 0.25,
            "assignment_entropy": 0.80592}
 
 
 @pytest.fixture(scope="module")
-def figures(model, masks):
-    return evaluate_masks(model, masks, PROTOCOL)
+def found(model, masks):
+    return evaluate(model, masks, PROTOCOL)
 
 
-def test_the_pinned_figures(figures):
-    assert {key: figures[key] for key in FIGURES} == pytest.approx(FIGURES, abs=2e-4)
+def test_the_pinned_metrics(found):
+    assert {key: found.metrics[key] for key in METRICS} == pytest.approx(METRICS, abs=2e-4)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 50])
-def test_figures_do_not_depend_on_the_batches(batch_size, model, masks, figures):
-    found = evaluate_masks(model, masks, PROTOCOL, batch_size=batch_size)
-    for key, value in found.items():
-        assert value == (pytest.approx(figures[key]) if isinstance(value, (float, dict)) and key != "protocol"
-                         else figures[key]), key
+def test_metrics_do_not_depend_on_the_batches(batch_size, model, masks, found):
+    again = evaluate(model, masks, PROTOCOL, batch_size=batch_size)
+    assert again.protocol == found.protocol and again.miou_of_each == pytest.approx(found.miou_of_each)
+    assert again.metrics.keys() == found.metrics.keys()
+    for key, value in again.metrics.items():
+        assert value == (pytest.approx(found.metrics[key]) if isinstance(value, (float, dict)) else found.metrics[key]), key
 
 
 def of_the_last_picture(self, labels, truth):
-    """`MaskMetrics.update` that forgets the pictures before."""
-    self.jaccard.reset()
-    self.jaccard.update(labels.cpu(), truth.cpu())
+    """`MaskMetrics.update` that forgets the images before."""
+    self._pixels.clear()
+    UPDATE(self, labels, truth)
+
+
+UPDATE = metrics.MaskMetrics.update
 
 
 def mean_group(groups, mask, num_objects, num_classes):
@@ -173,24 +177,24 @@ def least(pairs, *sizes):
     return -metrics.count_pairs(pairs, *sizes)
 
 
-@pytest.mark.parametrize("figure, meanings, place, name, value", [
+@pytest.mark.parametrize("metric, meanings, place, name, value", [
     ("miou", {255: BACKGROUND}, None, None, None),                        # pixels of 255 are not judged
     ("miou", {0: IGNORED, 254: BACKGROUND}, None, None, None),            # background is a class
-    ("miou", {}, metrics.MaskMetrics, "update", of_the_last_picture),     # one confusion matrix for the whole set
+    ("miou", {}, metrics.MaskMetrics, "update", of_the_last_picture),     # pixels of the whole set are summed
     ("boundary_miou", {255: BACKGROUND}, None, None, None),
-    ("boundary_miou", {}, boundary, "boundary_distance", lambda height, width: 4),
-    ("boundary_miou", {}, boundary, "boundary_region", lambda labels, distance: labels == labels),
-    ("boundary_miou", {}, boundary, "distance_transform_edt", lambda void, **rest: np.indices(void.shape)),
+    ("boundary_miou", {}, metrics, "boundary_distance", lambda height, width: 4),
+    ("boundary_miou", {}, metrics, "boundary_region", lambda labels, distance: labels == labels),
+    ("boundary_miou", {}, metrics, "distance_transform_edt", lambda void, **rest: np.indices(void.shape)),
     ("oracle_miou", {255: BACKGROUND}, None, None, None),
     ("oracle_miou", {}, groups, "count_pairs", least),                    # the class of most of a group's pixels
     ("oracle_miou", {}, groups, "stitch", first_window_alone),
     ("probing_jaccard", {255: BACKGROUND}, None, None, None),
     ("probing_jaccard", {0: 0, 254: BACKGROUND}, None, None, None),       # background is no object
-    ("probing_jaccard", {}, photographs, "probing_jaccard", mean_group),
+    ("probing_jaccard", {}, evaluation, "probing_jaccard", mean_group),
     ("ari", {255: BACKGROUND}, None, None, None),
 ])
-def test_leaving_a_step_out_changes_the_figure(figure, meanings, place, name, value, model, masks, monkeypatch):
+def test_leaving_a_step_out_changes_the_metric(metric, meanings, place, name, value, model, masks, monkeypatch):
     if place is not None:
         monkeypatch.setattr(place, name, value)
-    found = evaluate_masks(model, replace(masks, meanings=masks.meanings | meanings), PROTOCOL)
-    assert abs(found[figure] - FIGURES[figure]) > 2e-3, found[figure]
+    found = evaluate(model, replace(masks, meanings=masks.meanings | meanings), PROTOCOL).metrics
+    assert abs(found[metric] - METRICS[metric]) > 2e-3, found[metric]

@@ -23,10 +23,10 @@ from minigroupvit.cli import main
 from minigroupvit.config import ImageConfig
 from minigroupvit.data.scenes.config import SceneConfig
 from minigroupvit.data.scenes.make import make_scene
-from minigroupvit.evaluation.clusters import METHODS, cluster_patches
 from minigroupvit.evaluation.controls import superpixels
+from minigroupvit.evaluation.groups import CLUSTERINGS, cluster_patches
 from minigroupvit.experiments import measures, models, pretraining, runner
-from minigroupvit.experiments.measures import Conditions, attention_masks, best_jaccard, name_pieces
+from minigroupvit.experiments.measures import Conditions, attention_masks, best_jaccard, name_segments
 from minigroupvit.experiments.models import BUDGETS, digest, make_setup
 from minigroupvit.experiments.pretraining import DINO, MaskTraining, MoCo, fit, mirror, views
 from minigroupvit.experiments.report import interval, make_report, order
@@ -305,7 +305,7 @@ def test_intervals_and_orders():
     assert order([2.0, 2.0], [1.0, 1.0]) == "holds" and order([1.0, 1.0], [1.0, 1.0]) == "cannot be told"
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CLUSTERINGS)
 def test_clusters_with_a_known_answer(method):
     """Three blobs of patches in 48 dimensions."""
     draw = torch.Generator().manual_seed(0)
@@ -335,7 +335,7 @@ def test_superpixels_of_four_fields(method):
         superpixels("quickshift")
 
 
-def test_a_piece_is_named_by_its_mean_feature():
+def test_a_segment_is_named_by_its_mean_feature():
     tokens = torch.zeros(1, 4, 3)
     tokens[0, 0, 0] = tokens[0, 1, 1] = tokens[0, 2, 1] = 1.0      # four patches: class 0, 1, 1, and a weak 2
     tokens[0, 3, 2] = 0.1
@@ -345,10 +345,10 @@ def test_a_piece_is_named_by_its_mean_feature():
     picture = torch.zeros(3, 8, 8, dtype=torch.uint8)
     quarters = (torch.arange(8)[:, None] >= 4).long() * 2 + (torch.arange(8)[None, :] >= 4).long()
     protocol = InferenceOptions(top_classes=None)
-    labels = name_pieces(model, picture, quarters, torch.eye(3), protocol)
+    labels = name_segments(model, picture, quarters, torch.eye(3), protocol)
     assert [int(labels[y, x]) for y, x in ((0, 0), (0, 7), (7, 0))] == [0, 1, 1]
     halves = (torch.arange(8)[None, :] >= 4).long().expand(8, 8)     # left: 0 and 1 alike, right: 1 and a little of 2
-    labels = name_pieces(model, picture, halves, torch.eye(3), protocol)
+    labels = name_segments(model, picture, halves, torch.eye(3), protocol)
     assert (labels[:, 4:] == 1).all() and len(labels[:, :4].unique()) == 1
 
 
@@ -380,7 +380,7 @@ def test_a_class_that_comes_from_elsewhere_leaks(sees, stays, monkeypatch):
     halves = torch.tensor([250, 200]).repeat_interleave(8).expand(3, 16, 16).to(torch.uint8)     # grey: 128
     monkeypatch.setattr(measures, "segment", segment)
     monkeypatch.setattr(measures, "embed_classes", lambda *given: None)
-    monkeypatch.setattr(Conditions, "pictures", lambda self: (halves[None].repeat(4, 1, 1, 1), None))
+    monkeypatch.setattr(Conditions, "masks", lambda self: SimpleNamespace(images=halves[None].repeat(4, 1, 1, 1)))
     model = SimpleNamespace(config=SimpleNamespace(image=SimpleNamespace(num_group_tokens=(2,))))
     figures = measures.leaking(model, Conditions(SceneConfig(), "test", 4, InferenceOptions()))
     # Beside grey, the left half has a mean of 189, the right half one of 164.
@@ -389,14 +389,14 @@ def test_a_class_that_comes_from_elsewhere_leaks(sees, stays, monkeypatch):
 
 def test_a_shortcut_is_tried_on_other_drawings_and_other_hues(monkeypatch):
     seen = []
-    monkeypatch.setattr(measures, "_labels", lambda model, images, *rest: seen.append(images) or torch.zeros(
-        len(images), *images.shape[2:], dtype=torch.long))
+    monkeypatch.setattr(measures, "evaluate", lambda model, masks, *rest: seen.append(masks) or SimpleNamespace(
+        metrics={"num_images": len(masks), "miou_objects": len(seen) / 10}))
     on = Conditions(SceneConfig(natural_colour=1.0), "test", 6, InferenceOptions())
-    figures = measures.shortcut(None, on)
-    assert {"miou_objects_unseen", "miou_objects_hue"} <= figures.keys()
-    (images, masks), (unseen, turned) = on.pictures(), seen
-    objects = (masks < on.num_objects)[:, None].expand_as(images)
-    assert torch.equal(unseen, on.pictures("unseen")[0])
+    assert measures.shortcut(None, on) == {"miou_objects_unseen": 0.1, "miou_objects_hue": 0.2}
+    scenes, (unseen, hue) = on.masks(), seen
+    images, turned = scenes.images, hue.images
+    objects = (scenes.masks < scenes.num_objects)[:, None].expand_as(images)
+    assert unseen is on.masks("unseen") and hue.masks is scenes.masks
     assert torch.equal(turned[~objects], images[~objects]) and not torch.equal(turned[objects], images[objects])
     lightest, darkest = images.amax(dim=1).int(), images.amin(dim=1).int()     # a turned hue has the same of both
     assert (turned.amax(dim=1).int() - lightest).abs().max() <= 2

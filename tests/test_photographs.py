@@ -16,7 +16,7 @@ from minigroupvit.checkpoints.native import load_checkpoint, read_checkpoint
 from minigroupvit.data.captioned.augment import PAPER
 from minigroupvit.data.captioned.batches import CaptionedImages
 from minigroupvit.data.captioned.open import open_captioned, open_dataset
-from minigroupvit.evaluation.retrieval import chance_recall
+from minigroupvit.evaluation.image_level import chance_recall
 from minigroupvit.segmentation.segment import segment
 from minigroupvit.training.recipes import recipe
 from minigroupvit.training.run import train_on_dataset

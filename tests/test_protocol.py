@@ -23,7 +23,7 @@ from minigroupvit.cli.common import add_protocol, protocol_choices
 from minigroupvit.data.mask_sets import evaluation_protocol, open_masks
 from minigroupvit.data.scenes.config import SceneConfig
 from minigroupvit.data.scenes.make import make_scene
-from minigroupvit.evaluation.photographs import evaluate_masks
+from minigroupvit.evaluation.evaluate import evaluate
 from minigroupvit.segmentation import windows as sliding
 from minigroupvit.segmentation.options import PROTOCOLS, InferenceOptions, protocol_for, released_sizes
 from minigroupvit.segmentation.segment import segment
@@ -82,18 +82,18 @@ def test_python_the_command_and_evaluate_do_the_same(folder, make_model, tmp_pat
         assert as_it_is.maps[0].shape != found.maps[0].shape
         right.append((found.labels[0] == masks[n].mask).float().mean().item())
     capsys.readouterr()
-    figures = []
+    metrics = []
     for more in ([], ["--protocol", "weights"], ["--short-side", "16"], ["--short-side", "48"]):
         assert cli.main(["evaluate", "--data", "folder", "--root", str(folder), "--quiet", "--json", "-", *options,
                          *more]) == 0
-        figures.append(json.loads(capsys.readouterr().out))
-    assert figures[0] == figures[1] == figures[2] != figures[3]
-    assert figures[0]["protocol"]["short_side"] == 16 and figures[3]["protocol"]["long_side"] == 384
-    python = evaluate_masks(model, masks)
-    assert python["miou"] == figures[0]["miou"] and python["protocol"] == protocol_for(model).__dict__
-    found = [(segment(model, example.picture, NAMES).labels[0] == example.mask).float().mean().item()
+        metrics.append(json.loads(capsys.readouterr().out))
+    assert metrics[0] == metrics[1] == metrics[2] != metrics[3]
+    assert metrics[0]["protocol"]["short_side"] == 16 and metrics[3]["protocol"]["long_side"] == 384
+    python = evaluate(model, masks)
+    assert python.metrics["miou"] == metrics[0]["miou"] and python.protocol == protocol_for(model)
+    found = [(segment(model, example.image, NAMES).labels[0] == example.mask).float().mean().item()
              for example in (masks[n] for n in range(3))]
-    assert found == pytest.approx(right) and python["pictures"].keys() == {"0", "1", "2"}
+    assert found == pytest.approx(right) and python.miou_of_each == metrics[0]["pictures"]
 
 
 def test_enlarged_scenes_are_named_nearly_as_well_as_scenes():
@@ -148,7 +148,8 @@ def test_a_background_threshold_is_the_weights_own_or_the_sets(folder, make_mode
 @pytest.mark.parametrize("command, words", [
     ("evaluate --protocol released", "--protocol belongs to photographs with masks, not to --data scenes"),
     ("evaluate --data imagefolder --root x --no-antialias --short-side 64", "--short-side, --antialias would change nothing"),
-    ("evaluate --clusters kmeans", "--clusters has no effect with --data scenes"),
+    ("evaluate --only-occurring", "--only-occurring has no effect with --data scenes"),
+    ("evaluate --data imagefolder --root x --clusters kmeans", "--clusters has no effect with --data imagefolder"),
     ("evaluate --data folder --root x --split unseen", "--split has no effect with --data folder"),
     ("evaluate --balance much", "argument --balance: invalid float or 'none' value: 'much'"),
 ])
@@ -234,8 +235,8 @@ def test_evaluation_has_the_same_bound(folder, make_model, monkeypatch):
     model, masks = make_model(), open_masks("folder", folder)
     monkeypatch.setattr(sliding, "MOST_PIXELS", 500)
     with Largest() as largest:
-        figures = evaluate_masks(model, masks, batch_size=1)
-    assert figures["pictures"].keys() == {"0", "1", "2"} and largest.numbers <= 3 * 64 * 150
+        found = evaluate(model, masks, batch_size=1)
+    assert found.names == ["0", "1", "2"] and largest.numbers <= 3 * 64 * 150
 
 
 def test_a_photograph_of_twelve_megapixels(tmp_path):

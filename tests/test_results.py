@@ -17,14 +17,12 @@ from minigroupvit.checkpoints.describe import protocol_from_dict
 from minigroupvit.checkpoints.native import load, save_checkpoint, shipped_weights, weights_folder
 from minigroupvit.config import GroupViTConfig
 from minigroupvit.data.captioned.open import open_captioned
-from minigroupvit.data.mask_sets import open_masks
-from minigroupvit.evaluation.photographs import evaluate_masks
-from minigroupvit.evaluation.retrieval import evaluate_retrieval
-from minigroupvit.evaluation.scenes import scene_tensors
+from minigroupvit.data.mask_sets import open_masks, scene_masks
+from minigroupvit.evaluation.evaluate import evaluate
+from minigroupvit.evaluation.image_level import evaluate_retrieval
 from minigroupvit.segmentation.options import InferenceOptions
 from minigroupvit.training.config import TrainConfig
 from minigroupvit.training.recipes import recipe
-from minigroupvit.training.run import evaluate_on_scenes
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOGRAPHS = [name for name in shipped_weights() if name.startswith("photographs")]
@@ -73,31 +71,31 @@ def test_a_record_belongs_to_its_weights(name):
 
 
 @pytest.mark.parametrize("name", [name for name in shipped_weights() if name.startswith("scenes")])
-def test_the_stored_weights_reach_their_figures(name):
+def test_the_stored_weights_reach_their_metrics(name):
     """On 100 of the 1,000 scenes; 0.08 is the luck of that draw."""
     stored = record(name)["test"]
-    figures = evaluate_on_scenes(load(name), *scene_tensors("test", 100))
+    metrics = evaluate(load(name), scene_masks("test", 100)).metrics
     for key in ("miou", "miou_objects", "recognition_ap"):
-        assert figures[key] == pytest.approx(stored[key], abs=0.08), key
+        assert metrics[key] == pytest.approx(stored[key], abs=0.08), key
 
 
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
 def test_models_of_photographs_find_the_captions_that_they_are_said_to_find(name):
     """All 1,000 test pictures: the same draw, so the same figures but for rounding."""
     data = open_captioned(str(photographs("flickr8k-128")), 128, "test")
-    figures = evaluate_retrieval(load(name), data)
+    metrics = evaluate_retrieval(load(name), data)
     for key, value in record(name)["trained"]["retrieval"].items():
-        assert figures[key] == pytest.approx(value, abs=0.003), key
+        assert metrics[key] == pytest.approx(value, abs=0.003), key
 
 
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
-def test_models_of_photographs_cut_as_they_are_said_to(name):
+def test_models_of_photographs_segment_as_they_are_said_to(name):
     """On 44 of the 441 photographs, whose groups are better than chance; 0.06 is the luck of that draw."""
     masks = open_masks("voc2012", photographs("voc2012-animals")).occurring()
     stored = record(name)["trained"]["chosen"]
     protocol = protocol_from_dict(stored["protocol"])
-    with pytest.warns(UserWarning, match="1449 pictures, these are 44"):
-        found = evaluate_masks(load(name), replace(masks, pairs=masks.pairs[::10][:44]), protocol, ("groups",))
+    with pytest.warns(UserWarning, match="1449 images, these are 44"):
+        found = evaluate(load(name), replace(masks, pairs=masks.pairs[::10][:44]), protocol, ("groups",)).metrics
     assert found["ari"] == pytest.approx(stored["ari"], abs=0.06) and found["ari"] > 0.05
 
 
@@ -127,13 +125,13 @@ def half_of_voc(tmp_path, make_model):
 
 
 @pytest.mark.filterwarnings("ignore:never seen in training")
-def test_models_are_compared_with_cuts_on_the_published_pictures_and_on_all(half_of_voc):
+def test_models_are_compared_with_partitions_on_the_published_pictures_and_on_all(half_of_voc):
     folder, names, record = half_of_voc
     photos = script("make_photographs")
     photos.compare(record, open_masks("voc2012", folder).occurring(), folder)
     found = record["comparisons"]["differences"]
     assert {(one["num_images"], one["against"]) for one in found} == {
-        (number, cut) for number in (5, 8) for cut in photos.CUTS}
+        (number, other) for number in (5, 8) for other in photos.PARTITIONS}
     assert {"command", "commit", "seed", "device", "date"} <= set(record["comparisons"])
     for one in found:
         low, high = one["ari_difference_interval"]
@@ -147,7 +145,7 @@ def test_models_are_compared_with_cuts_on_the_published_pictures_and_on_all(half
 def test_a_published_picture_that_is_gone_is_named(half_of_voc):
     folder, names, record = half_of_voc
     (folder / "VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt").write_text("\n".join(names[1:]))
-    with pytest.raises(ValueError, match="1 of the 5 pictures .*such as 2031_000000.*val.txt"):
+    with pytest.raises(ValueError, match="1 of the 5 images .*such as 2031_000000.*val.txt"):
         script("make_photographs").compare(record, open_masks("voc2012", folder).occurring(), folder)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import affine_transform
 
+from minigroupvit.data.mask_sets import scene_masks
 from minigroupvit.data.scenes import captions, textures
 from minigroupvit.data.scenes.captions import SYNONYMS, flip_caption, plural
 from minigroupvit.data.scenes.config import SPLITS
@@ -20,7 +21,6 @@ from minigroupvit.data.scenes.make import PARTS, SceneConfig, make_scene
 from minigroupvit.data.scenes.sets import load_scenes
 from minigroupvit.data.scenes.textures import BACKGROUNDS
 from minigroupvit.evaluation.baselines import ColourClassifier
-from minigroupvit.evaluation.scenes import scene_tensors
 
 NUM_SCENES = 2000
 
@@ -182,9 +182,8 @@ def test_every_colour_keeps_its_name():
 
 def test_colour_says_nothing_about_the_object():
     """A classifier of colours that was shown masks stays below 15 % on objects."""
-    train, test = scene_tensors("train", 600), scene_tensors("test", 300)
-    names = SceneConfig().class_names
-    found = ColourClassifier().fit(*train).evaluate(*test, names, len(OBJECTS))
+    train, test = scene_masks("train", 600), scene_masks("test", 300)
+    found = ColourClassifier().fit(train).evaluate(test)
     assert found["miou_objects"] < 0.15
     assert found["miou_backgrounds"] > 0.2      # it does work where colour tells something
 

@@ -342,3 +342,65 @@ def test_the_mirrored_picture_has_groups_of_its_own(make_model) -> None:
     assert both.group_scores.shape[1] == 2 * count and both.maps[-1].shape == plain.maps[-1].shape
     torch.testing.assert_close(both.group_scores[:, :count], plain.group_scores)
     torch.testing.assert_close(both.group_scores[:, count:], segment(model, picture.flip(-1), WORDS).group_scores)
+
+
+# A model without groups, patch by patch (Table 4, "pixel-wise")
+
+FOUR_NAMES = [*WORDS, "cloud"]
+
+
+@pytest.fixture
+def plain(make_model) -> GroupViT:
+    return make_model(depths=(2,), num_group_tokens=(0,), num_output_groups=(0,)).eval()
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.rand(3, 3, 16, 16)
+
+
+def test_pixelwise_equals_a_slow_loop_over_patches(plain, images):
+    found = segment(plain, images, FOUR_NAMES, top_classes=2, pixels="patches")
+    words = embed_classes(plain, FOUR_NAMES)
+    for b in range(3):
+        with torch.no_grad():
+            picture, output = plain.encode_image(normalize(images[b:b + 1]))
+            kept = sorted(range(4), key=lambda c: -float(picture[0] @ words[c]))[:2]
+            scores = torch.zeros(4, 4, 4)                              # (C, h, w)
+            for n, token in enumerate(output.segment_tokens[0]):
+                patch = F.normalize(plain.image_head(token[None]), dim=-1)[0]
+                logits = plain.scale() * words @ patch
+                own = torch.stack([logits[c] for c in kept]).softmax(0)
+                for c, value in zip(kept, own):
+                    scores[c, n // 4, n % 4] = logits.softmax(0)[c] * value
+        large = F.interpolate(scores[None], size=(16, 16), mode="bilinear", align_corners=False)[0]
+        torch.testing.assert_close(found.scores[b], large)
+        assert torch.equal(found.labels[b], large.argmax(0))
+        assert set(found.labels[b].unique().tolist()) <= set(kept)
+
+
+def test_patches_score_as_if_each_were_a_group_but_without_steps_between_them(plain, images):
+    smooth, stepped = segment(plain, images, FOUR_NAMES, pixels="patches"), segment(plain, images, FOUR_NAMES)
+    torch.testing.assert_close(smooth.group_scores, stepped.group_scores)   # (B, N, C)
+    jumps = [s.scores.diff(dim=-1).abs().max() for s in (smooth, stepped)]
+    assert jumps[0] < jumps[1]
+
+
+def test_pixelwise_has_no_groups_and_takes_other_sizes(plain):
+    found = segment(plain, torch.rand(2, 3, 21, 34), FOUR_NAMES, pixels="patches")
+    assert found.labels.shape == (2, 21, 34) and found.scores.shape == (2, 4, 21, 34)
+    assert found.groups == [] and found.maps == []
+
+
+def test_pixelwise_background_is_what_scores_low(plain, images):
+    scores = segment(plain, images, FOUR_NAMES, pixels="patches").scores
+    threshold = scores.amax(1).median().item()
+    labels = segment(plain, images, FOUR_NAMES, background_threshold=threshold, pixels="patches").labels
+    for b in range(3):
+        limit = min(threshold, scores[b].max().item())
+        assert torch.equal(labels[b] == -1, scores[b].amax(0) < limit)
+
+
+def test_pixelwise_refuses_a_model_with_groups(make_model, images):
+    with pytest.raises(ValueError, match="groups its patches.*clip_vit"):
+        segment(make_model(), images, FOUR_NAMES, pixels="patches")

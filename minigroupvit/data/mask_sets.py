@@ -1,8 +1,10 @@
-"""Sets of photographs with true masks: the paper's three benchmarks, and any folder of one's own.
+"""Images with true masks: the scenes, the paper's three benchmarks, and any folder of one's own.
 
 Every mask leaves here with the numbers that labels have: the index of its class in `class_names`, -1 for
-background, and 255 (`IGNORED`) for pixels that are not judged. What the numbers in the files
-mean is a table, so that other conventions are a matter of that table alone.
+background, and 255 (`IGNORED`) for pixels that are not judged. What the numbers in files mean is a table,
+so that another convention needs another table and no code.
+
+N images  H, W image
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ from ..files import read_text
 from ..images import load_image, pictures_below
 from ..model import GroupViT
 from ..segmentation.options import BACKGROUND, IGNORED, PROTOCOLS, InferenceOptions, protocol_for
+from .scenes.config import SceneConfig
+from .scenes.sets import scene_arrays
 
 _UNKNOWN = -2
-_PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+_IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 _FOLDER = ("images/ (.jpg, .png ...), masks/ with a .png of the same name for each (every pixel the number of its "
            "class, 255: not judged) and classes.txt (a name a line, the first is number 0; 'background' and "
            "'ignore' mean what they say)")
@@ -35,43 +39,119 @@ _NOT_IN_COCO = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
 
 @dataclass(frozen=True)
 class Example:
-    """One photograph and what is truly in it."""
+    """One image and its true mask."""
 
     name: str
-    picture: Tensor    # (3, H, W) uint8
+    image: Tensor      # (3, H, W) uint8
     mask: Tensor       # (H, W) int64: index of the class, -1 background, 255 not judged
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class MaskSet:
-    """Photographs with masks, read when they are asked for."""
+    """Images with true masks: a sequence of `Example`. From files (`MaskFiles`) or in memory (`MasksInMemory`)."""
 
     name: str
-    pairs: tuple[tuple[Path, Path | DrawnMask], ...]   # picture and mask
-    class_names: tuple[str, ...]            # without background
+    class_names: tuple[str, ...]            # objects first; without background
+    num_backgrounds: int = 0                # of the class names the last so many are backgrounds, such as "brick"
+    protocol: InferenceOptions = InferenceOptions()   # as released for it
+    metrics: tuple[str, ...] = ()           # of `evaluation.evaluate.METRICS`: those measured unless told otherwise
+    num_expected: int | None = None         # images of the benchmark's split
+
+    @property
+    def num_objects(self) -> int:
+        """How many of the class names, from the first, are objects."""
+        return len(self.class_names) - self.num_backgrounds
+
+    @property
+    def has_background(self) -> bool:
+        """Whether some pixels belong to no class."""
+        return False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of each image."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Example:
+        raise NotImplementedError
+
+    def first(self, num_images: int) -> MaskSet:
+        """The first so many images, or all if there are fewer. Raises ValueError for a number below 1."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MasksInMemory(MaskSet):
+    """Images of one size and their masks as tensors."""
+
+    images: Tensor                          # (N, 3, H, W) uint8
+    masks: Tensor                           # (N, H, W), index of the class, 255 not judged
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Numbers from 0."""
+        return tuple(str(number) for number in range(len(self.images)))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Example:
+        if index >= len(self):
+            raise IndexError(f"there are {len(self)} images, none with the index {index}")
+        return Example(str(index), self.images[index], self.masks[index].long())
+
+    def first(self, num_images: int) -> MasksInMemory:
+        """See `MaskSet.first`."""
+        rows = _first_rows(num_images)
+        return replace(self, images=self.images[rows], masks=self.masks[rows])
+
+
+def scene_masks(split: str = "test", num_images: int = 1000, config: SceneConfig = SceneConfig(),
+                seed: int = 0) -> MasksInMemory:
+    """The first scenes of a split ("train", "validation", "test", "unseen") with their masks.
+
+    Every pixel has a class: the objects of `config`, then its backgrounds. Raises ValueError for another split or
+    fewer than 1 scene.
+    """
+    scenes = scene_arrays(split, num_images, config, seed)
+    return MasksInMemory(
+        name=f"scenes of the split {split}", class_names=tuple(config.class_names),
+        num_backgrounds=len(config.backgrounds), metrics=("oracle", "groups", "recognition", "intervals"),
+        images=torch.from_numpy(scenes.images).permute(0, 3, 1, 2).contiguous(), masks=torch.from_numpy(scenes.masks))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MaskFiles(MaskSet):
+    """Images and masks in files, which are read when an example is asked for."""
+
+    metrics: tuple[str, ...] = ("boundary", "oracle", "probing", "groups")
+    pairs: tuple[tuple[Path, Path | DrawnMask], ...]   # image and mask
     meanings: dict[int, int]                # number in the files: index of a class, -1 or 255
-    protocol: InferenceOptions                      # as released for it
-    num_expected: int | None = None         # pictures of the benchmark's split
 
     @property
     def has_background(self) -> bool:
         """Whether some pixels belong to no class."""
         return BACKGROUND in self.meanings.values()
 
-    def __len__(self) -> int:
-        return len(self.pairs)
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The files' names without their ending."""
+        return tuple(image.stem for image, _ in self.pairs)
 
     def __getitem__(self, index: int) -> Example:
         """Raises ValueError for files that are missing or do not belong together, and for numbers without a class."""
-        picture_file, mask_file = self.pairs[index]
-        picture = np.array(load_image(picture_file))                      # (H, W, 3)
+        image_file, mask_file = self.pairs[index]
+        image = np.array(load_image(image_file))                          # (H, W, 3)
         mask = self._read_mask(mask_file)
-        if mask.shape != picture.shape[:2]:
-            H, W = picture.shape[:2]
-            turned = "; the picture is turned upright by its EXIF data" if mask.shape == (W, H) and H != W else ""
-            raise ValueError(f"{mask_file} is {mask.shape[0]}x{mask.shape[1]}, but {picture_file.name} is {H}x{W}; "
-                             f"a mask has a number for each pixel of its picture{turned}")
-        return Example(picture_file.stem, torch.from_numpy(picture).permute(2, 0, 1), torch.from_numpy(mask))
+        if mask.shape != image.shape[:2]:
+            H, W = image.shape[:2]
+            turned = "; the image is turned upright by its EXIF data" if mask.shape == (W, H) and H != W else ""
+            raise ValueError(f"{mask_file} is {mask.shape[0]}x{mask.shape[1]}, but {image_file.name} is {H}x{W}; "
+                             f"a mask has a number for each pixel of its image{turned}")
+        return Example(image_file.stem, torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(mask))
 
     def _read_mask(self, file: Path | DrawnMask) -> np.ndarray:
         """A mask (H, W) in our numbers."""
@@ -86,14 +166,12 @@ class MaskSet:
                              f"{known[0]} to {known[-1]} have a meaning in {self.name}, and 255 is not judged")
         return mask
 
-    def first(self, num_images: int) -> MaskSet:
-        """The first so many pictures."""
-        if num_images < 1:
-            raise ValueError(f"num_images is {num_images}; take at least 1 picture")
-        return replace(self, pairs=self.pairs[:num_images])
+    def first(self, num_images: int) -> MaskFiles:
+        """See `MaskSet.first`."""
+        return replace(self, pairs=self.pairs[_first_rows(num_images)])
 
-    def occurring(self) -> MaskSet:
-        """The same pictures with only those classes as words that occur in some mask."""
+    def occurring(self) -> MaskFiles:
+        """The same images with only those class names that occur in some mask."""
         seen = {int(n) for _, file in self.pairs for n in np.unique(self._read_mask(file))}
         kept = [c for c in range(len(self.class_names)) if c in seen]
         if not kept:
@@ -103,8 +181,14 @@ class MaskSet:
                        meanings={n: order[m] for n, m in self.meanings.items() if m in order})
 
 
-def open_masks(data: str, root: str | Path) -> MaskSet:
-    """The pictures of a benchmark (its split for validation), or of "folder", below `root`.
+def _first_rows(num_images: int) -> slice:
+    if num_images < 1:
+        raise ValueError(f"num_images is {num_images}; take at least 1 image")
+    return slice(num_images)
+
+
+def open_masks(data: str, root: str | Path) -> MaskFiles:
+    """The images of a benchmark (its validation split), or of "folder", below `root`.
 
     Raises ValueError that says which files were expected where some are missing.
     """
@@ -114,7 +198,7 @@ def open_masks(data: str, root: str | Path) -> MaskSet:
         raise ValueError(f"there is no set of masks {data!r}; choose one of {', '.join(openers)}")
     found = openers[data](root)
     if not found.pairs:
-        raise _layout_error(data, root, "no picture with a mask")
+        raise _layout_error(data, root, "no image with a mask")
     return found
 
 
@@ -124,8 +208,8 @@ def evaluation_protocol(model: GroupViT, masks: MaskSet, kind: str | None = None
     Args:
         kind: "weights": as `segment` makes masks (`protocol_for`), with the set's background threshold where masks have
             background and the weights store no threshold, and without one where masks have none. "released": the set's
-            own. None: "released" for weights that look at pictures at the size of the set's own protocol, 448 pixels,
-            as the paper's do; "weights" for all others.
+            own. None: "released" for weights whose images have the size of the set's own protocol, a shorter side of 448
+            pixels, as the paper's do; "weights" for all others.
         choices: single fields to change.
     """
     if kind is None:
@@ -150,14 +234,15 @@ def _need(data: str, root: Path, *paths: Path) -> None:
 
 
 def _benchmark(data: str, pairs: Iterable[tuple[Path, Path | DrawnMask]],
-               meanings: dict[int, int] | None = None) -> MaskSet:
+               meanings: dict[int, int] | None = None) -> MaskFiles:
     """As in all three: 0 is background, the classes follow from 1, 255 is not judged."""
     about: Benchmark = BENCHMARKS[data]
     usual = {0: BACKGROUND, IGNORED: IGNORED} | {c + 1: c for c in range(len(about.class_names))}
-    return MaskSet(data, tuple(pairs), about.class_names, meanings or usual, about.protocol, about.num_images)
+    return MaskFiles(name=data, class_names=about.class_names, protocol=about.protocol, num_expected=about.num_images,
+                     pairs=tuple(pairs), meanings=meanings or usual)
 
 
-def _voc2012(root: Path) -> MaskSet:
+def _voc2012(root: Path) -> MaskFiles:
     from torchvision.datasets import VOCSegmentation
 
     base = root / "VOCdevkit" / "VOC2012"
@@ -167,43 +252,43 @@ def _voc2012(root: Path) -> MaskSet:
     return _benchmark("voc2012", zip(map(Path, found.images), map(Path, found.masks)))
 
 
-def _context(root: Path) -> MaskSet:
+def _context(root: Path) -> MaskFiles:
     base = root / "VOCdevkit" / "VOC2010"
     split = base / "ImageSets" / "SegmentationContext" / "val.txt"
     _need("context", root, base / "JPEGImages", base / "SegmentationClassContext", split)
-    pictures, masks = base / "JPEGImages", base / "SegmentationClassContext"
-    return _benchmark("context", [(pictures / f"{name}.jpg", masks / f"{name}.png")
+    images, masks = base / "JPEGImages", base / "SegmentationClassContext"
+    return _benchmark("context", [(images / f"{name}.jpg", masks / f"{name}.png")
                                   for name in read_text(split).split()])
 
 
-def _coco_object(root: Path) -> MaskSet:
+def _coco_object(root: Path) -> MaskFiles:
     objects = [number for number in range(1, 91) if number not in _NOT_IN_COCO]
-    pictures, masks = root / "images" / "val2017", root / "annotations" / "val2017"
+    images, masks = root / "images" / "val2017", root / "annotations" / "val2017"
     instances = root / "annotations" / "instances_val2017.json"
     if instances.is_file() and not masks.is_dir():
-        pictures = pictures if pictures.is_dir() else root / "val2017"
-        _need("coco_object", root, pictures)
+        images = images if images.is_dir() else root / "val2017"
+        _need("coco_object", root, images)
         meanings = {0: BACKGROUND, IGNORED: IGNORED} | {number: c for c, number in enumerate(objects)}
-        return _benchmark("coco_object", [(pictures / m.name, m) for m in read_instances(instances)], meanings)
-    _need("coco_object", root, pictures, masks)
+        return _benchmark("coco_object", [(images / m.name, m) for m in read_instances(instances)], meanings)
+    _need("coco_object", root, images, masks)
     converted = sorted(masks.glob("*_instanceTrainIds.png"))
     if converted:
-        return _benchmark("coco_object", [(pictures / f"{m.stem.removesuffix('_instanceTrainIds')}.jpg", m)
+        return _benchmark("coco_object", [(images / f"{m.stem.removesuffix('_instanceTrainIds')}.jpg", m)
                                           for m in converted])
     meanings = dict.fromkeys(range(256), BACKGROUND) | {number - 1: c for c, number in enumerate(objects)}
-    return _benchmark("coco_object", [(pictures / f"{m.stem}.jpg", m) for m in sorted(masks.glob("*.png"))], meanings)
+    return _benchmark("coco_object", [(images / f"{m.stem}.jpg", m) for m in sorted(masks.glob("*.png"))], meanings)
 
 
-def _folder(root: Path) -> MaskSet:
+def _folder(root: Path) -> MaskFiles:
     _need("folder", root, root, root / "images", root / "masks", root / "classes.txt")
     for place in (root / "images", root / "masks"):
         below = [path for path in pictures_below(place) if Path(path).parent != place]
         if below:
             raise ValueError(f"{len(below)} files such as {below[0]} lie in a folder of {place}; put all of them "
                              f"straight into it; expected below {root}: {_FOLDER}")
-    pictures = _by_stem(p for p in (root / "images").iterdir() if p.suffix.lower() in _PICTURES)
+    images = _by_stem(p for p in (root / "images").iterdir() if p.suffix.lower() in _IMAGES)
     masks = _by_stem(p for p in (root / "masks").iterdir() if p.suffix.lower() == ".png")
-    for some, others, kind in ((pictures, masks, "mask"), (masks, pictures, "picture")):
+    for some, others, kind in ((images, masks, "mask"), (masks, images, "image")):
         alone = sorted(set(some) - set(others))
         if alone:
             raise ValueError(f"{len(alone)} of {len(some)} files such as {some[alone[0]]} have no {kind} of the same "
@@ -212,22 +297,22 @@ def _folder(root: Path) -> MaskSet:
     protocol = PROTOCOLS["voc2012"]
     if BACKGROUND not in meanings.values():
         protocol = replace(protocol, background_threshold=None)
-    return MaskSet(root.resolve().name, tuple((pictures[stem], masks[stem]) for stem in sorted(pictures)), names,
-                   meanings, protocol)
+    return MaskFiles(name=root.resolve().name, class_names=names, protocol=protocol, meanings=meanings,
+                     pairs=tuple((images[stem], masks[stem]) for stem in sorted(images)))
 
 
 def _by_stem(files: Iterable[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for file in files:
         if file.stem in found:
-            raise ValueError(f"{found[file.stem]} and {file.name} share a name, by which picture and mask are found; "
+            raise ValueError(f"{found[file.stem]} and {file.name} share a name, by which image and mask are found; "
                              "give each its own")
         found[file.stem] = file
     return found
 
 
 def _read_classes(file: Path) -> tuple[tuple[str, ...], dict[int, int]]:
-    """The words, and what the numbers mean: line n of the file is number n."""
+    """The class names, and what the numbers mean: line n of the file is number n."""
     lines: Sequence[str] = [line.strip() for line in read_text(file).rstrip().splitlines()]
     empty = [n for n, line in enumerate(lines) if not line]
     if empty or not 1 <= len(lines) <= IGNORED:
@@ -251,15 +336,15 @@ def _read_numbers(file: Path) -> np.ndarray:
     except (OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"{file} is no mask that can be read, or it is cut off: {error}") from None
     if mode not in ("1", "L", "P", "I", "I;16"):
-        raise ValueError(f"{file} is a picture of mode {mode}; expected an index mask (mode P or L), a number a pixel")
+        raise ValueError(f"{file} is an image of mode {mode}; expected an index mask (mode P or L), a number a pixel")
     return numbers.astype(np.int64)
 
 
-# The three benchmarks of the paper in one table: classes, protocol, pictures, and how the files lie.
+# The three benchmarks of the paper in one table: classes, protocol, number of images, and how the files lie.
 #
 # Class names are those that the released code puts into its text encoder, in the order of the masks'
 # numbers (some differ from the data sets' own: table, plant and monitor in VOC; airplane, plant and
-# monitor in Context). Thresholds and everything else of the protocol: `protocol.PROTOCOLS`.
+# monitor in Context). Thresholds and everything else of the protocol: `segmentation.options.PROTOCOLS`.
 #
 # In all three, background is 0 in the mask files and the classes follow from 1; 255 marks pixels that
 # are not judged. (mmsegmentation's `reduce_zero_label`, which throws 0 away and judges 59 classes of
@@ -295,7 +380,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "voc2012": Benchmark(
         tuple(_VOC.split(", ")), PROTOCOLS["voc2012"], 1449,
         "VOCdevkit/VOC2012/ with JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/val.txt, as torchvision's "
-        "VOCSegmentation makes it; there 255 is the border around things"),
+        "VOCSegmentation makes it; there 255 is the border around objects"),
     "context": Benchmark(
         tuple(_CONTEXT.split(", ")), PROTOCOLS["context"], 5105,
         "VOCdevkit/VOC2010/ with JPEGImages/, SegmentationClassContext/ (PNG, 0 background, 1 to 59 classes) and "
@@ -311,13 +396,13 @@ BENCHMARKS: dict[str, Benchmark] = {
 # Masks of COCO-Object drawn from COCO's own instances, where its pixel maps are not at hand.
 #
 # Where instances overlap, the smaller one lies on top. COCO-Stuff's maps, which the release judges by, were
-# made from the same outlines with an order of their own, so figures may differ in the last digit.
+# made from the same outlines with an order of their own, so metrics may differ in the last digit.
 
 @dataclass(frozen=True)
 class DrawnMask:
     """A mask that is drawn when it is read."""
 
-    name: str                               # of the picture's file
+    name: str                               # of the image's file
     size: tuple[int, int]                   # H, W
     instances: tuple[dict[str, Any], ...]   # COCO's annotations
 
@@ -339,7 +424,7 @@ class DrawnMask:
 
 
 def read_instances(file: Path) -> list[DrawnMask]:
-    """The masks of all pictures of an `instances_val2017.json`, those without an instance too.
+    """The masks of all images of an `instances_val2017.json`, those without an instance too.
 
     Raises ValueError for a file of another kind.
     """

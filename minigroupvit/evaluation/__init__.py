@@ -1,1 +1,1 @@
-"""Figures that say how good a model is, and the baselines to hold beside them."""
+"""Metrics that say how good a model is, and the baselines and controls to hold beside them."""

@@ -1,8 +1,10 @@
-"""Cuts of a photograph that need no training: what a model's groups have to beat.
+"""Partitions of an image that need no training: the controls that a model's groups have to beat.
 
-A cut is a function from a picture (3, H, W), uint8, to the number of each pixel's piece (H, W). Those here
-know colours, or only where a pixel lies: photographers put things into the middle, and a cut into middle
+A partition is a function from an image (3, H, W), uint8, to the number of each pixel's segment (H, W). Those here
+know colours, or only where a pixel lies: photographers put objects into the middle, and a partition into middle
 and border agrees with masks without having seen anything.
+
+N images  K clusters  H, W image
 """
 
 from __future__ import annotations
@@ -19,131 +21,107 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from tqdm import tqdm
 
-from ..data.mask_sets import MaskSet
+from ..data.mask_sets import MaskSet, MasksInMemory
 from ..extras import extra
-from ..segmentation.options import BACKGROUND
 from ..segmentation.steps import refine_maps
-from .groups import probing_jaccard
-from .intervals import Judged, difference, draws, interval, mean_of
-from .metrics import MaskMetrics, adjusted_rand, oracle_labels, oracle_miou, segments_used
+from .evaluate import Evaluation
+from .groups import adjusted_rand, oracle_miou, segments_used
+from .metrics import difference, draws, interval, mean_of
 
-CLUSTERS = (2, 3, 4, 6, 8)    # tried in each picture; `SHARED_CLUSTERS` is one set for all pictures
+CLUSTERS = (2, 3, 4, 6, 8)    # tried in each image; `SHARED_CLUSTERS` is one set for all images
 SHARED_CLUSTERS = 16
 _ITERATIONS = 10              # of the refinement, as in the recipes of the scenes
 
-Cut = Callable[[Tensor], Tensor]
+Partition = Callable[[Tensor], Tensor]
 
-_SIDE = 64   # pictures are shrunk to this many pixels a side before they are clustered
+_SIDE = 64   # images are shrunk to this many pixels a side before they are clustered
 
 
-def colour_clusters(num_pieces: int = 8, position: float = 0.0, seed: int = 0) -> Cut:
-    """K-means on the pixels of each picture: their colours in CIELAB and, if `position` is above 0, their place.
+def colour_clusters(num_segments: int = 8, position: float = 0.0, seed: int = 0) -> Partition:
+    """K-means on the pixels of each image: their colours in CIELAB and, if `position` is above 0, their place.
 
-    position: how many units of colour (100: black to white) the sides of the picture are long.
+    position: how many units of colour (100: black to white) the sides of the image are long.
     """
-    def cut(picture: Tensor) -> Tensor:
-        small = F.interpolate(picture[None].float() / 255, (_SIDE, _SIDE), mode="area")[0]     # (3, s, s)
+    def partition(image: Tensor) -> Tensor:
+        small = F.interpolate(image[None].float() / 255, (_SIDE, _SIDE), mode="area")[0]     # (3, s, s)
         features = _cielab(small.permute(1, 2, 0).numpy()).reshape(-1, 3)                   # (s·s, 3)
         if position:
             features = np.concatenate([features, position * _places(_SIDE, _SIDE).reshape(-1, 2).numpy()], axis=1)
         # One start is enough: another seed moves the metrics of a whole set by less than they differ.
-        pieces = KMeans(num_pieces, n_init=1, random_state=seed).fit_predict(features.astype(np.float64))
-        return _resize(torch.from_numpy(pieces.reshape(_SIDE, _SIDE)).long(), picture)
+        segments = KMeans(num_segments, n_init=1, random_state=seed).fit_predict(features.astype(np.float64))
+        return _resize(torch.from_numpy(segments.reshape(_SIDE, _SIDE)).long(), image)
 
-    return cut
+    return partition
 
 
-def rings(num_pieces: int = 8) -> Cut:
-    """Ellipses around the middle, each ring of the same area: knows nothing of the picture."""
-    def cut(picture: Tensor) -> Tensor:
-        distance = (_places(*picture.shape[-2:]) - 0.5).norm(dim=-1)                           # (H, W)
+def rings(num_segments: int = 8) -> Partition:
+    """Ellipses around the middle, each ring of the same area: knows nothing of the image."""
+    def partition(image: Tensor) -> Tensor:
+        distance = (_places(*image.shape[-2:]) - 0.5).norm(dim=-1)                           # (H, W)
         rank = distance.flatten().argsort().argsort().view_as(distance)
-        return rank * num_pieces // rank.numel()
+        return rank * num_segments // rank.numel()
 
-    return cut
+    return partition
 
 
-def tiles(rows: int = 2, columns: int = 4) -> Cut:
-    """A grid of equal tiles: knows nothing of the picture."""
-    def cut(picture: Tensor) -> Tensor:
-        place = (_places(*picture.shape[-2:]) * torch.tensor([rows, columns])).long()          # (H, W, 2)
+def tiles(rows: int = 2, columns: int = 4) -> Partition:
+    """A grid of equal tiles: knows nothing of the image."""
+    def partition(image: Tensor) -> Tensor:
+        place = (_places(*image.shape[-2:]) * torch.tensor([rows, columns])).long()          # (H, W, 2)
         return place[..., 0] * columns + place[..., 1]
 
-    return cut
+    return partition
 
 
-def superpixels(method: str, num_pieces: int = 8) -> Cut:
+def superpixels(method: str, num_segments: int = 8) -> Partition:
     """Superpixels of scikit-image: "slic", about so many, or "felzenszwalb".
 
-    Felzenszwalb's method finds their number itself; none is smaller than half of the mean of `num_pieces`.
+    Felzenszwalb's method finds their number itself; none is smaller than half of the mean of `num_segments`.
     Raises ValueError for another method.
     """
     if method not in ("slic", "felzenszwalb"):
         raise ValueError(f"there are no superpixels {method!r}; choose 'slic' or 'felzenszwalb'")
 
-    def cut(picture: Tensor) -> Tensor:
-        pixels = picture.permute(1, 2, 0).numpy()                                              # (H, W, 3)
+    def partition(image: Tensor) -> Tensor:
+        pixels = image.permute(1, 2, 0).numpy()                                                # (H, W, 3)
         with extra("evaluation"):
             from skimage.segmentation import felzenszwalb, slic
         if method == "slic":
-            pieces = slic(pixels, n_segments=num_pieces, start_label=0)
+            segments = slic(pixels, n_segments=num_segments, start_label=0)
         else:
-            pieces = felzenszwalb(pixels, scale=100, sigma=0.8, min_size=pixels[..., 0].size // (2 * num_pieces))
-        return torch.from_numpy(pieces.astype(np.int64))
+            segments = felzenszwalb(pixels, scale=100, sigma=0.8, min_size=pixels[..., 0].size // (2 * num_segments))
+        return torch.from_numpy(segments.astype(np.int64))
 
-    return cut
+    return partition
 
 
-def evaluate_cut(cut: Cut, masks: MaskSet, progress: bool = False) -> dict[str, Any]:
-    """How well a cut agrees with true masks, by the same metrics as a model's groups in `evaluate_masks`.
+def evaluate_partition(partition: Partition, masks: MaskSet, progress: bool = False) -> Evaluation:
+    """How well a partition agrees with true masks, by the same metrics as a model's groups: "oracle", "probing", "groups".
 
-    Returns `ari`, the mean over pictures of the adjusted Rand index (0: chance, 1: the masks);
-    `oracle_miou` and what else there is if each piece had its true name; `probing_jaccard`; `groups_used`.
+    See `evaluate.evaluate`; with `Evaluation.minus` a model is compared with it on the same images.
     """
-    return judge_cut(cut, masks, progress)[0]
+    found = Evaluation(masks, ("oracle", "probing", "groups"))
+    for example in tqdm(masks, desc=masks.name, unit="image", disable=not progress):
+        found.update([example.name], example.mask[None], groups=[partition(example.image)[None]])
+    return found
 
 
-def judge_cut(cut: Cut, masks: MaskSet, progress: bool = False) -> tuple[dict[str, Any], Judged]:
-    """What `evaluate_cut` returns, and what there is of each picture, to be compared with a model on the same ones."""
-    num_objects = len(masks.class_names)
-    names = [*masks.class_names, *(["background"] if masks.has_background else [])]
-    oracle = MaskMetrics(names, num_objects)
-    rand, jaccard, used, pictures = [], [], [], []
-    for example in tqdm(masks, desc=masks.name, unit="picture", disable=not progress):
-        truth = torch.where(example.mask == BACKGROUND, num_objects, example.mask)
-        pieces = cut(example.picture)
-        pictures.append(example.name)
-        oracle.update(oracle_labels(pieces[None], truth[None], len(names))[0], truth)
-        rand += adjusted_rand(pieces[None], truth[None])
-        if np.isfinite(rand[-1]):
-            used.append(len(pieces.unique()))
-        jaccard.append(probing_jaccard(pieces, truth, num_objects, len(names)))
-    found = [value for value in jaccard if value is not None]
-    figures = {f"oracle_{key}": value for key, value in oracle.compute().items()} | {
-        "ari": float(np.nanmean(rand)), "probing_jaccard": float(np.mean(found)) if found else None,
-        "groups_used": float(np.mean(used)), "num_images": len(masks)}
-    return figures, Judged(tuple(pictures), rand, {"oracle_miou": oracle.pixels_of()})
-
-
-def controls(images: Tensor, masks: Tensor, num_classes: int, training: Tensor,
-             patch_size: int = 8, seed: int = 0) -> list[dict[str, Any]]:
-    """K-means of colours on the same pictures: what groups must be better than to be more than a palette.
+def controls(masks: MasksInMemory, training: Tensor, patch_size: int = 8, seed: int = 0) -> list[dict[str, Any]]:
+    """K-means of colours on the same images: what groups must be better than to be more than a palette.
 
     Args:
-        images: (N, 3, H, W) uint8.
-        masks: (N, H, W), position of the class.
-        num_classes: of the masks.
-        training: (M, 3, H, W) uint8, other pictures, to which the one set of clusters for all is fitted.
+        masks: the images and their masks.
+        training: (M, 3, H, W) uint8, other images, to which the one set of clusters for all is fitted.
         patch_size: of the patches whose mean colours are clustered.
 
     Returns:
         For `method` "pixels", "patches" and "pixels, refined" (`refine_maps` on the clusters, as on a model's groups)
-        with each number of `clusters` in each picture, and for patches with one set for all (`per_picture` false):
-        `ari`, the mean over pictures, with `ari_interval`, and `ari_of_each`; `oracle_miou`, each cluster with its
-        true name; `segments_used`, clusters that hold 2 % of a picture or more.
+        with each number of `clusters` in each image, and for patches with one set for all (`per_picture` false):
+        `ari`, the mean over images, with `ari_interval`, and `ari_of_each`; `oracle_miou`, each cluster with its
+        true name; `segments_used`, clusters that hold 2 % of an image or more.
     """
     with threadpool_limits(1):   # threads that wait for each other take longer than these small problems
-        return _controls(images, masks, num_classes, training, patch_size, seed)
+        return _controls(masks.images, masks.masks, len(masks.class_names), training, patch_size, seed)
 
 
 def _controls(images: Tensor, masks: Tensor, num_classes: int, training: Tensor, patch_size: int,
@@ -160,10 +138,10 @@ def _controls(images: Tensor, masks: Tensor, num_classes: int, training: Tensor,
                                               for one in patches])])
     weights = draws(len(images))
     found = []
-    for method, clusters, per_picture, pieces in tried:
-        groups = F.interpolate(torch.from_numpy(np.stack(pieces))[:, None].float(), masks.shape[-2:])[:, 0].long()
+    for method, clusters, per_image, segments in tried:
+        groups = F.interpolate(torch.from_numpy(np.stack(segments))[:, None].float(), masks.shape[-2:])[:, 0].long()
         rand = adjusted_rand(groups, masks)
-        found.append({"method": method, "clusters": clusters, "per_picture": per_picture, "ari": float(np.mean(rand)),
+        found.append({"method": method, "clusters": clusters, "per_picture": per_image, "ari": float(np.mean(rand)),
                       "ari_interval": interval(mean_of(rand, weights)), "ari_of_each": rand,
                       "oracle_miou": oracle_miou(groups, masks, num_classes),
                       "segments_used": float(np.mean(segments_used(groups)))})
@@ -171,14 +149,14 @@ def _controls(images: Tensor, masks: Tensor, num_classes: int, training: Tensor,
 
 
 def against_controls(ari_of_each: Sequence[float], found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The controls, each with by how much a model's groups are better, in pairs: on each picture that both have.
+    """The controls, each with by how much a model's groups are better, in pairs: on each image that both have.
 
     Args:
-        ari_of_each: the model's, of the first pictures of those that `controls` had.
+        ari_of_each: the model's, of the first images of those that `controls` had.
         found: what `controls` returned.
 
     Returns them without `ari_of_each`, with `ari_difference`, above 0 where the model is better, its
-    `ari_difference_interval`, and the pictures that it is of, `num_images`.
+    `ari_difference_interval`, and the number of images that it is of, `num_images`.
     """
     compared = []
     for control in found:
@@ -196,23 +174,23 @@ def _cielab(pixels: np.ndarray) -> np.ndarray:
 
 
 def _lab(images: Tensor, side: int) -> np.ndarray:
-    """Pictures (N, 3, H, W) shrunk to (N, side, side, 3), in CIELAB."""
+    """Images (N, 3, H, W) shrunk to (N, side, side, 3), in CIELAB."""
     small = F.interpolate(images.float() / 255, (side, side), mode="area")
     return _cielab(small.permute(0, 2, 3, 1).numpy()).astype(np.float64)
 
 
 def _clusters(colours: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
-    """The cluster of each place of one picture (h, w, 3): (h, w)."""
+    """The cluster of each place of one image (h, w, 3): (h, w)."""
     flat = colours.reshape(-1, 3)
     # Every fourth pixel is enough to find the clusters; then each pixel takes the nearest.
     sample = flat if len(flat) <= 256 else flat[::4]
-    num_clusters = min(num_clusters, len(sample))   # a very small picture has no more
+    num_clusters = min(num_clusters, len(sample))   # a very small image has no more
     return KMeans(num_clusters, n_init=1, random_state=seed).fit(sample).predict(flat).reshape(colours.shape[:2])
 
 
-def _refined(pieces: np.ndarray, image: Tensor, patch_size: int) -> np.ndarray:
-    """The pieces (H, W) of an image (3, H, W) after the refinement that a model's groups have."""
-    maps = F.one_hot(torch.from_numpy(pieces).long()).permute(2, 0, 1)[None].float()             # (1, K, H, W)
+def _refined(segments: np.ndarray, image: Tensor, patch_size: int) -> np.ndarray:
+    """The segments (H, W) of an image (3, H, W) after the refinement that a model's groups have."""
+    maps = F.one_hot(torch.from_numpy(segments).long()).permute(2, 0, 1)[None].float()             # (1, K, H, W)
     return refine_maps(maps, image[None].float() / 255, _ITERATIONS, 2 * patch_size)[0].argmax(dim=0).numpy()
 
 
@@ -222,6 +200,6 @@ def _places(height: int, width: int) -> Tensor:
     return torch.stack(torch.meshgrid(y, x, indexing="ij"), dim=-1)
 
 
-def _resize(pieces: Tensor, picture: Tensor) -> Tensor:
-    """Pieces (h, w) at the size of the picture, (H, W)."""
-    return F.interpolate(pieces[None, None].float(), tuple(picture.shape[-2:]), mode="nearest-exact")[0, 0].long()
+def _resize(segments: Tensor, image: Tensor) -> Tensor:
+    """Segments (h, w) at the size of the image, (H, W)."""
+    return F.interpolate(segments[None, None].float(), tuple(image.shape[-2:]), mode="nearest-exact")[0, 0].long()

@@ -1,8 +1,8 @@
 """Mask AP on the instances of the scenes, and what it costs that touching twins are one.
 
-Pieces of a class's region pass for instances (`minigroupvit/segmentation/instances.py`). That cannot be right
-where two things of one class touch, "touching twins", and goes wrong where something in front cuts
-one thing in two. How much is lost in these ways tells the AP of the pieces of the true masks.
+The connected components of a class's region pass for instances (`minigroupvit/segmentation/instances.py`). That cannot
+be right where two objects of one class touch, "touching twins", and goes wrong where something in front divides an
+object in two. How much is lost in these ways tells the AP of the connected components of the true masks.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from ..segmentation.steps import embed_classes
 
 def has_touching_twins(scene: Scene) -> bool:
     """Whether two instances of one class share an edge or a corner of a pixel."""
-    things = scene.instances
+    objects = scene.instances
     return any(one.class_name == other.class_name and (binary_dilation(one.mask, np.ones((3, 3))) & other.mask).any()
-               for i, one in enumerate(things) for other in things[:i])
+               for i, one in enumerate(objects) for other in objects[:i])
 
 
 def mask_ap(found: Sequence[Sequence[FoundInstance]], truth: Sequence[Sequence[FoundInstance]]) -> dict[str, Any]:
     """COCO's average precision of masks, mean over the classes that there truly are.
 
     Args:
-        found: the instances of each picture.
+        found: the instances of each image.
         truth: the true ones, in the same order; their scores are not looked at.
 
     Returns `ap`, mean over the IoU thresholds 0.5, 0.55, ... 0.95, and `ap50`, from 0 to 1, None if there
@@ -47,7 +47,7 @@ def mask_ap(found: Sequence[Sequence[FoundInstance]], truth: Sequence[Sequence[F
         import pycocotools  # noqa: F401 - torchmetrics counts with it
     metric = MeanAveragePrecision(iou_type="segm")
     for some, true in zip(found, truth, strict=True):
-        if some or true:  # a picture without either has no size of a mask, and no say
+        if some or true:  # an image without either has no size of a mask, and no say
             size = (some or true)[0].mask.shape
             metric.update([_as_tensors(some, size)], [_as_tensors(true, size)])
     count = sum(map(len, truth))
@@ -76,12 +76,12 @@ def evaluate_instances(model: GroupViT, num_images: int = 300, split: str = "tes
         config: the scenes.
         seed: of the scenes.
         protocol: None: the one that the model was saved with.
-        smallest: least area of an instance, as a share of the picture.
-        batch_size: pictures at once in the model.
+        smallest: least area of an instance, as a share of the image.
+        batch_size: images at once in the model.
 
     Returns a dictionary that JSON can hold. `all`, `without_touching_twins` and `touching_twins`: what
-    `mask_ap` tells of these scenes. `true_masks`: the same three for the pieces of the true masks, the
-    best that pieces can do.
+    `mask_ap` tells of these scenes. `true_masks`: the same three for the connected components of the true
+    masks, the best that connected components can do.
 
     Raises ValueError for an unknown split, a share that is none, or fewer than 1 scene.
     """
@@ -99,17 +99,16 @@ def evaluate_instances(model: GroupViT, num_images: int = 300, split: str = "tes
         for scene, labels, scores in zip(batch, result.labels, result.scores):
             found.append(find_instances(labels, scores, smallest))
             best.append(find_instances(torch.from_numpy(scene.mask).long(), torch.ones_like(scores), smallest))
-    # Backgrounds are no things.
-    found, best = ([[i for i in picture if i.label < num_objects] for picture in pictures]
-                   for pictures in (found, best))
+    # Backgrounds are no objects.
+    found, best = ([[i for i in image if i.label < num_objects] for image in images] for images in (found, best))
     touching = [has_touching_twins(scene) for scene in scenes]
     parts = {"all": range(num_images),
              "without_touching_twins": [i for i, twins in enumerate(touching) if not twins],
              "touching_twins": [i for i, twins in enumerate(touching) if twins]}
 
-    def figures(pieces: list[list[FoundInstance]]) -> dict[str, Any]:
-        return {part: mask_ap([pieces[i] for i in chosen], [truth[i] for i in chosen])
+    def metrics(instances: list[list[FoundInstance]]) -> dict[str, Any]:
+        return {part: mask_ap([instances[i] for i in chosen], [truth[i] for i in chosen])
                 for part, chosen in parts.items()}
 
-    return {"split": split, "smallest": smallest, "num_images": num_images} | figures(found) | {
-        "true_masks": figures(best)}
+    return {"split": split, "smallest": smallest, "num_images": num_images} | metrics(found) | {
+        "true_masks": metrics(best)}

@@ -1,10 +1,10 @@
-"""Interventions: what does a model go by? Change one thing about an object, keep the rest, and count.
+"""Interventions: what does a model go by? Change one property of an object, keep the rest, and count.
 
-Looking at pictures does not tell whether an object is named by its shape, its colour or what lies around it.
+Looking at images does not tell whether an object is named by its shape, its colour or what lies around it.
 So each intervention changes one of them on hundreds of objects that are alone in their scene, and two numbers
 say what happened: how many keep their name, and how many keep the group that holds most of them.
 
-B pictures  H, W picture  C classes
+B images  H, W image  C classes
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ class Subject:
     image: Tensor        # (3, H, W) uint8
     mask: Tensor         # (H, W) bool, its pixels
     label: int           # its class
-    same: Tensor         # (3, H, W) uint8, a fresh piece of the background that it lies on
-    other: Tensor        # (3, H, W) uint8, a piece of another background
+    same: Tensor         # (3, H, W) uint8, a new sample of the background that it lies on
+    other: Tensor        # (3, H, W) uint8, a sample of another background
 
 
-# From a subject to the changed picture (3, H, W) and where its object is now, (H, W).
+# From a subject to the changed image (3, H, W) and where its object is now, (H, W).
 Intervention = Callable[[Subject], tuple[Tensor, Tensor]]
 
 
@@ -75,7 +75,7 @@ def to_disc(subject: Subject) -> tuple[Tensor, Tensor]:
 
 
 def to_other_background(subject: Subject) -> tuple[Tensor, Tensor]:
-    """The object cut out and laid on another background."""
+    """The object moved onto another background."""
     return torch.where(subject.mask, subject.image, subject.other), subject.mask
 
 

@@ -1,4 +1,4 @@
-"""How good a model is on the scenes, beside what there is to beat: the content of `metrics.json`."""
+"""A model on the scenes, beside baselines and controls: the content of `metrics.json`."""
 
 from __future__ import annotations
 
@@ -7,30 +7,19 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-import torch
-from torch import Tensor
-
+from ..data.mask_sets import MasksInMemory, scene_masks
 from ..data.scenes.config import SceneConfig
-from ..data.scenes.sets import scene_arrays
 from ..model import GroupViT
-from ..segmentation.options import protocol_for
-from .baselines import ColourClassifier, evaluate_pixelwise
+from .baselines import ColourClassifier
 from .controls import against_controls, controls
+from .evaluate import Evaluation, evaluate
 from .interventions import evaluate_interventions, without_blocks
-from .metrics import evaluate
 
 
-def scene_tensors(split: str, num_images: int, config: SceneConfig = SceneConfig(),
-                  seed: int = 0) -> tuple[Tensor, Tensor]:
-    """The first scenes of a split: images (N, 3, S, S) uint8 and masks (N, S, S) uint8."""
-    scenes = scene_arrays(split, num_images, config, seed)
-    return torch.from_numpy(scenes.images).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(scenes.masks)
-
-
-def evaluate_scenes(model: GroupViT, baseline: GroupViT | None = None, num_images: int = 1000,
-                    config: SceneConfig = SceneConfig(), seed: int = 0, batch_size: int = 25,
-                    groupvit: GroupViT | None = None, num_others: int | None = None, num_controls: int = 300,
-                    num_interventions: int = 300, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+def compare_on_scenes(model: GroupViT, baseline: GroupViT | None = None, num_images: int = 1000,
+                      config: SceneConfig = SceneConfig(), seed: int = 0, groupvit: GroupViT | None = None,
+                      num_others: int | None = None, num_controls: int = 300, num_interventions: int = 300,
+                      say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
     """All metrics on the split `test`, and on `unseen`: the same scenes with drawings never seen in training.
 
     Args:
@@ -39,68 +28,68 @@ def evaluate_scenes(model: GroupViT, baseline: GroupViT | None = None, num_image
         num_images: scenes of each of the two splits, and of `train` for the colour classifier.
         config: the scenes.
         seed: of the scenes.
-        batch_size: pictures at once in a model; small batches stay in a processor's caches.
         groupvit: a second model with groups, measured in the same way under `groupvit`, and there under `blocks` with
             and without its Transformer blocks on `num_controls` scenes. None: left out.
         num_others: scenes to measure `baseline` and `groupvit` on; None: all of them.
         num_controls: scenes on which clusters of colours are compared with the model's groups.
-        num_interventions: objects on which one thing is changed at a time.
+        num_interventions: objects on which one property is changed at a time.
         say: told now and then what is done, and since when.
 
     Returns:
-        A dictionary that JSON can hold, with fractions from 0 to 1: what `metrics.evaluate` tells of
-        the model, and under `pixelwise` and `colour_classifier` (the only one trained with masks)
-        what exists without groups. `unseen` holds the metrics of the model and of the colour
-        classifier for the other split. `controls` (`controls.controls`) stand beside `controls_model_ari`, the
-        model's ARI on the same scenes, each with the paired difference between the two
+        A dictionary that JSON can hold, with fractions from 0 to 1: `Evaluation.metrics` of the model, and under
+        `pixelwise` and `colour_classifier` (the only one trained with masks) what exists without groups. `unseen` holds
+        the metrics of the model and of the colour classifier for the other split. `controls` (`controls.controls`) stand
+        beside `controls_model_ari`, the model's ARI on the same scenes, each with the paired difference between the two
         (`controls.against_controls`); `interventions`: see `evaluate_interventions`.
     """
     started = time.perf_counter()
-    names, num_objects = config.class_names, len(config.objects)
 
     def tell(text: str) -> None:
         say(f"{time.perf_counter() - started:5.1f} s  {text}")
 
     tell(f"a classifier of colours learns from {num_images:,} training scenes and their masks")
-    colours = ColourClassifier().fit(*scene_tensors("train", num_images, config, seed))
+    training = scene_masks("train", num_images, config, seed)
+    colours = ColourClassifier().fit(training)
 
-    def measure(split: str, num_controls: int = 0) -> tuple[dict[str, Any], Tensor, Tensor]:
+    def measure(split: str) -> tuple[MasksInMemory, Evaluation, dict[str, Any]]:
         tell(f"making {num_images:,} scenes of the split {split}")
-        images, masks = scene_tensors(split, num_images, config, seed)
+        masks = scene_masks(split, num_images, config, seed)
         tell("segmenting them")
-        found = evaluate(model, images, masks, names, num_objects, batch_size=batch_size, num_controls=num_controls)
-        return found | {"colour_classifier": colours.evaluate(images, masks, names, num_objects)}, images, masks
+        found = evaluate(model, masks)
+        return masks, found, found.metrics | {"colour_classifier": colours.evaluate(masks)}
 
-    figures, images, masks = measure("test", num_controls)
-    figures |= {"protocol": asdict(protocol_for(model)), "unseen": measure("unseen")[0]}
-    tell(f"clustering the colours of {min(num_controls, len(images))} scenes")
-    found = controls(images[:num_controls], masks[:num_controls], len(names),
-                     scene_tensors("train", num_controls, config, seed)[0])
-    few = images[:num_others], masks[:num_others], names, num_objects
+    masks, found, metrics = measure("test")
+    metrics |= {"protocol": asdict(found.protocol), "unseen": measure("unseen")[-1]}
+    grouped = [(model, found, metrics)]
+    few, others = masks.first(num_controls), masks.first(num_others or num_images)
     if baseline is not None:
         tell("segmenting with the model without groups")
-        figures["pixelwise"] = evaluate_pixelwise(baseline, *few, batch_size=batch_size)
-        figures["pixelwise"]["protocol"] = asdict(protocol_for(baseline))
+        found = evaluate(baseline, others)
+        metrics["pixelwise"] = found.metrics | {"protocol": asdict(found.protocol)}
     if groupvit is not None:
         tell("segmenting with the second model")
-        figures["groupvit"] = evaluate(groupvit, *few, batch_size=batch_size, num_controls=num_controls)
-        figures["groupvit"]["protocol"] = asdict(protocol_for(groupvit))
+        found = evaluate(groupvit, others)
+        metrics["groupvit"] = found.metrics | {"protocol": asdict(found.protocol)}
+        grouped.append((groupvit, found, metrics["groupvit"]))
         tell("and with it less its Transformer blocks")
-        figures["groupvit"]["blocks"] = _worth_of_blocks(
-            groupvit, images[:num_controls], masks[:num_controls], names, num_objects)
-    for one, place in ((model, figures), (groupvit, figures.get("groupvit"))):
-        if one is not None:
-            place["controls"] = against_controls(place.pop("controls_model_ari_of_each"), found)
-            tell(f"changing one thing at a time about {num_interventions} objects")
-            place["interventions"] = evaluate_interventions(one, num_interventions, config, seed, batch_size=batch_size)
-    return figures
+        metrics["groupvit"]["blocks"] = _worth_of_blocks(groupvit, found.first(num_controls), few)
+    tell(f"clustering the colours of {len(few)} scenes")
+    clusters = controls(few, training.first(num_controls).images)
+    for one, found, part in grouped:
+        found = found.first(num_controls)
+        part |= {"num_controls": len(found.names), "controls_model_ari": found.metrics["ari"],
+                 "controls_model_ari_interval": found.metrics["ari_interval"],
+                 "controls": against_controls(found.ari_of_each, clusters)}
+        tell(f"changing one property at a time of about {num_interventions} objects")
+        part["interventions"] = evaluate_interventions(one, num_interventions, config, seed)
+    return metrics
 
 
-def _worth_of_blocks(model: GroupViT, *scenes: Any) -> dict[str, Any]:
-    """The metrics of a model with and without its Transformer blocks; `scenes`: what `metrics.evaluate` takes."""
-    whole = _main(evaluate(model, *scenes))
+def _worth_of_blocks(model: GroupViT, found: Evaluation, masks: MasksInMemory) -> dict[str, Any]:
+    """The metrics of a model with its Transformer blocks, `found`, and without them, on the same scenes."""
     with without_blocks(model):
-        return {"num_images": len(scenes[0]), "with": whole, "without": _main(evaluate(model, *scenes))}
+        without = evaluate(model, masks.first(len(found.names)))
+    return {"num_images": len(found.names), "with": _main(found.metrics), "without": _main(without.metrics)}
 
 
 def _main(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -120,16 +109,16 @@ def format_table(metrics: dict[str, Any]) -> str:
     """The content of `metrics.json` as a plain text table, in percent."""
     width = 16 + max(len(row) for row in _ROWS.values())   # some rows say on how many scenes
     lines = []
-    for title, figures in (("scenes of the split test", metrics),
-                           ("of them with drawings never seen in training", metrics.get("unseen"))):
-        if figures is None:
+    for title, split in (("scenes of the split test", metrics),
+                         ("of them with drawings never seen in training", metrics.get("unseen"))):
+        if split is None:
             continue
-        lines += [f"{figures['num_images']:,} {title}, in percent", "",
+        lines += [f"{split['num_images']:,} {title}, in percent", "",
                   " " * width + "".join(f"{heading:>{_width(heading)}}" for heading in _COLUMNS.values())]
         for name, row in _ROWS.items():
-            part = figures if name is None else figures.get(name)
+            part = split if name is None else split.get(name)
             if part is not None:
-                row += "" if part["num_images"] == figures["num_images"] else f" ({part['num_images']} scenes)"
+                row += "" if part["num_images"] == split["num_images"] else f" ({part['num_images']} scenes)"
                 lines.append(f"{row:<{width}}" + "".join(
                     f"{_percent(part.get(key)):>{_width(heading)}}" for key, heading in _COLUMNS.items()))
         lines.append("")
@@ -152,7 +141,7 @@ def _control_lines(metrics: dict[str, Any]) -> list[str]:
         own = [c for c in metrics["controls"] if c["method"] == method and c["per_picture"]]
         lines.append(f"{'k-means of ' + method + ', K = ' + ', '.join(str(c['clusters']) for c in own):<40}"
                      + "".join(f"{_percent(c['ari']):>6}" for c in own))
-    lines += [f"{'one set of ' + str(c['clusters']) + ' clusters for all pictures':<40}{_percent(c['ari']):>6}"
+    lines += [f"{'one set of ' + str(c['clusters']) + ' clusters for all images':<40}{_percent(c['ari']):>6}"
               for c in metrics["controls"] if not c["per_picture"]]
     for row, part in _grouped(metrics):
         best = max(part["controls"], key=lambda c: c["ari"])
@@ -162,7 +151,7 @@ def _control_lines(metrics: dict[str, Any]) -> list[str]:
 
 
 def _intervention_lines(metrics: dict[str, Any]) -> list[str]:
-    """How many objects keep their name when one thing is changed."""
+    """How many objects keep their name when one property is changed."""
     lines = []
     for row, part in _grouped(metrics):
         found = part["interventions"]

@@ -1,8 +1,8 @@
-"""What is measured of a trained model: each measure is a function of a model and `Conditions` to its figures.
+"""What is measured of a trained model: each measure is a function of a model and `Conditions` to its metrics.
 
-A row names its measures (`Row.measures`). Figures are fractions from 0 to 1.
+A row names its measures (`Row.measures`). Metrics are fractions from 0 to 1.
 
-B pictures  G groups or pieces  C classes  D width  E shared channels  h, w patch grid  H, W picture
+B images  G groups or segments  C classes  D width  E shared channels  h, w patch grid  H, W image
 """
 
 from __future__ import annotations
@@ -16,31 +16,28 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import adjusted_rand_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torchvision.transforms.v2 import functional as vision
 
+from ..data.mask_sets import MasksInMemory, scene_masks
 from ..data.scenes.config import SceneConfig
-from ..evaluation.baselines import evaluate_pixelwise, segment_pixelwise
-from ..evaluation.clusters import cluster_patches
-from ..evaluation.controls import Cut, colour_clusters, superpixels
-from ..evaluation.groups import probing_jaccard
-from ..evaluation.metrics import BoundaryMetrics, MaskMetrics, evaluate, oracle_labels, present_objects, recognition_ap
-from ..evaluation.scenes import scene_tensors
+from ..evaluation.controls import Partition, colour_clusters, superpixels
+from ..evaluation.evaluate import Evaluation, evaluate
+from ..evaluation.metrics import present_objects
 from ..image_encoder import ImageEncoder
 from ..images import normalize
 from ..model import GroupViT, unit
 from ..segmentation.options import InferenceOptions
-from ..segmentation.segment import encode_windows, name_pixels, segment
-from ..segmentation.steps import balance_scores, embed_classes, largest_scores, pixel_groups, score_groups
+from ..segmentation.segment import segment
+from ..segmentation.steps import balance_scores, embed_classes, largest_scores, score_groups
 from .pretraining import MaskTraining
 
-_BATCH = 25          # pictures at once in a model
-_NUM_LEAKING = 100   # pictures whose segments are looked at one by one
-_LEAST = 0.02        # share of a picture that a segment has at least
+_BATCH = 25          # images at once in a model
+_NUM_LEAKING = 100   # images whose segments are looked at one by one
+_LEAST = 0.02        # share of an image that a segment has at least
 _MASS = 0.6          # of the attention, which patches of a head's mask hold together (DINO)
 
 
@@ -53,149 +50,99 @@ class Conditions:
     num_scenes: int
     protocol: InferenceOptions
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self.scenes.class_names
-
-    @property
-    def num_objects(self) -> int:
-        return len(self.scenes.objects)
-
-    def pictures(self, split: str | None = None, count: int | None = None) -> tuple[Tensor, Tensor]:
-        """Images (N, 3, H, W) and masks (N, H, W), uint8; None: of the split asked for, as many as asked for."""
-        return _pictures(split or self.split, count or self.num_scenes, self.scenes)
+    def masks(self, split: str | None = None, count: int | None = None) -> MasksInMemory:
+        """Scenes and their masks; None: of the split asked for, as many as asked for."""
+        return _masks(split or self.split, count or self.num_scenes, self.scenes)
 
 
 @lru_cache(maxsize=4)
-def _pictures(split: str, count: int, scenes: SceneConfig) -> tuple[Tensor, Tensor]:
-    return scene_tensors(split, count, scenes)
+def _masks(split: str, count: int, scenes: SceneConfig) -> MasksInMemory:
+    return scene_masks(split, count, scenes)
 
 
-def groups(model: GroupViT, on: Conditions) -> dict[str, Any]:
-    """Named masks, oracle, ARI, recognition of a model with groups."""
-    return evaluate(model, *on.pictures(), on.names, on.num_objects, on.protocol)
-
-
-def patches(model: GroupViT, on: Conditions) -> dict[str, Any]:
-    """A model without groups read out patch by patch."""
-    return evaluate_pixelwise(model, *on.pictures(), on.names, on.num_objects, on.protocol)
-
-
-class _Pieces:
-    """Collects named masks and the pieces that they are made of, picture by picture."""
-
-    def __init__(self, on: Conditions) -> None:
-        self.on = on
-        self.named, self.oracle = MaskMetrics(on.names, on.num_objects), MaskMetrics(on.names, on.num_objects)
-        self.rand: list[float] = []
-
-    def update(self, labels: Tensor, pieces: Tensor, truth: Tensor) -> None:
-        """Labels, pieces and true masks, (H, W) each."""
-        labels, pieces, truth = (x.cpu().long() for x in (labels, pieces, truth))
-        self.named.update(labels, truth)
-        self.oracle.update(oracle_labels(pieces[None], truth[None], len(self.on.names))[0], truth)
-        self.rand.append(adjusted_rand_score(truth.flatten().numpy(), pieces.flatten().numpy()))
-
-    def compute(self) -> dict[str, Any]:
-        return self.named.compute() | {f"oracle_{key}": value for key, value in self.oracle.compute().items()} | {
-            "ari": float(np.mean(self.rand))}
+def segmentation(model: GroupViT, on: Conditions) -> dict[str, Any]:
+    """Labels and recognition, and of a model with groups oracle and ARI; a model without is segmented patch by patch."""
+    return evaluate(model, on.masks(), on.protocol).metrics
 
 
 def clustered(method: str) -> Callable[[GroupViT, Conditions], dict[str, Any]]:
     """Table 4: clusters of the patches of a model without groups, in the place of groups."""
 
-    @torch.no_grad()
     def measure(model: GroupViT, on: Conditions) -> dict[str, Any]:
         # Side by side: spectral clustering of four times as many patches takes 50 times as long.
-        protocol = replace(on.protocol, overlap=1)
-        classes = embed_classes(model, on.names, protocol.templates)
-        found, regroup = _Pieces(on), cluster_patches(method)
+        protocol = replace(on.protocol, overlap=1, pixels="largest")
         with threadpool_limits(1):
-            for image, truth in zip(*on.pictures()):
-                (seen,) = encode_windows(model, [image.to(model.device).float() / 255], classes, protocol, regroup=regroup)
-                labels, _ = name_pixels(seen, replace(protocol, pixels="largest"))
-                found.update(labels, pixel_groups(seen.maps[-1], seen.size)[0], truth)
-        return found.compute()
+            return evaluate(model, on.masks(), protocol, ("oracle", "groups"), clusters=method).metrics
 
     return measure
 
 
-def cut_and_named(cut: Cut) -> Callable[[GroupViT, Conditions], dict[str, Any]]:
-    """Table 4, the classical way: pieces of a cut without learning, each named by its mean feature."""
+def partitioned(partition: Partition) -> Callable[[GroupViT, Conditions], dict[str, Any]]:
+    """Table 4, the classical way: segments that need no training, each named by its mean feature."""
 
     def measure(model: GroupViT, on: Conditions) -> dict[str, Any]:
-        classes = embed_classes(model, on.names, on.protocol.templates)
-        found = _Pieces(on)
+        classes = embed_classes(model, on.masks().class_names, on.protocol.templates)
+        found = Evaluation(on.masks(), ("oracle", "groups"))
         with threadpool_limits(1):
-            for image, truth in zip(*on.pictures()):
-                pieces = cut(image)
-                found.update(name_pieces(model, image, pieces, classes, on.protocol), pieces, truth)
-        return found.compute()
+            for example in on.masks():
+                segments = partition(example.image)
+                labels = name_segments(model, example.image, segments, classes, on.protocol)
+                found.update([example.name], example.mask[None], labels[None], [segments[None]])
+        return found.metrics
 
     return measure
 
 
 @torch.no_grad()
-def name_pieces(model: GroupViT, image: Tensor, pieces: Tensor, classes: Tensor, protocol: InferenceOptions) -> Tensor:
-    """Labels (H, W) of a picture (3, H, W) uint8 cut into pieces (H, W) of numbers from 0.
+def name_segments(model: GroupViT, image: Tensor, segments: Tensor, classes: Tensor,
+                  protocol: InferenceOptions) -> Tensor:
+    """Labels (H, W) of an image (3, H, W) uint8 and its segments (H, W), numbers from 0.
 
     Each takes the name nearest to the mean feature of its pixels: features of a model without groups, upsampled.
     classes (C, E).
     """
     embedding, output = model.encode_image(normalize(image[None].to(model.device).float() / 255), protocol.overlap)
     features = output.segment_tokens.transpose(1, 2).unflatten(-1, output.grid).float()                  # (1, D, h, w)
-    features = F.interpolate(features, pieces.shape, mode="bilinear", align_corners=False)[0].flatten(1)  # (D, H·W)
-    own = F.one_hot(pieces.flatten().to(features.device)).float()                                        # (H·W, G)
+    features = F.interpolate(features, segments.shape, mode="bilinear", align_corners=False)[0].flatten(1)  # (D, H·W)
+    own = F.one_hot(segments.flatten().to(features.device)).float()                                      # (H·W, G)
     means = (features @ own / own.sum(dim=0).clamp_min(1)).T                                             # (G, D)
     scores = score_groups(unit(model.image_head(means))[None], embedding, classes, model.scale(), protocol.top_classes)
-    pixels = largest_scores(pieces[None].to(scores.device), scores)                                      # (1, C, H, W)
+    pixels = largest_scores(segments[None].to(scores.device), scores)                                    # (1, C, H, W)
     return (pixels if protocol.balance is None else balance_scores(pixels, protocol.balance)).argmax(dim=1)[0]
 
 
 @torch.no_grad()
 def labelled(model: MaskTraining, on: Conditions) -> dict[str, Any]:
-    """A model that was trained with masks: a class for each pixel. Its pieces are the classes' regions."""
-    images, masks = on.pictures()
-    device = next(model.parameters()).device
-    found, shown = _Pieces(on), []
-    for start in range(0, len(images), _BATCH):
-        logits = model(normalize(images[start:start + _BATCH].to(device).float() / 255))                 # (B, C, H, W)
-        shown.append(logits.softmax(dim=1).flatten(2).amax(dim=2).cpu())
-        for labels, truth in zip(logits.argmax(dim=1), masks[start:]):
-            found.update(labels, labels, truth)
-    probability = torch.cat(shown)[:, :on.num_objects]
-    ap = recognition_ap(probability, torch.eye(on.num_objects), present_objects(masks, on.num_objects))
-    return found.compute() | {"recognition_ap": ap}
+    """A model that was trained with masks: a class for each pixel. Its segments are the classes' regions."""
+    masks, device = on.masks(), next(model.parameters()).device
+    found = Evaluation(masks, ("oracle", "groups", "recognition"))
+    for start in range(0, len(masks), _BATCH):
+        rows = slice(start, start + _BATCH)
+        logits = model(normalize(masks.images[rows].to(device).float() / 255))                           # (B, C, H, W)
+        labels = logits.argmax(dim=1)
+        shown = logits.softmax(dim=1).flatten(2).amax(dim=2)[:, :masks.num_objects]     # the surest pixel of each object
+        found.update(masks.names[rows], masks.masks[rows].long(), labels, [labels], scores=shown)
+    return found.metrics
 
 
-@torch.no_grad()
 def boundary(model: GroupViT, on: Conditions) -> dict[str, Any]:
     """Table 3, in brackets: mIoU of the pixels near contours."""
-    found = BoundaryMetrics(list(on.names), on.num_objects)
-    for labels, truth in zip(_labels(model, on.pictures()[0], on, on.protocol), on.pictures()[1]):
-        found.update(labels, truth)
-    return {f"boundary_{key}": value for key, value in found.compute().items()}
-
-
-def _labels(model: GroupViT, images: Tensor, on: Conditions, protocol: InferenceOptions) -> Tensor:
-    """(N, H, W) of pictures (N, 3, H, W)."""
-    name = segment if model.config.image.num_group_tokens[0] else segment_pixelwise
-    classes = embed_classes(model, on.names, protocol.templates)
-    return torch.cat([name(model, part, on.names, protocol, class_embeddings=classes).labels.cpu()
-                      for part in images.split(_BATCH)])
+    found = evaluate(model, on.masks(), on.protocol, ("boundary",)).metrics
+    return {key: value for key, value in found.items() if key.startswith("boundary_")}
 
 
 def leaking(model: GroupViT, on: Conditions) -> dict[str, Any]:
     """How often a segment keeps its class when everything outside of it becomes grey: `class_stays`.
 
-    A segment is a group's pixels, where they are 2 % of the picture or more; its class is that of most of them.
-    Each pixel is named by its own group, without regard to what else the picture shows.
+    A segment is a group's pixels, where they are 2 % of the image or more; its class is that of most of them.
+    Each pixel is named by its own group, without regard to what else the image shows.
     """
+    names = on.scenes.class_names
     protocol = replace(on.protocol, pixels="largest", balance=None)
-    classes = embed_classes(model, on.names, protocol.templates)
-    images, changed, inside, before = on.pictures()[0][:_NUM_LEAKING], [], [], []
+    classes = embed_classes(model, names, protocol.templates)
+    images, changed, inside, before = on.masks().images[:_NUM_LEAKING], [], [], []
     for part in images.split(_BATCH):
-        result = segment(model, part, on.names, protocol, class_embeddings=classes)
+        result = segment(model, part, names, protocol, class_embeddings=classes)
         for image, labels, own in zip(part, result.labels.cpu(), result.groups[-1].cpu()):
             for group in own.unique():
                 mask = own == group
@@ -203,21 +150,19 @@ def leaking(model: GroupViT, on: Conditions) -> dict[str, Any]:
                     changed.append(torch.where(mask, image, torch.tensor(128, dtype=torch.uint8)))
                     inside.append(mask)
                     before.append(labels[mask].mode().values)
-    after = _labels(model, torch.stack(changed), on, protocol)
+    after = torch.cat([segment(model, part, names, protocol, class_embeddings=classes).labels.cpu()
+                       for part in torch.stack(changed).split(_BATCH)])
     stays = [labels[mask].mode().values == label for labels, mask, label in zip(after, inside, before)]
     return {"class_stays": torch.stack(stays).double().mean().item(), "num_segments": len(stays)}
 
 
 def shortcut(model: GroupViT, on: Conditions) -> dict[str, Any]:
     """mIoU with drawings that were never shown, and with the hue of all objects turned by 180 degrees."""
-    images, masks = on.pictures()
-    turned = torch.where((masks < on.num_objects)[:, None], vision.adjust_hue(images, 0.5), images)
-    figures = {}
-    for name, pictures, truth in (("unseen", *on.pictures("unseen")), ("hue", turned, masks)):
-        found = MaskMetrics(on.names, on.num_objects)
-        found.update(_labels(model, pictures, on, on.protocol), truth.long())
-        figures |= {f"{key}_{name}": value for key, value in found.compute().items()}
-    return figures
+    scenes = on.masks()
+    objects = (scenes.masks < scenes.num_objects)[:, None]                                               # (N, 1, H, W)
+    turned = replace(scenes, images=torch.where(objects, vision.adjust_hue(scenes.images, 0.5), scenes.images))
+    return {f"{key}_{name}": value for name, masks in (("unseen", on.masks("unseen")), ("hue", turned))
+            for key, value in evaluate(model, masks, on.protocol, ()).metrics.items() if key.startswith("miou")}
 
 
 @torch.no_grad()
@@ -226,11 +171,12 @@ def classification(model: GroupViT, on: Conditions) -> dict[str, Any]:
     alone = replace(on, scenes=replace(on.scenes, num_objects=(1, 1), second_background=0.0))
     parts = {}
     for split, count in (("train", 4 * on.num_scenes), (on.split, on.num_scenes)):
-        images, masks = alone.pictures(split, count)
-        outputs = [model.encode_image(normalize(part.to(model.device).float() / 255)) for part in images.split(_BATCH)]
+        scenes = alone.masks(split, count)
+        outputs = [model.encode_image(normalize(part.to(model.device).float() / 255))
+                   for part in scenes.images.split(_BATCH)]
         parts[split] = (torch.cat([output.feature for _, output in outputs]).float().cpu().numpy(),
                         torch.cat([embedding for embedding, _ in outputs]).cpu(),
-                        present_objects(masks, on.num_objects).int().argmax(dim=1).numpy())
+                        present_objects(scenes.masks, scenes.num_objects).int().argmax(dim=1).numpy())
     features, embeddings, truth = parts[on.split]
     names = embed_classes(model, on.scenes.objects, on.protocol.templates).cpu()
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
@@ -243,18 +189,14 @@ def classification(model: GroupViT, on: Conditions) -> dict[str, Any]:
 @torch.no_grad()
 def probing(model: GroupViT | ImageEncoder, on: Conditions) -> dict[str, Any]:
     """Table C2: the mean over objects of the best Jaccard index of one group, or of one head's attention."""
-    images, masks = on.pictures()
-    found = []
     if isinstance(model, GroupViT) and model.config.image.num_group_tokens[0]:
-        for start in range(0, len(images), _BATCH):
-            result = segment(model, images[start:start + _BATCH], on.names, replace(on.protocol, overlap=1))
-            found += [probing_jaccard(own.cpu(), truth.long(), on.num_objects, len(on.names))
-                      for own, truth in zip(result.groups[-1], masks[start:])]
-    else:
-        encoder = model.image_encoder if isinstance(model, GroupViT) else model
-        for start in range(0, len(images), _BATCH):
-            heads = attention_masks(encoder, images[start:start + _BATCH])                               # (B, K, H, W)
-            found += [best_jaccard(own, truth.long(), on.num_objects) for own, truth in zip(heads, masks[start:])]
+        found = evaluate(model, on.masks(), replace(on.protocol, overlap=1), ("probing",)).metrics
+        return {"probing_jaccard": found["probing_jaccard"]}
+    encoder, masks = model.image_encoder if isinstance(model, GroupViT) else model, on.masks()
+    found = []
+    for start in range(0, len(masks), _BATCH):
+        heads = attention_masks(encoder, masks.images[start:start + _BATCH])                             # (B, K, H, W)
+        found += [best_jaccard(own, truth.long(), masks.num_objects) for own, truth in zip(heads, masks.masks[start:])]
     return {"probing_jaccard": float(np.mean([value for value in found if value is not None]))}
 
 
@@ -262,7 +204,7 @@ def probing(model: GroupViT | ImageEncoder, on: Conditions) -> dict[str, Any]:
 def attention_masks(encoder: ImageEncoder, images: Tensor, mass: float = _MASS) -> Tensor:
     """The patches that each head of the last block looks at most, `mass` of its attention: (B, K heads, H, W) of bool.
 
-    Pictures (B, 3, H, W) uint8. Without a class token, attention is the mean over all patches that look.
+    Images (B, 3, H, W) uint8. Without a class token, attention is the mean over all patches that look.
     """
     block, inputs = encoder.stages[-1].layers[-1], []
     handle = block.attn.register_forward_pre_hook(lambda module, given: inputs.append(given[0]))
@@ -279,7 +221,7 @@ def attention_masks(encoder: ImageEncoder, images: Tensor, mass: float = _MASS) 
 
 
 def best_jaccard(masks: Tensor, truth: Tensor, num_objects: int) -> float | None:
-    """Mean over a picture's objects of the best Jaccard index with one of the masks (K, H, W); None without objects.
+    """Mean over an image's objects of the best Jaccard index with one of the masks (K, H, W); None without objects.
 
     As `evaluation.groups.probing_jaccard`, for masks that may overlap. truth (H, W): objects come first.
     """
@@ -293,18 +235,18 @@ def best_jaccard(masks: Tensor, truth: Tensor, num_objects: int) -> float | None
 
 Measure = Callable[[Any, Conditions], dict[str, Any]]
 MEASURES: dict[str, Measure] = {
-    "groups": groups, "patches": patches, "boundary": boundary, "leaking": leaking, "shortcut": shortcut,
+    "groups": segmentation, "patches": segmentation, "boundary": boundary, "leaking": leaking, "shortcut": shortcut,
     "classification": classification, "probing": probing,
     "finetuned": labelled,     # the runner trains the encoder on with masks first
     **{name: clustered(name) for name in ("kmeans", "mean_shift", "spectral")},
-    "pixel_clusters": cut_and_named(colour_clusters(8)),
-    **{name: cut_and_named(superpixels(name)) for name in ("slic", "felzenszwalb")},
+    "pixel_clusters": partitioned(colour_clusters(8)),
+    **{name: partitioned(superpixels(name)) for name in ("slic", "felzenszwalb")},
 }
 
 
 def measured(model: Any, names: Sequence[str], on: Conditions) -> dict[str, float]:
     """The plain numbers of several measures: no lists, no metrics of single classes."""
-    figures: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for name in names:
-        figures |= {key: value for key, value in MEASURES[name](model, on).items() if isinstance(value, int | float)}
-    return figures
+        metrics |= {key: value for key, value in MEASURES[name](model, on).items() if isinstance(value, int | float)}
+    return metrics

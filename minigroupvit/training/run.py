@@ -14,17 +14,15 @@ from tqdm.auto import tqdm
 from ..checkpoints.native import load, load_checkpoint
 from ..data.captioned.batches import Captioned, CaptionedImages, FindNouns
 from ..data.captioned.on_disk import CaptionedFiles
+from ..data.mask_sets import scene_masks
 from ..data.scenes.config import SceneConfig
 from ..data.scenes.sets import scene_arrays
 from ..distributed import join_processes, pick_device
-from ..evaluation.baselines import evaluate_pixelwise
+from ..evaluation.evaluate import evaluate
 from ..evaluation.groups import emergence
-from ..evaluation.metrics import evaluate
-from ..evaluation.retrieval import evaluate_retrieval
-from ..evaluation.scenes import scene_tensors
+from ..evaluation.image_level import evaluate_retrieval
 from ..losses import rank_and_size
 from ..model import GroupViT
-from ..segmentation.options import InferenceOptions
 from ..text.caption_tokenizer import CaptionTokenizer
 from .config import TrainConfig
 from .loop import train
@@ -73,14 +71,6 @@ def grow(model: GroupViT, smaller: GroupViT) -> None:
     model.load_state_dict(own | smaller.state_dict())
 
 
-def evaluate_on_scenes(model: GroupViT, images: torch.Tensor, masks: torch.Tensor,
-                       protocol: InferenceOptions | None = None) -> dict[str, Any]:
-    """The metrics of a model with groups, or pixel by pixel of one without, on scenes."""
-    scenes = SceneConfig()
-    judge = evaluate if model.config.image.num_group_tokens[0] else evaluate_pixelwise
-    return judge(model, images, masks, scenes.class_names, len(scenes.objects), protocol)
-
-
 def train_on_scenes(recipe: Recipe, out: str | Path, num_proc: int | None = None, progress: bool = True,
                     device: str | torch.device | None = None) -> GroupViT:
     """Trains on the scenes, watched on the validation scenes. Goes on with the run that `out` holds.
@@ -90,17 +80,19 @@ def train_on_scenes(recipe: Recipe, out: str | Path, num_proc: int | None = None
     scenes = SceneConfig(image_size=recipe.model.image.image_size)
     num_proc = num_proc or os.cpu_count() or 1
     training = scene_arrays("train", recipe.num_scenes, scenes, num_proc=num_proc)
-    images, masks = scene_tensors("validation", NUM_VALIDATION, scenes)
+    validation = scene_masks("validation", NUM_VALIDATION, scenes)
     data = CaptionedImages(torch.from_numpy(training.images).permute(0, 3, 1, 2).contiguous(),
                            [[caption] for caption in training.captions], origin="scenes")
 
     def validate(model: GroupViT) -> dict[str, Any]:
-        return evaluate_on_scenes(model, images, masks)
+        return evaluate(model, validation).metrics
 
     def watch_groups(model: GroupViT) -> dict[str, Any]:
-        return emergence(model, images[:NUM_EMERGENCE], masks[:NUM_EMERGENCE], len(scenes.class_names))
+        few = validation.first(NUM_EMERGENCE)
+        return emergence(model, few.images, few.masks, len(few.class_names))
 
-    return _run(recipe, data, out, validate, images[:NUM_SNAPSHOTS], progress, device, watch_groups=watch_groups)
+    return _run(recipe, data, out, validate, validation.images[:NUM_SNAPSHOTS], progress, device,
+                watch_groups=watch_groups)
 
 
 def train_on_dataset(recipe: Recipe, dataset: Dataset | Captioned, out: str | Path, image_column: str | None = None,

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..data.mask_sets import MaskSet, evaluation_protocol
-from ..evaluation.clusters import cluster_patches
+from ..evaluation.groups import cluster_patches
 from ..images import to_batch
 from ..model import GroupViT
 from ..segmentation.options import IGNORED, InferenceOptions, protocol_for
@@ -31,7 +31,7 @@ def examples_page(model: GroupViT, masks: MaskSet, pictures: Mapping[str, float 
     """Best pictures on the left, worst on the right: picture, named masks, true masks.
 
     Args:
-        pictures: mIoU of each picture by its name, as `evaluate_masks` returns it.
+        pictures: mIoU of each picture by its name, `Evaluation.miou_of_each`.
         protocol: of that evaluation.
         num_each: how many of both.
         side: inches of a cell.
@@ -44,7 +44,7 @@ def examples_page(model: GroupViT, masks: MaskSet, pictures: Mapping[str, float 
         protocol = replace(protocol, pixels="patches")
     if class_embeddings is None:
         class_embeddings = embed_classes(model, masks.class_names, protocol.templates, distinct=False)
-    numbers = {picture.stem: i for i, (picture, _) in enumerate(masks.pairs)}
+    numbers = {name: i for i, name in enumerate(masks.names)}
     chosen = best_and_worst(pictures, num_each)
     rows = max(1, *map(len, chosen))
     figure = Figure(figsize=(6 * side + 0.6, rows * (side + 0.3) + 0.4), facecolor="white", layout="constrained")
@@ -55,14 +55,14 @@ def examples_page(model: GroupViT, masks: MaskSet, pictures: Mapping[str, float 
             ax.set_axis_off()
         for row, name in zip(cells, names):
             example = masks[numbers[name]]
-            picture = to_batch(example.picture)[0].to(model.device, model.logit_scale.dtype)
+            picture = to_batch(example.image)[0].to(model.device, model.logit_scale.dtype)
             seen = encode_windows(model, [picture], class_embeddings, protocol, regroup=regroup)[0]
             labels, _ = name_pixels(seen, protocol)
             # What is not judged is a class without a name.
             truth = example.mask.masked_fill(example.mask == IGNORED, len(masks.class_names))
             for ax in row:
                 ax.set_axis_on()
-            show_image(row[0], example.picture, name[-24:])
+            show_image(row[0], example.image, name[-24:])
             show_labels(row[1], labels, masks.class_names, title=f"mIoU {100 * pictures[name]:.0f} %")
             show_labels(row[2], truth, [*masks.class_names, ""], title="true masks")
     return figure

@@ -1,4 +1,4 @@
-"""Sets of photographs with masks: the layouts, what numbers mean, and what is said of mistakes."""
+"""Mask sets: scenes in memory; photographs in files, their layouts, what numbers mean, and what is said of mistakes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import torch
 from photographs import photographs
 from PIL import Image
 
-from minigroupvit.data.mask_sets import BENCHMARKS, open_masks
+from minigroupvit.data.mask_sets import BENCHMARKS, open_masks, scene_masks
+from minigroupvit.data.scenes.config import SceneConfig
+from minigroupvit.data.scenes.make import make_scene
 
 MASK = np.array([[0, 1, 2, 255], [0, 20, 20, 255], [3, 3, 3, 0]], np.uint8)
 
@@ -36,13 +38,31 @@ def folder(tmp_path):
     return root
 
 
+def test_scenes_are_a_mask_set():
+    config = SceneConfig(image_size=32)
+    masks = scene_masks("unseen", 3, config, seed=5)
+    assert len(masks) == 3 and masks.names == ("0", "1", "2") and masks.class_names == config.class_names
+    assert masks.num_objects == len(config.objects) and not masks.has_background and masks.num_expected is None
+    for number, example in enumerate(masks):
+        scene = make_scene(number, "unseen", config, 5)
+        assert example.name == str(number) and example.mask.dtype == torch.int64 and example.image.dtype == torch.uint8
+        assert np.array_equal(example.image.permute(1, 2, 0), scene.image) and np.array_equal(example.mask, scene.mask)
+    few = masks.first(2)
+    assert len(few) == 2 == len(few.masks) and torch.equal(few.images, masks.images[:2]) and len(masks.first(9)) == 3
+    with pytest.raises(ValueError, match="num_images is 0; take at least 1"):
+        masks.first(0)
+    with pytest.raises(ValueError, match="split must be one of"):
+        scene_masks("tests", 3)
+
+
 def test_a_folder_says_what_its_numbers_mean(folder):
     masks = open_masks("folder", folder)
     assert masks.class_names == ("cat", "dog") and masks.has_background and len(masks) == 2 and masks.name == "mine"
     example = masks[1]
-    assert example.name == "b" and example.picture.shape == (3, 3, 4) and example.picture.dtype == torch.uint8
+    assert example.name == "b" and example.image.shape == (3, 3, 4) and example.image.dtype == torch.uint8
     assert example.mask[0].tolist() == [-1, 0, 255, 255] and example.mask.dtype == torch.int64
     assert masks.protocol == BENCHMARKS["voc2012"].protocol and masks.num_expected is None
+    assert masks.num_objects == 2 and masks.names == ("a", "b")
 
 
 def test_a_folder_without_background_has_no_threshold(folder):
@@ -176,7 +196,7 @@ def test_a_missing_folder_says_what_was_expected(data, tmp_path):
 def test_an_empty_folder_and_an_unknown_set(folder):
     for file in [*(folder / "images").iterdir(), *(folder / "masks").iterdir()]:
         file.unlink()
-    with pytest.raises(ValueError, match="no picture with a mask"):
+    with pytest.raises(ValueError, match="no image with a mask"):
         open_masks("folder", folder)
     with pytest.raises(ValueError, match="no set of masks 'ade'; choose one of voc2012, context"):
         open_masks("ade", folder)
@@ -184,7 +204,7 @@ def test_an_empty_folder_and_an_unknown_set(folder):
 
 @pytest.mark.parametrize("spoil, message", [
     (lambda root: (root / "masks" / "a.png").unlink(), "a.png have no mask of the same name"),
-    (lambda root: (root / "images" / "b.png").unlink(), "b.png have no picture of the same name"),
+    (lambda root: (root / "images" / "b.png").unlink(), "b.png have no image of the same name"),
     (lambda root: save_picture(root / "images" / "a.jpg"), "share a name"),
     (lambda root: (root / "classes.txt").write_text("cat\n\ndog"), "line 2 is empty"),
     (lambda root: (root / "classes.txt").write_text(""), "it has 0 lines"),
@@ -225,5 +245,5 @@ def test_the_real_ones():
     assert len(coco128) == 126 and coco128.class_names == BENCHMARKS["coco_object"].class_names
     for masks in (voc2012, coco128):
         example = masks[0]
-        assert example.mask.shape == example.picture.shape[1:]
+        assert example.mask.shape == example.image.shape[1:]
         assert set(example.mask.unique().tolist()) <= {-1, 255, *range(len(masks.class_names))}
