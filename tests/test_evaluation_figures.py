@@ -24,7 +24,7 @@ from minigroupvit.evaluation.photographs import picture_miou
 from minigroupvit.images import normalize
 from minigroupvit.segmentation.options import InferenceOptions
 from minigroupvit.segmentation.segment import encode_windows, segment
-from minigroupvit.visual.report import best_and_worst
+from minigroupvit.visual.figures import best_and_worst
 
 NAMES = ["sun", "heart", "brick"]
 PLAIN = {"depths": (2,), "num_group_tokens": (0,), "num_output_groups": (0,)}

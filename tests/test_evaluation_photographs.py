@@ -20,7 +20,7 @@ from minigroupvit.data.mask_sets import open_masks
 from minigroupvit.evaluation.controls import judge_cut, rings
 from minigroupvit.evaluation.photographs import background_share, evaluate_masks, judge_masks
 from minigroupvit.segmentation.options import PROTOCOLS, InferenceOptions, protocol_for
-from minigroupvit.visual.report import examples_page
+from minigroupvit.visual.figures import examples_page
 
 WORDS = ["sun", "heart", "brick", "cloud"]
 PLAIN = {"depths": (2,), "num_group_tokens": (0,), "num_output_groups": (0,)}

@@ -228,14 +228,14 @@ def test_the_budget(value, has_gpu, budget, device, monkeypatch):
     monkeypatch.delenv(beginning.VARIABLE, raising=False)
     if value is not None:
         monkeypatch.setenv(beginning.VARIABLE, value)
-    place = beginning.find_place()
-    assert (place.budget, place.device.type) == (budget, device)
-    assert place.pick({"tiny": 1, "cpu": 2, "gpu": 3}) == {"tiny": 1, "cpu": 2, "gpu": 3}[budget]
+    runtime = beginning.find_runtime()
+    assert (runtime.budget, runtime.device.type) == (budget, device)
+    assert runtime.pick({"tiny": 1, "cpu": 2, "gpu": 3}) == {"tiny": 1, "cpu": 2, "gpu": 3}[budget]
     with pytest.raises(ValueError, match="tiny, cpu, gpu"):
-        place.pick({"cpu": 1})
+        runtime.pick({"cpu": 1})
 
 
-@pytest.mark.parametrize("value, message", [("huge", "'huge'; choose one of tiny, cpu, gpu"), ("gpu", "finds none")])
+@pytest.mark.parametrize("value, message", [("huge", "'huge'; choose one of tiny, cpu, gpu"), ("gpu", "finds no GPU")])
 def test_a_budget_that_cannot_be(value, message, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setenv(beginning.VARIABLE, value)

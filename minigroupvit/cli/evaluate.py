@@ -127,7 +127,7 @@ def _on_masks(model, arguments: argparse.Namespace, choices: dict[str, Any]) -> 
     from ..evaluation.photographs import evaluate_masks
     from ..files import write_atomically
     from ..segmentation.steps import embed_classes
-    from ..visual.report import examples_page
+    from ..visual.figures import examples_page
 
     masks = open_masks(arguments.data, arguments.root)
     if arguments.num_images is not None:
