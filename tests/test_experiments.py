@@ -25,7 +25,7 @@ from minigroupvit.data.scenes.make import make_scene
 from minigroupvit.evaluation.clusters import METHODS, cluster_patches
 from minigroupvit.evaluation.controls import superpixels
 from minigroupvit.experiments import measures, models, pretraining, runner
-from minigroupvit.experiments.measures import Conditions, attention_masks, best_jaccard, name_regions
+from minigroupvit.experiments.measures import Conditions, attention_masks, best_jaccard, name_pieces
 from minigroupvit.experiments.models import BUDGETS, make_setup
 from minigroupvit.experiments.pretraining import DINO, MaskTraining, MoCo, fit, mirror, views
 from minigroupvit.experiments.report import difference, interval, make_report, order
@@ -285,7 +285,7 @@ def test_the_report_says_which_orderings_hold(tmp_path):
     assert cells["soft, no residual"][1:3] == ["not trained yet", "–"]
     assert cells["soft, multi-label, no residual"][2] == "above *soft, no residual*: not trained yet"
     assert cells["row"][1] == "ours: objects" and "objects" not in cells["row"][2:]     # no metric stands there twice
-    assert "Of 3 orderings: 1 holds, 1 fails, 1 cannot be told." in "\n".join(lines)
+    assert "Of 3 orderings 1 hold, 1 fail, 1 cannot be told." in "\n".join(lines)
     listed = next(line for line in lines if line.startswith("| table1 | soft, multi-label above soft |"))
     low, high = stats.ttest_ind([30, 31, 35], [10, 12, 11], equal_var=False).confidence_interval(0.95)
     assert listed.endswith(f"| +13.1 | +21.0 [{low:+.1f}, {high:+.1f}] | holds |")
@@ -317,7 +317,7 @@ def test_clusters_with_a_known_answer(method):
     (maps,), segments = cluster_patches(method, 3)(SimpleNamespace(image_head=lambda x: x), output)
     labels = maps[0].flatten(1).argmax(dim=0)
     assert adjusted_rand_score(truth, labels) == 1.0
-    for cluster in labels.unique():      # its token is the mean of its patches, L2-normalised
+    for cluster in labels.unique():      # its vector is the mean of its patches, at length 1
         mean = tokens[labels == cluster].mean(dim=0)
         torch.testing.assert_close(segments[0, cluster], mean / mean.norm())
 
@@ -326,17 +326,17 @@ def test_clusters_with_a_known_answer(method):
 def test_superpixels_of_four_fields(method):
     truth = (torch.arange(64)[:, None] >= 24).long() * 2 + (torch.arange(64)[None, :] >= 40).long()
     colours = torch.tensor([[250, 20, 20], [20, 20, 250], [20, 230, 20], [240, 240, 240]], dtype=torch.uint8)
-    regions = superpixels(method, 4 if method == "felzenszwalb" else 12)(colours[truth].permute(2, 0, 1))
-    assert regions.shape == truth.shape and regions.min() == 0
-    inside = [truth[regions == region].bincount(minlength=4).float() for region in regions.unique()]
-    assert all(counts.max() / counts.sum() > 0.95 for counts in inside)     # no region crosses an edge
+    pieces = superpixels(method, 4 if method == "felzenszwalb" else 12)(colours[truth].permute(2, 0, 1))
+    assert pieces.shape == truth.shape and pieces.min() == 0
+    inside = [truth[pieces == piece].bincount(minlength=4).float() for piece in pieces.unique()]
+    assert all(counts.max() / counts.sum() > 0.95 for counts in inside)     # no piece crosses an edge
     if method == "felzenszwalb":
-        assert adjusted_rand_score(truth.flatten(), regions.flatten()) > 0.95
+        assert adjusted_rand_score(truth.flatten(), pieces.flatten()) > 0.95
     with pytest.raises(ValueError, match="no superpixels 'quickshift'"):
         superpixels("quickshift")
 
 
-def test_a_region_is_named_by_its_mean_feature():
+def test_a_piece_is_named_by_its_mean_feature():
     tokens = torch.zeros(1, 4, 3)
     tokens[0, 0, 0] = tokens[0, 1, 1] = tokens[0, 2, 1] = 1.0      # four patches: class 0, 1, 1, and a weak 2
     tokens[0, 3, 2] = 0.1
@@ -346,10 +346,10 @@ def test_a_region_is_named_by_its_mean_feature():
     picture = torch.zeros(3, 8, 8, dtype=torch.uint8)
     quarters = (torch.arange(8)[:, None] >= 4).long() * 2 + (torch.arange(8)[None, :] >= 4).long()
     protocol = InferenceOptions(top_classes=None)
-    labels = name_regions(model, picture, quarters, torch.eye(3), protocol)
+    labels = name_pieces(model, picture, quarters, torch.eye(3), protocol)
     assert [int(labels[y, x]) for y, x in ((0, 0), (0, 7), (7, 0))] == [0, 1, 1]
     halves = (torch.arange(8)[None, :] >= 4).long().expand(8, 8)     # left: 0 and 1 alike, right: 1 and a little of 2
-    labels = name_regions(model, picture, halves, torch.eye(3), protocol)
+    labels = name_pieces(model, picture, halves, torch.eye(3), protocol)
     assert (labels[:, 4:] == 1).all() and len(labels[:, :4].unique()) == 1
 
 
@@ -360,18 +360,18 @@ def test_the_best_mask_of_each_object():
     assert best_jaccard(masks, torch.full((2, 4), 5), 3) is None
 
 
-def test_attention_masks_hold_their_share():
+def test_masks_of_attention_hold_their_share():
     encoder = ImageEncoder(ImageConfig(image_size=32, patch_size=8, width=16, num_heads=2, depths=(2,),
                                        num_group_tokens=(0,), num_output_groups=(0,), blocks_std=2.0)).eval()
     images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
     least, small, large, every = (attention_masks(encoder, images, mass) for mass in (1e-6, 0.3, 0.9, 1.1))
     assert small.shape == (3, 2, 32, 32) and (small <= large).all() and every.all()
-    assert (least.sum((2, 3)) == 8 * 8).all()                      # one patch, the one with most attention
+    assert (least.sum((2, 3)) == 8 * 8).all()                      # one patch, the one that is looked at most
     assert small.float().mean() <= 0.3 + 1 / 16 and small.sum() < large.sum() and large.float().mean() <= 0.9 + 1 / 16
 
 
-@pytest.mark.parametrize(("sees", "stays"), [("its own pixel", 1.0), ("the whole image", 0.5)])
-def test_leaking_finds_a_class_that_comes_from_the_rest_of_the_image(sees, stays, monkeypatch):
+@pytest.mark.parametrize(("sees", "stays"), [("its own pixel", 1.0), ("the whole picture", 0.5)])
+def test_a_class_that_comes_from_elsewhere_leaks(sees, stays, monkeypatch):
     def segment(model, images, names, protocol, class_embeddings) -> SimpleNamespace:
         light = images[:, 0].float() if sees == "its own pixel" else images[:, 0].float().mean((1, 2), keepdim=True)
         right = (torch.arange(images.shape[-1]) >= images.shape[-1] // 2).long()
@@ -383,23 +383,23 @@ def test_leaking_finds_a_class_that_comes_from_the_rest_of_the_image(sees, stays
     monkeypatch.setattr(measures, "embed_classes", lambda *given: None)
     monkeypatch.setattr(Conditions, "pictures", lambda self: (halves[None].repeat(4, 1, 1, 1), None))
     model = SimpleNamespace(config=SimpleNamespace(image=SimpleNamespace(num_group_tokens=(2,))))
-    metrics = measures.leaking(model, Conditions(SceneConfig(), "test", 4, InferenceOptions()))
+    figures = measures.leaking(model, Conditions(SceneConfig(), "test", 4, InferenceOptions()))
     # Beside grey, the left half has a mean of 189, the right half one of 164.
-    assert metrics == {"class_stays": stays, "num_segments": 8}
+    assert figures == {"class_stays": stays, "num_segments": 8}
 
 
-def test_shortcuts_are_measured_on_other_drawings_and_other_hues(monkeypatch):
+def test_a_shortcut_is_tried_on_other_drawings_and_other_hues(monkeypatch):
     seen = []
     monkeypatch.setattr(measures, "_labels", lambda model, images, *rest: seen.append(images) or torch.zeros(
         len(images), *images.shape[2:], dtype=torch.long))
     on = Conditions(SceneConfig(natural_colour=1.0), "test", 6, InferenceOptions())
-    metrics = measures.shortcut(None, on)
-    assert {"miou_objects_unseen", "miou_objects_hue"} <= metrics.keys()
+    figures = measures.shortcut(None, on)
+    assert {"miou_objects_unseen", "miou_objects_hue"} <= figures.keys()
     (images, masks), (unseen, turned) = on.pictures(), seen
     objects = (masks < on.num_objects)[:, None].expand_as(images)
     assert torch.equal(unseen, on.pictures("unseen")[0])
     assert torch.equal(turned[~objects], images[~objects]) and not torch.equal(turned[objects], images[objects])
-    lightest, darkest = images.amax(dim=1).int(), images.amin(dim=1).int()     # a rotated hue leaves both as they are
+    lightest, darkest = images.amax(dim=1).int(), images.amin(dim=1).int()     # a turned hue has the same of both
     assert (turned.amax(dim=1).int() - lightest).abs().max() <= 2
     assert (turned.amin(dim=1).int() - darkest).abs().max() <= 2
 

@@ -259,18 +259,13 @@ def test_an_overlay_is_written_whole_or_not_at_all(make_model, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["overlay.PNG"]
 
 
-def test_intervals_stand_beside_the_numbers_of_the_paper(ax):
-    plots.show_intervals(ax, {"soft": (11.0, 2.5), "hard": None, "ours alone": (30.0, None)},
-                         {"soft": 12.0, "hard": 36.7, "ours alone": None}, "mIoU")
-    line, _, (bars,) = ax.containers[0]
-    assert line.get_xydata().tolist() == [[11.0, 0.0], [30.0, 2.0]]
-    assert [segment[:, 0].tolist() for segment in bars.get_segments()] == [[8.5, 13.5], [30.0, 30.0]]
-    paper = next(own for own in ax.lines if own.get_label() == "paper")
-    assert paper.get_xydata().tolist() == [[12.0, 0.0], [36.7, 1.0]]
-    assert [(text.get_text(), text.get_position()[1]) for text in ax.texts] == [("not trained yet", 1)]
-    assert [text.get_text() for text in ax.get_yticklabels()] == ["soft", "hard", "ours alone"]
+def test_intervals_of_two_series_stand_in_the_rows_of_their_names(ax):
+    plots.show_intervals(ax, {"ours": {"soft": (11, 8, 14), "hard": (float("nan"),) * 3}, "paper": {"hard": (37, 37, 37)}})
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["soft", "hard"]
     assert ax.get_ylim()[0] > ax.get_ylim()[1]                             # the first one on top
-    assert not plots.show_intervals(plots.figure().subplots(), {"alone": (1.0, 0.5)}).get_legend()
+    drawn = [(line.get_xdata().tolist(), round(line.get_ydata()[0])) for line in ax.lines]
+    assert drawn[:2] == [([8, 14], 0), ([11], 0)] and drawn[-2:] == [([37, 37], 1), ([37], 1)]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["ours", "paper"]
 
 
 def test_pyplot_knows_of_no_figure(make_model):

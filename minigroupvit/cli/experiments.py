@@ -12,16 +12,17 @@ examples:
   python -m minigroupvit experiments report
 
 table1 to table5, c1, c2, c3; beyond, or one of its parts: residual, colours, similarity, captions, nouns; all.
-A finished row is a JSON file below --results and is skipped on the next start. Ctrl-C stops, the same command
-goes on; give it twice, and two processes share the rows. report writes what is finished to tables.md beside
+A finished row is a JSON file below --results and is skipped on the next start. Ctrl-C stops; the same command
+continues. Start it twice, and two processes share the rows. report writes the finished rows to tables.md beside
 the folder of the results."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", nargs="+", metavar="TABLE", help="tables by name, or report alone")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="default: %(default)s")
-    parser.add_argument("--budget", default="cpu", choices=("tiny", "cpu", "gpu"),
-                        help="tiny: seconds, for tests; cpu: 5 minutes of one core a row; gpu: the full steps; "
+    parser.add_argument("--budget", default="cpu", choices=("tiny", "live", "cpu", "gpu"),
+                        help="tiny: seconds, for tests; live: a minute of one core a row, for notebooks; "
+                        "cpu: 5 minutes of one core a row; gpu: the full steps; "
                         "default: %(default)s")
     parser.add_argument("--jobs", type=int, metavar="N", help="processes at once; default: 1, or 4 with gpu")
     parser.add_argument("--results", default="results/tables", metavar="FOLDER", help="default: %(default)s")

@@ -1,8 +1,8 @@
-"""What is measured of a trained model: each measure is a function of a model and `Conditions` that returns metrics.
+"""What is measured of a trained model: each measure is a function of a model and `Conditions` to its figures.
 
-A row names its measures (`Row.measures`). Metrics are fractions from 0 to 1; only ARI can be below 0.
+A row names its measures (`Row.measures`). Figures are fractions from 0 to 1.
 
-B images  G groups or regions  K attention heads  C classes  D width  E shared channels  h, w patch grid  H, W image
+B pictures  G groups or pieces  C classes  D width  E shared channels  h, w patch grid  H, W picture
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from ..segmentation.segment import encode_windows, name_pixels, segment
 from ..segmentation.steps import balance_scores, embed_classes, largest_scores, pixel_groups, score_groups
 from .pretraining import MaskTraining
 
-_BATCH = 25          # images at once in a model
-_NUM_LEAKING = 100   # images of which every segment is encoded by itself
-_LEAST = 0.02        # smaller segments, as a share of the image, are left out there
-_MASS = 0.6          # share of a head's attention that the patches of its mask hold together (as in DINO)
+_BATCH = 25          # pictures at once in a model
+_NUM_LEAKING = 100   # pictures whose segments are looked at one by one
+_LEAST = 0.02        # share of a picture that a segment has at least
+_MASS = 0.6          # of the attention, which patches of a head's mask hold together (DINO)
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """The scenes on which a model is measured, and its inference options."""
+    """The scenes on which a model is measured."""
 
     scenes: SceneConfig
     split: str
@@ -62,7 +62,7 @@ class Conditions:
         return len(self.scenes.objects)
 
     def pictures(self, split: str | None = None, count: int | None = None) -> tuple[Tensor, Tensor]:
-        """Images (N, 3, H, W) and masks (N, H, W), uint8; None: the split and the number of these conditions."""
+        """Images (N, 3, H, W) and masks (N, H, W), uint8; None: of the split asked for, as many as asked for."""
         return _pictures(split or self.split, count or self.num_scenes, self.scenes)
 
 
@@ -72,29 +72,29 @@ def _pictures(split: str, count: int, scenes: SceneConfig) -> tuple[Tensor, Tens
 
 
 def groups(model: GroupViT, on: Conditions) -> dict[str, Any]:
-    """mIoU of plain and oracle labels, ARI and recognition of a model with groups."""
+    """Named masks, oracle, ARI, recognition of a model with groups."""
     return evaluate(model, *on.pictures(), on.names, on.num_objects, on.protocol)
 
 
 def patches(model: GroupViT, on: Conditions) -> dict[str, Any]:
-    """The same of a model without groups, with a class for each patch."""
+    """A model without groups read out patch by patch."""
     return evaluate_pixelwise(model, *on.pictures(), on.names, on.num_objects, on.protocol)
 
 
-class _Regions:
-    """Metrics of labels and of the regions that they are made of, image by image."""
+class _Pieces:
+    """Collects named masks and the pieces that they are made of, picture by picture."""
 
     def __init__(self, on: Conditions) -> None:
         self.on = on
         self.named, self.oracle = MaskMetrics(on.names, on.num_objects), MaskMetrics(on.names, on.num_objects)
         self.rand: list[float] = []
 
-    def update(self, labels: Tensor, regions: Tensor, truth: Tensor) -> None:
-        """Labels, regions and true masks, (H, W) each."""
-        labels, regions, truth = (x.cpu().long() for x in (labels, regions, truth))
+    def update(self, labels: Tensor, pieces: Tensor, truth: Tensor) -> None:
+        """Labels, pieces and true masks, (H, W) each."""
+        labels, pieces, truth = (x.cpu().long() for x in (labels, pieces, truth))
         self.named.update(labels, truth)
-        self.oracle.update(oracle_labels(regions[None], truth[None], len(self.on.names))[0], truth)
-        self.rand.append(adjusted_rand_score(truth.flatten().numpy(), regions.flatten().numpy()))
+        self.oracle.update(oracle_labels(pieces[None], truth[None], len(self.on.names))[0], truth)
+        self.rand.append(adjusted_rand_score(truth.flatten().numpy(), pieces.flatten().numpy()))
 
     def compute(self) -> dict[str, Any]:
         return self.named.compute() | {f"oracle_{key}": value for key, value in self.oracle.compute().items()} | {
@@ -102,14 +102,14 @@ class _Regions:
 
 
 def clustered(method: str) -> Callable[[GroupViT, Conditions], dict[str, Any]]:
-    """Table 4: clusters of the patches of a model without groups, in place of groups."""
+    """Table 4: clusters of the patches of a model without groups, in the place of groups."""
 
     @torch.no_grad()
     def measure(model: GroupViT, on: Conditions) -> dict[str, Any]:
-        # No overlapping windows: spectral clustering of four times as many patches takes 50 times as long.
+        # Side by side: spectral clustering of four times as many patches takes 50 times as long.
         protocol = replace(on.protocol, overlap=1)
         classes = embed_classes(model, on.names, protocol.templates)
-        found, regroup = _Regions(on), cluster_patches(method)
+        found, regroup = _Pieces(on), cluster_patches(method)
         with threadpool_limits(1):
             for image, truth in zip(*on.pictures()):
                 (seen,) = encode_windows(model, [image.to(model.device).float() / 255], classes, protocol, regroup=regroup)
@@ -120,45 +120,44 @@ def clustered(method: str) -> Callable[[GroupViT, Conditions], dict[str, Any]]:
     return measure
 
 
-def partitioned(cut: Cut) -> Callable[[GroupViT, Conditions], dict[str, Any]]:
-    """Table 4, the classical way: the image is partitioned without learning, each region named by its mean feature."""
+def cut_and_named(cut: Cut) -> Callable[[GroupViT, Conditions], dict[str, Any]]:
+    """Table 4, the classical way: pieces of a cut without learning, each named by its mean feature."""
 
     def measure(model: GroupViT, on: Conditions) -> dict[str, Any]:
         classes = embed_classes(model, on.names, on.protocol.templates)
-        found = _Regions(on)
+        found = _Pieces(on)
         with threadpool_limits(1):
             for image, truth in zip(*on.pictures()):
-                regions = cut(image)
-                found.update(name_regions(model, image, regions, classes, on.protocol), regions, truth)
+                pieces = cut(image)
+                found.update(name_pieces(model, image, pieces, classes, on.protocol), pieces, truth)
         return found.compute()
 
     return measure
 
 
 @torch.no_grad()
-def name_regions(model: GroupViT, image: Tensor, regions: Tensor, classes: Tensor,
-                 protocol: InferenceOptions) -> Tensor:
-    """Labels (H, W) of an image (3, H, W) uint8 that is partitioned into regions (H, W), numbered from 0.
+def name_pieces(model: GroupViT, image: Tensor, pieces: Tensor, classes: Tensor, protocol: InferenceOptions) -> Tensor:
+    """Labels (H, W) of a picture (3, H, W) uint8 cut into pieces (H, W) of numbers from 0.
 
-    A region is classified by the mean of the features of its pixels: those of the patches of a model without groups,
-    upsampled. classes (C, E): class embeddings.
+    Each takes the name nearest to the mean feature of its pixels: features of a model without groups, upsampled.
+    classes (C, E).
     """
     embedding, output = model.encode_image(normalize(image[None].to(model.device).float() / 255), protocol.overlap)
     features = output.segment_tokens.transpose(1, 2).unflatten(-1, output.grid).float()                  # (1, D, h, w)
-    features = F.interpolate(features, regions.shape, mode="bilinear", align_corners=False)[0].flatten(1)  # (D, H·W)
-    own = F.one_hot(regions.flatten().to(features.device)).float()                                       # (H·W, G)
+    features = F.interpolate(features, pieces.shape, mode="bilinear", align_corners=False)[0].flatten(1)  # (D, H·W)
+    own = F.one_hot(pieces.flatten().to(features.device)).float()                                        # (H·W, G)
     means = (features @ own / own.sum(dim=0).clamp_min(1)).T                                             # (G, D)
     scores = score_groups(unit(model.image_head(means))[None], embedding, classes, model.scale(), protocol.top_classes)
-    pixels = largest_scores(regions[None].to(scores.device), scores)                                     # (1, C, H, W)
+    pixels = largest_scores(pieces[None].to(scores.device), scores)                                      # (1, C, H, W)
     return (pixels if protocol.balance is None else balance_scores(pixels, protocol.balance)).argmax(dim=1)[0]
 
 
 @torch.no_grad()
 def labelled(model: MaskTraining, on: Conditions) -> dict[str, Any]:
-    """A model that was trained with masks, which gives each pixel a class. Its regions are those of the classes."""
+    """A model that was trained with masks: a class for each pixel. Its pieces are the classes' regions."""
     images, masks = on.pictures()
     device = next(model.parameters()).device
-    found, shown = _Regions(on), []
+    found, shown = _Pieces(on), []
     for start in range(0, len(images), _BATCH):
         logits = model(normalize(images[start:start + _BATCH].to(device).float() / 255))                 # (B, C, H, W)
         shown.append(logits.softmax(dim=1).flatten(2).amax(dim=2).cpu())
@@ -171,7 +170,7 @@ def labelled(model: MaskTraining, on: Conditions) -> dict[str, Any]:
 
 @torch.no_grad()
 def boundary(model: GroupViT, on: Conditions) -> dict[str, Any]:
-    """Table 3, in brackets: boundary mIoU, of the pixels near contours."""
+    """Table 3, in brackets: mIoU of the pixels near contours."""
     found = BoundaryMetrics(list(on.names), on.num_objects)
     for labels, truth in zip(_labels(model, on.pictures()[0], on, on.protocol), on.pictures()[1]):
         found.update(labels, truth)
@@ -179,7 +178,7 @@ def boundary(model: GroupViT, on: Conditions) -> dict[str, Any]:
 
 
 def _labels(model: GroupViT, images: Tensor, on: Conditions, protocol: InferenceOptions) -> Tensor:
-    """(N, H, W) of images (N, 3, H, W)."""
+    """(N, H, W) of pictures (N, 3, H, W)."""
     name = segment if model.config.image.num_group_tokens[0] else segment_pixelwise
     classes = embed_classes(model, on.names, protocol.templates)
     return torch.cat([name(model, part, on.names, protocol, class_embeddings=classes).labels.cpu()
@@ -187,10 +186,10 @@ def _labels(model: GroupViT, images: Tensor, on: Conditions, protocol: Inference
 
 
 def leaking(model: GroupViT, on: Conditions) -> dict[str, Any]:
-    """How often a segment keeps its class when everything outside it becomes grey: `class_stays`.
+    """How often a segment keeps its class when everything outside of it becomes grey: `class_stays`.
 
-    A segment is the pixels of a group, if they are 2 % of the image or more; its class is that of most of them.
-    Each pixel takes the class of its own group, and scores are not balanced over the image.
+    A segment is a group's pixels, where they are 2 % of the picture or more; its class is that of most of them.
+    Each pixel is named by its own group, without regard to what else the picture shows.
     """
     protocol = replace(on.protocol, pixels="largest", balance=None)
     classes = embed_classes(model, on.names, protocol.templates)
@@ -210,20 +209,20 @@ def leaking(model: GroupViT, on: Conditions) -> dict[str, Any]:
 
 
 def shortcut(model: GroupViT, on: Conditions) -> dict[str, Any]:
-    """mIoU with drawings that training never showed, and with the hue of all objects rotated by 180 degrees."""
+    """mIoU with drawings that were never shown, and with the hue of all objects turned by 180 degrees."""
     images, masks = on.pictures()
     turned = torch.where((masks < on.num_objects)[:, None], vision.adjust_hue(images, 0.5), images)
-    metrics = {}
+    figures = {}
     for name, pictures, truth in (("unseen", *on.pictures("unseen")), ("hue", turned, masks)):
         found = MaskMetrics(on.names, on.num_objects)
         found.update(_labels(model, pictures, on, on.protocol), truth.long())
-        metrics |= {f"{key}_{name}": value for key, value in found.compute().items()}
-    return metrics
+        figures |= {f"{key}_{name}": value for key, value in found.compute().items()}
+    return figures
 
 
 @torch.no_grad()
 def classification(model: GroupViT, on: Conditions) -> dict[str, Any]:
-    """Table C1: top-1 accuracy on scenes of one object: zero-shot, and by logistic regression on frozen features."""
+    """Table C1: top 1 on scenes of one object, by the nearest name and by logistic regression on frozen features."""
     alone = replace(on, scenes=replace(on.scenes, num_objects=(1, 1), second_background=0.0))
     parts = {}
     for split, count in (("train", 4 * on.num_scenes), (on.split, on.num_scenes)):
@@ -261,9 +260,9 @@ def probing(model: GroupViT | ImageEncoder, on: Conditions) -> dict[str, Any]:
 
 @torch.no_grad()
 def attention_masks(encoder: ImageEncoder, images: Tensor, mass: float = _MASS) -> Tensor:
-    """A mask for each head of the last block: the patches with the most attention, `mass` of it; (B, K, H, W) bool.
+    """The patches that each head of the last block looks at most, `mass` of its attention: (B, K heads, H, W) of bool.
 
-    Images (B, 3, H, W) uint8. There is no class token: attention is the mean over the queries of all patches.
+    Pictures (B, 3, H, W) uint8. Without a class token, attention is the mean over all patches that look.
     """
     block, inputs = encoder.stages[-1].layers[-1], []
     handle = block.attn.register_forward_pre_hook(lambda module, given: inputs.append(given[0]))
@@ -274,15 +273,15 @@ def attention_masks(encoder: ImageEncoder, images: Tensor, mass: float = _MASS) 
         handle.remove()
     attention = block.attn.weights(inputs[0]).mean(dim=2)                                                # (B, K, N)
     values, order = attention.sort(dim=-1, descending=True)
-    kept = (values.cumsum(dim=-1) - values < mass).to(values.dtype)      # the fewest that reach the mass
+    kept = (values.cumsum(dim=-1) - values < mass).to(values.dtype)      # the first are enough to reach the mass
     masks = torch.zeros_like(values).scatter(-1, order, kept).unflatten(-1, output.grid)                 # (B, K, h, w)
     return F.interpolate(masks, images.shape[-2:], mode="nearest").bool().cpu()
 
 
 def best_jaccard(masks: Tensor, truth: Tensor, num_objects: int) -> float | None:
-    """Mean over an image's objects of the best Jaccard index with one of the masks (K, H, W); None without objects.
+    """Mean over a picture's objects of the best Jaccard index with one of the masks (K, H, W); None without objects.
 
-    As `evaluation.groups.probing_jaccard`, for masks that may overlap. truth (H, W): objects are the first classes.
+    As `evaluation.groups.probing_jaccard`, for masks that may overlap. truth (H, W): objects come first.
     """
     best = []
     for label in truth.unique():
@@ -296,16 +295,16 @@ Measure = Callable[[Any, Conditions], dict[str, Any]]
 MEASURES: dict[str, Measure] = {
     "groups": groups, "patches": patches, "boundary": boundary, "leaking": leaking, "shortcut": shortcut,
     "classification": classification, "probing": probing,
-    "finetuned": labelled,     # the runner first fine-tunes the encoder with masks
+    "finetuned": labelled,     # the runner trains the encoder on with masks first
     **{name: clustered(name) for name in ("kmeans", "mean_shift", "spectral")},
-    "pixel_clusters": partitioned(colour_clusters(8)),
-    **{name: partitioned(superpixels(name)) for name in ("slic", "felzenszwalb")},
+    "pixel_clusters": cut_and_named(colour_clusters(8)),
+    **{name: cut_and_named(superpixels(name)) for name in ("slic", "felzenszwalb")},
 }
 
 
 def measured(model: Any, names: Sequence[str], on: Conditions) -> dict[str, float]:
-    """The metrics of several measures that are single numbers: no lists, no metrics of single classes."""
-    metrics: dict[str, float] = {}
+    """The plain numbers of several measures: no lists, no metrics of single classes."""
+    figures: dict[str, float] = {}
     for name in names:
-        metrics |= {key: value for key, value in MEASURES[name](model, on).items() if isinstance(value, int | float)}
-    return metrics
+        figures |= {key: value for key, value in MEASURES[name](model, on).items() if isinstance(value, int | float)}
+    return figures

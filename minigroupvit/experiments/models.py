@@ -2,6 +2,7 @@
 
 Budgets:
     tiny  seconds, for tests: nothing is learnt
+    live  a minute of one core a row, for notebooks: models begin to learn
     cpu   at most five minutes of one core a row, on easier scenes: fewer kinds of objects and backgrounds
     gpu   the default scenes and the steps of the recipe `scenes`
 
@@ -80,6 +81,7 @@ _TINY = SceneConfig(image_size=32, objects=OBJECTS[:3], backgrounds=BACKGROUNDS[
 BUDGETS = {
     "tiny": Budget(_reference(4, 8, 80, {"width": 16, "num_heads": 2}, image_size=32, width=16, num_heads=2,
                               stem_depth=0), _TINY, num_test=8, num_validation=6, threads=1),
+    "live": Budget(_reference(60, 128, 3_000, width=64, num_heads=4), _EASY, num_test=100, num_validation=100, threads=1),
     "cpu": Budget(_reference(1000, 128, 16_000, width=64, num_heads=4), _EASY, num_test=500, num_validation=300,
                   threads=1),
     "gpu": Budget(_reference(8000, 128, 40_000), SceneConfig(), num_test=1000, num_validation=500, jobs=4),

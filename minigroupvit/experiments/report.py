@@ -150,10 +150,10 @@ def _orderings(found: Results) -> str:
             lines.append(_line([name, f"{better.name} above {worse.name}", paper, f"{mean:+.1f}{span}", verdicts[-1]]))
     if not lines:
         return ""
-    counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in ("holds", "fails", "cannot be told")
-                       if verdict in verdicts)
-    return "\n".join(["## Orderings", "", f"Of {len(lines)} orderings: {counts}. Differences in percentage points, ours "
-                      "with the 95 % interval.", "", *_header(["table", "ordering", "paper", "ours", "verdict"]), *lines])
+    held, failed = verdicts.count("holds"), verdicts.count("fails")
+    about = (f"Of {len(lines)} orderings {held} hold, {failed} fail, {len(lines) - held - failed} cannot be told. "
+             "Differences are in percentage points, ours with the 95 % interval.")
+    return "\n".join(["## Orderings", "", about, "", *_header(["table", "ordering", "paper", "ours", "verdict"]), *lines])
 
 
 def _table(name: str, table: Table, found: Results) -> str:

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import wrap
-from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -36,9 +35,8 @@ from .palette import NO_CLASS, class_colours, group_colours
 
 _SMALLEST_NAMED = 0.012   # share of the image: smaller regions stay without a name
 _INK, _GREY, _FAINT = "#333333", "#555555", "#dddddd"
-_OURS, _PAPER = "#0072b2", "#d55e00"
 # Dashes tell the curves apart without colour too.
-_CURVES = ((_OURS, "-"), (_PAPER, "--"), ("#009e73", "-."), ("#cc79a7", ":"), ("#555555", (0, (5, 1, 1, 1))))
+_CURVES = (("#0072b2", "-"), ("#d55e00", "--"), ("#009e73", "-."), ("#cc79a7", ":"), ("#555555", (0, (5, 1, 1, 1))))
 
 
 def show_image(ax: Axes, image, title: str | None = None) -> Axes:
@@ -300,7 +298,7 @@ def show_bars(ax: Axes, values: Mapping[str, float], colours=None, ylabel: str =
     """One bar for each name, its value above it."""
     names = list(values)
     bars = ax.bar(range(len(names)), [values[name] for name in names],
-                  color=colours if colours is not None else _OURS,
+                  color=colours if colours is not None else "#0072b2",
                   edgecolor=_INK, linewidth=0.6)
     ax.bar_label(bars, fmt="%.2f", fontsize=8, padding=2)
     turned = sum(map(len, names)) > 60
@@ -311,32 +309,28 @@ def show_bars(ax: Axes, values: Mapping[str, float], colours=None, ylabel: str =
     return _titled(ax, title)
 
 
-def show_intervals(ax: Axes, ours: Mapping[str, tuple[float, float | None] | None],
-                   paper: Mapping[str, float | None] = MappingProxyType({}), xlabel: str = "",
+def show_intervals(ax: Axes, series: Mapping[str, Mapping[str, tuple[float, float, float]]], xlabel: str = "",
                    title: str | None = None) -> Axes:
-    """A line for each name, the first one on top: a mean with its interval, beside the paper's number.
+    """Values with their intervals, (value, low, high): a row for each name, a dot for each of the series that has it.
 
-    Args:
-        ours: mean and half of the interval by name; no half for a single value, None where nothing is measured yet.
-        paper: its numbers by name, where there are any.
+    The first name is at the top; a value that is not a number leaves its row empty. Series are told apart by colour and
+    by the shape of the dot.
     """
-    names = list(ours)
-    measured = {y: ours[name] for y, name in enumerate(names) if ours[name] is not None}
-    ax.errorbar([mean for mean, _ in measured.values()], list(measured), xerr=[half or 0 for _, half in measured.values()],
-                fmt="o", color=_OURS, capsize=3, label="ours, 95 % interval")
-    known = {y: paper[name] for y, name in enumerate(names) if paper.get(name) is not None}
-    if known:
-        ax.plot(list(known.values()), list(known), "D", color=_PAPER, markerfacecolor="white", label="paper")
-    for y in sorted(set(range(len(names))) - set(measured)):
-        ax.text(0.01, y, "not trained yet", transform=ax.get_yaxis_transform(), size=8.5, color=_GREY, va="center")
+    names = list(dict.fromkeys(name for values in series.values() for name in values))
+    step = 0.6 / max(1, len(series) - 1)
+    for n, (label, values) in enumerate(series.items()):
+        for name, (value, low, high) in values.items():
+            y = names.index(name) + (n - (len(series) - 1) / 2) * step * (len(series) > 1)
+            ax.plot((low, high), (y, y), color=_CURVES[n % 5][0], linewidth=1.6)
+            ax.plot(value, y, marker="os^Dv"[n % 5], color=_CURVES[n % 5][0], linestyle="none", markersize=5.5,
+                    label=label if name == next(iter(values)) else None)
     ax.set_yticks(range(len(names)), names, fontsize=9)
-    ax.set_ylim(len(names) - 0.5, -0.5)
-    ax.set_xlim(left=min(0, ax.get_xlim()[0]))
+    ax.set_ylim(len(names) - 0.45, -0.55)
     ax.set_xlabel(xlabel)
     ax.grid(axis="x", color=_FAINT, linewidth=0.6)
     ax.spines[["top", "right"]].set_visible(False)
-    if known:
-        ax.legend(frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(1.01, 1))
+    if len(series) > 1:
+        ax.legend(frameon=False, fontsize=8.5, loc="center left", bbox_to_anchor=(1, 0.5))
     return _titled(ax, title)
 
 
