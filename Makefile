@@ -5,14 +5,14 @@
 #   make browser   the quickstart in JupyterLab in a real browser (Debian: sudo apt install chromium)
 #   make lab       JupyterLab on the first notebook
 #   make notebooks run the notebooks again and keep what they show: notebooks/
-#   make twice     run each notebook twice in one kernel; keeps nothing
-#   make html      the notebooks as pages: outputs/html/
-#   make student   the notebooks without solutions, for a course: outputs/student/
-#   make train     train a small model in 15 minutes: outputs/train/ (RECIPE=scenes: the best one)
-#   make weights   make the shipped weights again from their seeds: data/weights/
-#   make clean     remove .venv and caches; outputs/ stays, trained models may lie there
+#   make twice     run all cells of each notebook twice in one kernel; keeps nothing
+#   make html      the notebooks as web pages: outputs/html/
+#   make student   the notebooks without solutions, for students: outputs/student/
+#   make train     train a small model in 15 minutes: outputs/train/ (RECIPE=scenes: the best model)
+#   make weights   train the shipped weights again from their seeds: data/weights/
+#   make clean     remove .venv and caches, but not outputs/, which may hold trained models
 #
-# All of them first make .venv and install into it, once.
+# Each first makes the environment .venv and installs into it, once.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -45,7 +45,7 @@ lab: $(STAMP)
 	else echo "$(FIRST_NOTEBOOK) is not there yet: JupyterLab opens on an empty folder"; \
 	mkdir -p notebooks; exec $(BIN)/jupyter lab --notebook-dir notebooks; fi
 
-# MINIGROUPVIT_BUDGET=cpu or gpu says how much they may compute; unset, they find out.
+# MINIGROUPVIT_BUDGET=cpu or gpu sets how much they compute; by default gpu if there is a GPU, else cpu.
 notebooks: $(STAMP)
 	$(BIN)/python scripts/notebook_setup.py
 	$(BIN)/python scripts/run_notebooks.py $(ARGS)
@@ -67,7 +67,7 @@ train: $(STAMP)
 weights: $(STAMP)
 	$(BIN)/python scripts/make_weights.py $(ARGS)
 
-# Made once, and again when what is to be installed has changed.
+# Made once, and again when pyproject.toml has changed.
 $(STAMP): pyproject.toml
 	@command -v $(PYTHON) >/dev/null || \
 	{ echo "there is no $(PYTHON): sudo apt install python3 python3-venv, or make PYTHON=..."; exit 1; }

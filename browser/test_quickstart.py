@@ -1,9 +1,9 @@
-"""JupyterLab in a real browser: the quickstart runs, its slider and its prompt box change their pictures.
+"""JupyterLab in a real browser: the quickstart runs, its slider and its prompt box change their images.
 
     make browser
 
-Takes Chromium from where the system has it (Debian: apt install chromium), or else Playwright's own
-(`playwright install chromium`). Keeps a screenshot: outputs/browser/quickstart.png.
+Uses the system's Chromium (Debian: apt install chromium), or else Playwright's (`playwright install chromium`).
+Writes a screenshot: outputs/browser/quickstart.png.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from playwright.sync_api import Locator, Page, expect, sync_playwright
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = "00_quickstart.ipynb"
 KEPT = ROOT / "outputs" / "browser"
-SETTINGS = {  # by themselves cells that are out of sight are not in the page, and news pop up
+SETTINGS = {  # the defaults leave cells outside the window out of the page, and show news
     "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
@@ -34,7 +34,7 @@ MINUTES = 60_000   # milliseconds
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a JupyterLab of its own that serves a copy of the notebook, without settings of anyone."""
+    """The address of a JupyterLab that serves a copy of the notebook, without the user's settings."""
     folder = tmp_path_factory.mktemp("lab")
     work, settings = folder / "work", folder / "settings"
     work.mkdir()
@@ -76,15 +76,15 @@ def _wait_for(address: str, server: subprocess.Popen, log: Path, seconds: float 
 
 @pytest.fixture(scope="module")
 def page(lab: str) -> Iterator[Page]:
-    """The notebook, all its cells run."""
+    """The page of the notebook, after all cells have run."""
     with sync_playwright() as playwright:
-        # Whoever is root, as in a container, has no sandbox.
+        # Chromium's sandbox does not work for root, as in a container.
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         page.goto(f"{lab}/lab/tree/{NOTEBOOK}", timeout=2 * MINUTES)
         notebook = page.locator(".jp-NotebookPanel:not(.p-mod-hidden) .jp-Notebook")
         notebook.wait_for(timeout=2 * MINUTES)
-        # The status bar knows when the kernel answers; a notebook without one is "idle" to its own indicator.
+        # The status bar shows when the kernel is ready; the notebook's own indicator says "idle" without a kernel too.
         page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=2 * MINUTES)
         run_all(page)
         last = page.locator(".jp-CodeCell .jp-InputPrompt").last
@@ -97,7 +97,7 @@ def page(lab: str) -> Iterator[Page]:
 
 
 def run_all(page: Page) -> None:
-    """Runs all cells. Asks again where nothing happens: what reaches a kernel in its first moment may be lost."""
+    """Runs all cells. Tries again if nothing happens: a kernel that has just started may lose the request."""
     first = page.locator(".jp-CodeCell .jp-InputPrompt").first
     for _ in range(3):
         page.get_by_role("menuitem", name="Run", exact=True).click()
@@ -111,18 +111,18 @@ def run_all(page: Page) -> None:
 
 
 def panel_of(page: Page, code: str) -> Locator:
-    """The output of the cell whose code has these words."""
+    """The output of the cell whose code contains this text."""
     return page.locator(".jp-CodeCell").filter(
         has=page.locator(".jp-Cell-inputWrapper", has_text=code)).locator(".jp-Cell-outputWrapper")
 
 
-def picture_of(panel: Locator) -> Locator:
+def image_of(panel: Locator) -> Locator:
     return panel.locator("img.widget-image").last
 
 
-def changes(picture: Locator, before: str) -> None:
-    expect(picture).not_to_have_attribute("src", before, timeout=MINUTES / 4)
-    assert picture.evaluate("image => image.naturalWidth") > 200
+def changes(image: Locator, before: str) -> None:
+    expect(image).not_to_have_attribute("src", before, timeout=MINUTES / 4)
+    assert image.evaluate("image => image.naturalWidth") > 200
 
 
 def test_no_cell_fails_or_warns(page: Page) -> None:
@@ -131,16 +131,16 @@ def test_no_cell_fails_or_warns(page: Page) -> None:
         assert page.locator(f'.jp-OutputArea-output[data-mime-type="{kind}"]').all_text_contents() == []
 
 
-def test_the_prompt_box_changes_its_picture(page: Page) -> None:
+def test_the_prompt_box_changes_its_image(page: Page) -> None:
     panel = panel_of(page, "ClassPromptBox(")
-    words, picture = panel.locator("input[type=text]"), picture_of(panel)
-    before = picture.get_attribute("src")
+    words, image = panel.locator("input[type=text]"), image_of(panel)
+    before = image.get_attribute("src")
     words.fill("cup, cat, night")
     words.press("Enter")
-    changes(picture, before)
+    changes(image, before)
 
 
-def test_a_word_that_no_caption_had_brings_a_line_of_text(page: Page) -> None:
+def test_a_word_that_was_in_no_caption_is_reported(page: Page) -> None:
     panel = panel_of(page, "ClassPromptBox(")
     words = panel.locator("input[type=text]")
     words.fill("cup, zebra")
@@ -148,14 +148,14 @@ def test_a_word_that_no_caption_had_brings_a_line_of_text(page: Page) -> None:
     expect(panel).to_contain_text("zebra", timeout=MINUTES / 4)
 
 
-def test_a_slider_changes_its_picture(page: Page) -> None:
+def test_a_slider_changes_its_image(page: Page) -> None:
     panel = panel_of(page, "SceneDrawer(")
-    before = picture_of(panel).get_attribute("src")
+    before = image_of(panel).get_attribute("src")
     handle = panel.locator(".noUi-handle").first
     handle.scroll_into_view_if_needed()
     handle.focus()
     handle.press("ArrowRight")
-    changes(picture_of(panel), before)
+    changes(image_of(panel), before)
 
 
 def test_a_click_on_a_patch_moves_the_sliders(page: Page) -> None:
@@ -169,5 +169,5 @@ def test_a_click_on_a_patch_moves_the_sliders(page: Page) -> None:
     assert int(row.inner_text()) > 12
 
 
-def test_nothing_went_wrong_after_all_that(page: Page) -> None:
+def test_still_no_cell_fails_or_warns(page: Page) -> None:
     test_no_cell_fails_or_warns(page)

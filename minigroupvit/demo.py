@@ -16,7 +16,7 @@ from .model import GroupViT
 from .segmentation.options import protocol_for
 from .segmentation.segment import segment
 from .segmentation.steps import embed_classes
-from .visual.demo_figure import demo_figure
+from .visual.figures import demo_figure
 
 NUM_IMAGES = 150    # scenes of each split: a demo takes a minute, the whole measurement is scripts/make_results.py
 NUM_OTHERS = 75     # scenes for the other two models

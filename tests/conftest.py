@@ -1,4 +1,4 @@
-"""Small things that many tests share: a tokenizer, a configuration, a model, captioned pictures."""
+"""What many tests share: a tokenizer, a configuration, a model, captioned images."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ torch.set_num_threads(1)  # the numbers are small; more threads only wait for ea
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
-    """Every test draws the same numbers, alone or in company."""
+    """Seeds every test, so that it draws the same numbers alone and among others."""
     torch.manual_seed(0)
 
 
@@ -35,7 +35,7 @@ def tokenizer(captions: list[str]) -> CaptionTokenizer:
 
 @pytest.fixture(scope="session")
 def tiny_config(tokenizer: CaptionTokenizer) -> GroupViTConfig:
-    """Two stages that group, then one block: all there is in the paper's model, very small."""
+    """Two stages that group, then one block: every part of the paper's model, very small."""
     return GroupViTConfig(
         image=ImageConfig(image_size=16, patch_size=4, width=16, num_heads=2, depths=(1, 1, 1),
                           num_group_tokens=(6, 3, 0), num_output_groups=(6, 3, 0)),
@@ -56,7 +56,7 @@ def make_model(tiny_config: GroupViTConfig, tokenizer: CaptionTokenizer):
 
 @pytest.fixture(scope="session")
 def captioned() -> CaptionedImages:
-    """64 pictures: a noun is a quarter of the picture, filled with the colour of its caption."""
+    """64 images: the noun says which quarter of the image has the caption's colour."""
     pictures, texts = torch.full((64, 3, 16, 16), 90, dtype=torch.uint8), []
     for i in range(64):
         noun, (colour, rgb) = i % 4, list(COLOURS.items())[i // 4 % 4]

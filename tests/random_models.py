@@ -1,4 +1,4 @@
-"""Models with random numbers in every place, ours and transformers', for tests that compare them."""
+"""Models with random numbers in every parameter and buffer, ours and transformers', for tests that compare them."""
 
 from __future__ import annotations
 

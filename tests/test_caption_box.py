@@ -1,4 +1,4 @@
-"""The caption box without a front end: what is typed is taken apart, and what is shown can be read."""
+"""The caption box without a front end: nouns, prompts and tokens of what is typed, and a figure that can be read."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_number_and_draw_of_the_prompts(tokenizer):
     assert len(box.prompts) == 5 and box.prompts[3:] == [CAPTIONS[1]] * 2
 
 
-def test_the_figure_has_every_piece_and_marks_the_nouns(tokenizer):
+def test_the_figure_has_every_part_and_marks_the_nouns(tokenizer):
     caption = "Look, a Cat/zebra!"
     tokens, row = tokenizer.tokens(caption), tokenizer([caption])[0].tolist()
     figure = caption_figure(caption, ["cat", "zebra"], ["a cat."], tokens, row)
@@ -58,7 +58,7 @@ def test_the_figure_has_every_piece_and_marks_the_nouns(tokenizer):
     assert colour["[UNK]"] not in (colour["a"], colour["start"])
 
 
-def test_nothing_covers_anything_and_nothing_leaves_the_figure(tokenizer):
+def test_no_box_covers_another_or_leaves_the_figure(tokenizer):
     caption = "two boats and a moon at night with " * 5 + "a " + "very" * 40 + " large $cup$"
     ids = [49_406, *range(40_000, 40_000 + len(caption.split())), 49_407]
     figure = caption_figure(caption, nouns(caption), [caption, "a picture of a moon."], caption.split(), ids)
@@ -73,7 +73,7 @@ def test_nothing_covers_anything_and_nothing_leaves_the_figure(tokenizer):
     assert "$cup$" in texts(figure)                # no formula
 
 
-def test_what_cannot_be_taken_apart_is_said_and_the_picture_stays(tokenizer):
+def test_captions_without_nouns_or_too_long_are_reported(tokenizer):
     box = CaptionBox(tokenizer, CAPTIONS[0])
     png, prompts = box.canvas.value, box.prompts
     for wrong in ("  ", "!!!"):

@@ -1,4 +1,4 @@
-"""Checkpoints: what is written comes back, and a file that is no good says why."""
+"""Checkpoints: what is saved is loaded again, and a bad file gives a clear error."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def files(path: Path) -> list[str]:
 
 
 def test_everything_comes_back_exactly(model: GroupViT, path: Path) -> None:
-    save_checkpoint(path, model, about={"seed": 7, "figures": {"miou": 0.5}})
+    save_checkpoint(path, model, about={"seed": 7, "metrics": {"miou": 0.5}})
     loaded = load_checkpoint(path)
     assert loaded.state_dict().keys() == model.state_dict().keys()
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in loaded.state_dict().items())
     assert loaded.config == model.config
     assert loaded.protocol == model.protocol
-    assert loaded.about == {"seed": 7, "figures": {"miou": 0.5}}
+    assert loaded.about == {"seed": 7, "metrics": {"miou": 0.5}}
     assert not loaded.training
     texts = ["a red sun", "a zebra"]
     assert torch.equal(loaded.tokenizer(texts), model.tokenizer(texts))
@@ -76,7 +76,7 @@ def test_half_precision_halves_the_file_and_loads_as_single(model: GroupViT, pat
         assert torch.equal(value, expected.half().float() if value.is_floating_point() else expected), name
 
 
-def test_extra_tensors_travel_under_their_own_names(model: GroupViT, path: Path) -> None:
+def test_extra_tensors_are_saved_under_their_own_names(model: GroupViT, path: Path) -> None:
     save_checkpoint(path, model, extra={"momentum": torch.arange(3.0)}, dtype=torch.float16)
     _, tensors = read_checkpoint(path)
     assert torch.equal(tensors["extra.momentum"], torch.arange(3.0))
@@ -90,7 +90,7 @@ def test_tensors_that_share_memory_or_are_views_can_be_saved(model: GroupViT, pa
 
 
 @pytest.mark.parametrize("keep", [0, 5, 100, 0.5, 0.999])
-def test_a_file_that_is_cut_off(model: GroupViT, path: Path, keep: float) -> None:
+def test_a_truncated_file(model: GroupViT, path: Path, keep: float) -> None:
     save_checkpoint(path, model)
     content = path.read_bytes()
     path.write_bytes(content[:keep if isinstance(keep, int) else int(keep * len(content))])

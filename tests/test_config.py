@@ -13,7 +13,7 @@ from minigroupvit.model import GroupViT
 
 
 def sizes(name: str) -> dict[str, int]:
-    """Parameters of a preset and of its parts, without making any number."""
+    """Parameters of a preset and of its parts, without allocating memory."""
     with torch.device("meta"):
         model = GroupViT(preset(name))
     parts = {part: sum(p.numel() for p in child.parameters()) for part, child in model.named_children()}
@@ -36,7 +36,7 @@ def test_the_other_presets_are_the_same_transformer() -> None:
     assert sizes("clip_vit")["text_encoder"] == sizes("groupvit_2stage")["text_encoder"]
 
 
-def test_an_unknown_preset_names_those_there_are() -> None:
+def test_an_unknown_preset_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match="unknown preset 'groupvit'; the presets are groupvit_2stage, groupvit_1"):
         preset("groupvit")
 
@@ -105,7 +105,7 @@ def test_stages_that_group_come_first() -> None:
         ImageConfig(depths=(1, 1), num_group_tokens=(0, 8), num_output_groups=(0, 8))
 
 
-def test_choices_that_do_not_go_together() -> None:
+def test_values_that_do_not_go_together() -> None:
     for patch_size in (14, 1):
         with pytest.raises(ValueError, match=f"patch_size {patch_size} is no power of two above 1"):
             ImageConfig(patch_size=patch_size, stem="convolution")
@@ -113,7 +113,7 @@ def test_choices_that_do_not_go_together() -> None:
         ImageConfig(width=18, positions="sincos")
 
 
-def test_bad_values_of_the_rest() -> None:
+def test_bad_values_of_the_other_configurations() -> None:
     with pytest.raises(ValueError, match="context_length is 0"):
         TextConfig(context_length=0)
     with pytest.raises(ValueError, match="width 30 cannot be shared evenly by 4 heads"):

@@ -1,4 +1,4 @@
-"""The demo from end to end, with untrained models and few pictures."""
+"""The demo from end to end, with untrained models and few images."""
 
 import json
 
@@ -26,7 +26,7 @@ def weights(make_model, tmp_path):
             "groupvit": str(tmp_path / "two.safetensors")}
 
 
-def test_the_demo_writes_a_figure_and_figures(weights, tmp_path, capsys):
+def test_the_demo_writes_a_figure_and_metrics(weights, tmp_path, capsys):
     out = tmp_path / "new" / "demo"
     metrics = demo.run_demo(out, num_images=6, **weights)
     assert sorted(path.name for path in out.iterdir()) == ["figure.png", "metrics.json"]
@@ -40,7 +40,7 @@ def test_the_demo_writes_a_figure_and_figures(weights, tmp_path, capsys):
         assert words in printed
 
 
-def test_the_same_weights_give_the_same_figures(weights, tmp_path, monkeypatch):
+def test_the_same_weights_give_the_same_metrics(weights, tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "demo_figure", lambda *_, **__: Figure())
     first, second = (demo.run_demo(tmp_path / name, num_images=4, **weights) for name in "ab")
     assert first == second

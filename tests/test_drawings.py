@@ -1,4 +1,4 @@
-"""The drawings as code: what they are made of, and that the shipped masks are what they render to."""
+"""The drawings as code: their parts, and that rendering them gives the shipped masks."""
 
 from __future__ import annotations
 

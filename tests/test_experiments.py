@@ -1,4 +1,4 @@
-"""The paper's tables in miniature: every row runs, is skipped, shared, taken up; clusterings, probing, report."""
+"""The paper's tables in miniature: every row runs, is skipped, shared, continued; clusterings, probing, report."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from minigroupvit.experiments import measures, models, pretraining, runner
 from minigroupvit.experiments.measures import Conditions, attention_masks, best_jaccard, name_segments
 from minigroupvit.experiments.models import BUDGETS, digest, make_setup
 from minigroupvit.experiments.pretraining import DINO, MaskTraining, MoCo, fit, mirror, views
-from minigroupvit.experiments.report import interval, make_report, order
+from minigroupvit.experiments.report import difference, interval, make_report, order
 from minigroupvit.experiments.rows import FAMILIES, HARD, MOCO, NAMES, REFERENCE, TABLES, Model, Row, Table
 from minigroupvit.experiments.runner import Job, Runner, definition, jobs_of, run_tables, tables_of, tuning_jobs
 from minigroupvit.extras import MissingExtra
@@ -54,7 +54,7 @@ def everything(tmp_path_factory) -> Runner:
 
 @pytest.fixture
 def run(tmp_path: Path):
-    """Runs jobs in a folder of their own, without a bar."""
+    """Runs jobs in a new folder, without a progress bar."""
 
     def start(*jobs: Job) -> Runner:
         made = Runner("tiny", tmp_path / "results", tmp_path / "work")
@@ -72,14 +72,14 @@ def test_every_row_of_every_table_runs(everything: Runner):
     for job in jobs_of(list(TABLES), 1):
         (record,) = records(everything, job)
         judged = {row.name: row.judged for row in TABLES[job.table].rows} if job.table in TABLES else {}
-        assert record["figures"][judged.get(job.name, "miou")] >= 0, job
+        assert record["metrics"][judged.get(job.name, "miou")] >= 0, job
         assert {"command", "commit", "device", "seconds", "steps", "seed"} <= record.keys()
-        shares = [value for key, value in record["figures"].items() if not key.startswith(("num_", "groups"))]
+        shares = [value for key, value in record["metrics"].items() if not key.startswith(("num_", "groups"))]
         assert -1 <= min(shares) <= max(shares) <= 1
         assert record["split"] == ("validation" if job.table == "tuning" else "test")
     for job in jobs_of(["table1"], 1)[-9:]:
-        figures = records(everything, job)[0]["figures"]
-        assert {"miou", "miou_objects", "miou_backgrounds", "oracle_miou", "ari", "recognition_ap"} <= figures.keys()
+        metrics = records(everything, job)[0]["metrics"]
+        assert {"miou", "miou_objects", "miou_backgrounds", "oracle_miou", "ari", "recognition_ap"} <= metrics.keys()
     assert not list(everything.results.rglob("*.part")) and not list(everything.work.rglob("last*"))
 
 
@@ -93,9 +93,9 @@ def test_rows_whose_settings_are_equal_share_a_model(everything: Runner):
     assert reference["table5", "DINO"] == reference["c2", "DINO"] != reference["c2", "MoCo v3"]
 
 
-def test_the_rate_that_is_best_on_validation_scenes_is_taken(everything: Runner):
+def test_the_learning_rate_that_is_best_on_validation_scenes_is_chosen(everything: Runner):
     for family in FAMILIES:
-        tried = {record["learning_rate"]: record["figures"]["miou"]
+        tried = {record["learning_rate"]: record["metrics"]["miou"]
                  for record in records(everything, *tuning_jobs(family))}
         assert set(tried) == set(FAMILIES[family].rates)
         best = everything.learning_rate(family)
@@ -105,7 +105,7 @@ def test_the_rate_that_is_best_on_validation_scenes_is_taken(everything: Runner)
         assert used == {best}
 
 
-def test_what_is_finished_is_skipped_and_what_is_damaged_measured_again(everything: Runner, monkeypatch):
+def test_finished_rows_are_skipped_and_damaged_ones_measured_again(everything: Runner, monkeypatch):
     jobs = jobs_of(["table4", "c3"], 1)
     before = [everything.path(job).stat().st_mtime_ns for job in jobs]
     monkeypatch.setattr(models, "train", lambda *given: pytest.fail("nothing is left to train"))
@@ -154,21 +154,21 @@ def test_an_interrupted_row_leaves_nothing_half_written_and_goes_on(run, tmp_pat
 
     resumed = []
     monkeypatch.setattr(where, "learning_rate", lambda step, *rest: resumed.append(step) or rate(step, *rest))
-    figures = records(run(job), job)[0]["figures"]
+    metrics = records(run(job), job)[0]["metrics"]
     assert resumed == ([2, 3] if job is ONE else [1, 0])     # what was left; then, of MoCo, the training with masks
     assert not list((tmp_path / "work").rglob("last*"))
     for path in (tmp_path / "work").rglob("*.safetensors"):
         path.unlink()
     (tmp_path / "results").rename(tmp_path / "before")
-    assert records(run(job), job)[0]["figures"] == figures     # as one that nothing has stopped
+    assert records(run(job), job)[0]["metrics"] == metrics     # as one that nothing has stopped
 
 
-def test_two_at_once_do_no_row_twice(tmp_path, monkeypatch):
+def test_two_runners_at_once_do_no_row_twice(tmp_path, monkeypatch):
     jobs = [job for job in jobs_of(["similarity", "c3"], 2) if job.table != "tuning"]
     jobs = [Job(job.table, job.name, job.model, job.measures, job.seed, 1e-3) for job in jobs]
-    done, do = [], Runner._do
+    done, do = [], Runner._run
     monkeypatch.setattr(runner, "_WAIT", 0.05)
-    monkeypatch.setattr(Runner, "_do", lambda self, job, *rest: done.append(job) or do(self, job, *rest))
+    monkeypatch.setattr(Runner, "_run", lambda self, job, *rest: done.append(job) or do(self, job, *rest))
     threads = [threading.Thread(target=Runner("tiny", tmp_path / "results", tmp_path / "work").run, args=(jobs, False))
                for _ in range(2)]
     for thread in threads:
@@ -185,7 +185,7 @@ def test_processes_share_the_rows(tmp_path):
     assert not list(tmp_path.rglob("*.part")) and not list(tmp_path.rglob("last*"))
 
 
-def test_what_another_process_works_on_is_left_to_it_until_it_dies(tmp_path, monkeypatch):
+def test_a_row_of_another_process_is_left_to_it_until_it_dies(tmp_path, monkeypatch):
     made = Runner("tiny", tmp_path / "results", tmp_path / "work")
     key = made.setup(ONE).key
     made.work.mkdir(parents=True)
@@ -207,7 +207,7 @@ def test_what_another_process_works_on_is_left_to_it_until_it_dies(tmp_path, mon
         pass
 
 
-def test_a_training_that_breaks_down_is_a_result(run, monkeypatch):
+def test_a_training_that_is_not_finite_is_a_result(run, monkeypatch):
     def broken(*given):
         raise TrainingStopped("step 7: the loss is not finite")
 
@@ -244,7 +244,7 @@ def test_tables_by_name():
     assert tables_of(["all"]) == list(TABLES)
     with pytest.raises(ValueError, match="no table table6; choose from table1"):
         tables_of(["table1", "table6"])
-    with pytest.raises(ValueError, match="names of their own"):
+    with pytest.raises(ValueError, match="no two rows may share a name"):
         Table("twice", "", (Row("One row", REFERENCE), Row("one, row", REFERENCE)))
     with pytest.raises(ValueError, match="without another"):
         Table("unknown", "", (Row("one", REFERENCE, above=("another",)),))
@@ -267,16 +267,16 @@ def test_on_the_command_line(everything: Runner, capsys, tmp_path):
 
 
 def write(made: Runner, table: str, name: str, objects: list[float], **record) -> None:
-    """Results of a row as if it had been run, a seed for each figure."""
+    """Results of a row as if it had been run, a seed for each value."""
     row = next(row for row in TABLES[table].rows if row.name == name)
     for seed, value in enumerate(objects):
         job = Job(table, name, row.model, row.measures, seed)
         made.path(job).parent.mkdir(parents=True, exist_ok=True)
         made.path(job).write_text(json.dumps({"definition": definition(job, made.budget), "seconds": 60.0,
-                                              "figures": {"miou_objects": value}} | record))
+                                              "metrics": {"miou_objects": value}} | record))
 
 
-def test_the_report_says_which_orders_hold(tmp_path):
+def test_the_report_says_which_orderings_hold(tmp_path):
     made = Runner("cpu", tmp_path / "tables", tmp_path)
     write(made, "table1", "soft", [0.10, 0.12, 0.11])
     write(made, "table1", "soft, multi-label", [0.30, 0.31, 0.35])
@@ -284,25 +284,35 @@ def test_the_report_says_which_orders_hold(tmp_path):
     write(made, "table1", "hard, multi-label", [0.17, 0.28, 0.22])
     write(made, "table1", "hard, no residual", [0.4])
     lines = make_report("cpu", tmp_path / "tables", tmp_path / "tables.md").splitlines()
-    cells = {parts[1]: parts[2:] for line in lines if len(parts := [part.strip() for part in line.split("|")]) > 8}
+    cells = {parts[1]: parts[2:] for line in lines if len(parts := [part.strip() for part in line.split("|")]) == 8}
     half = stats.t.ppf(0.975, 2) * 1 / np.sqrt(3)
     assert cells["soft"][:2] == ["12.0", f"**11.0 ± {half:.1f}**"]
     assert cells["soft, multi-label"][2] == "above *soft*: holds"
     assert cells["hard"][2] == "above *soft, multi-label*: fails"
     assert cells["hard, multi-label"][2] == "above *hard*: cannot be told"
     assert cells["hard, no residual"][:2] == ["–", "**40.0**"]
+    assert cells["soft, no residual"][1:3] == ["not trained yet", "–"]
+    assert cells["soft, multi-label, no residual"][2] == "above *soft, no residual*: not trained yet"
+    assert cells["row"][1] == "ours: objects" and "objects" not in cells["row"][2:]     # no metric stands there twice
+    assert "Of 3 orderings 1 hold, 1 fail, 1 cannot be told." in "\n".join(lines)
+    listed = next(line for line in lines if line.startswith("| table1 | soft, multi-label above soft |"))
+    low, high = stats.ttest_ind([30, 31, 35], [10, 12, 11], equal_var=False).confidence_interval(0.95)
+    assert listed.endswith(f"| +13.1 | +21.0 [{low:+.1f}, {high:+.1f}] | holds |")
+    assert TABLES["table1"].isolates in "\n".join(lines)
     ratio = next(line for line in lines if line.startswith("| hard, multi-label over soft |"))
     assert f"| 3.27 | {np.mean([1.7, 28 / 12, 2.0]):.2f} ±" in ratio
     assert (tmp_path / "tables.md").read_text().splitlines() == lines
 
 
-def test_intervals_and_orders():
+def test_intervals_and_orderings():
     assert interval([0.5]) == (0.5, None)
     mean, half = interval([1.0, 3.0])
     assert mean == 2.0 and half == pytest.approx(12.706, abs=1e-3)      # t with one degree of freedom, times 1
     assert order([2.0, 2.1, 2.2], [1.0, 1.1, 1.3]) == "holds" and order([1.0, 1.1, 1.3], [2.0, 2.1, 2.2]) == "fails"
     assert order([1.0, 2.0, 3.0], [0.9, 2.1, 2.8]) == "cannot be told" and order([5.0], [1.0, 1.1]) == "cannot be told"
     assert order([2.0, 2.0], [1.0, 1.0]) == "holds" and order([1.0, 1.0], [1.0, 1.0]) == "cannot be told"
+    assert order([], [1.0, 2.0]) == "not trained yet"
+    assert difference([3.0, 4.0], [1.0]) == (2.5, -np.inf, np.inf)     # a single seed bounds nothing
 
 
 @pytest.mark.parametrize("method", CLUSTERINGS)
@@ -408,7 +418,7 @@ def small_encoder(**image) -> ImageConfig:
                               num_output_groups=(0,), drop_path=0.0, stem="convolution", positions="none") | image)
 
 
-def test_views_are_the_same_for_the_same_numbers_and_masks_turn_with_their_pictures():
+def test_views_depend_on_their_key_alone_and_masks_are_mirrored_with_their_images():
     images = torch.randint(0, 256, (32, 3, 16, 16), dtype=torch.uint8)
     one, again, other = views(images, 8, 0.3, 1, 2), views(images, 8, 0.3, 1, 2), views(images, 8, 0.3, 1, 3)
     assert one.shape == (32, 3, 8, 8) and torch.equal(one, again) and not torch.equal(one, other)
@@ -419,7 +429,7 @@ def test_views_are_the_same_for_the_same_numbers_and_masks_turn_with_their_pictu
 
 
 @pytest.mark.parametrize("kind", [MoCo, DINO])
-def test_a_teacher_follows_its_student_slowly(kind):
+def test_the_teacher_is_a_moving_average_of_the_student(kind):
     module = kind(small_encoder())
     names = [name for name, _ in module.encoder.named_parameters()]
     trained = {name for name, p in module.named_parameters() if p.requires_grad}
@@ -458,7 +468,7 @@ class SimpleBar:
         pass
 
 
-def test_without_lightly_it_says_what_to_install(monkeypatch):
+def test_without_lightly_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "lightly.loss", None)
     monkeypatch.setitem(sys.modules, "lightly", None)
     with pytest.raises(MissingExtra, match=r"lightly is not installed.*minigroupvit\[tables\]"):

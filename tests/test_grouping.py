@@ -26,7 +26,7 @@ from minigroupvit.grouping import (
 
 @st.composite
 def logits(draw) -> Tensor:
-    """(B, G, N) of any size, from flat to saturated."""
+    """Logits (B, G, N) of any size, from nearly equal to saturated."""
     shape = [draw(st.integers(1, 5)) for _ in range(3)]
     size = draw(st.sampled_from([0.0, 1e-3, 1.0, 30.0, 1e4]))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
@@ -53,7 +53,7 @@ def test_hard_assignments_are_one_hot_over_the_groups(logits: Tensor, noise: flo
 
 @settings(deadline=None)
 @given(logits())
-def test_one_hot_takes_the_largest_and_of_equals_one(logits: Tensor) -> None:
+def test_one_hot_takes_the_largest_and_one_of_equals(logits: Tensor) -> None:
     hot = one_hot_largest(logits)
     assert ((hot == 0) | (hot == 1)).all() and (hot.sum(dim=1) == 1).all()
     torch.testing.assert_close((hot * logits).sum(dim=1), logits.amax(dim=1))
@@ -165,7 +165,7 @@ def test_noise_only_in_training_and_never_in_what_is_returned() -> None:
 
 
 @pytest.mark.parametrize("straight_through", [True, False])
-def test_without_straight_through_the_segments_do_not_teach_the_assignment(straight_through: bool) -> None:
+def test_without_straight_through_no_gradient_of_the_segments_reaches_the_assignment(straight_through: bool) -> None:
     torch.manual_seed(0)
     block = GroupingBlock(8, 2, 4, 3, assignment="hard", noise=0.0, residual="none", straight_through=straight_through)
     segments, grouping = block(torch.randn(2, 5, 8), torch.randn(2, 4, 8))
@@ -206,12 +206,12 @@ def test_assignment_in_half_precision_has_single_precision_logits() -> None:
     (lambda: GroupingBlock(64, 4, 8, 4)(torch.zeros(2, 9, 64), torch.zeros(2, 7, 64)),
      "expected 8 group tokens for each of 2"),
 ])
-def test_each_part_checks_what_it_gets(call, message: str) -> None:
+def test_each_part_checks_its_input(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
 
 
-def test_the_hard_assignment_is_made_when_it_is_asked_for() -> None:
+def test_the_hard_assignment_is_computed_on_demand() -> None:
     soft = torch.tensor([[[0.2, 0.7, 0.6], [0.8, 0.3, 0.4]]], requires_grad=True)     # (1, 2, 3)
     grouping = Grouping(soft)
     assert set(vars(grouping)) == {"soft"}

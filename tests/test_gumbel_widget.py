@@ -1,4 +1,4 @@
-"""Temperature and noise as sliders: what they show is what the package computes, from one look at the picture."""
+"""Temperature and noise as sliders: they show what the package computes, and encode the image once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from minigroupvit.visual.widgets.sliders import (
 @pytest.fixture
 def model(make_model):
     model = make_model(temperature=0.5)
-    # Untrained groups are all alike; larger weights make pictures matter.
+    # Untrained groups are all alike; larger weights make images matter.
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)
@@ -40,16 +40,16 @@ def model(make_model):
 
 
 @pytest.fixture
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
 
 
-def test_the_logits_are_those_of_the_model_but_for_a_constant_of_each_patch(model, picture):
+def test_the_logits_are_those_of_the_model_up_to_a_constant_for_each_patch(model, image):
     wanted = []
     assign = model.image_encoder.stages[0].grouping.assign
     original = assign.logits
     assign.logits = lambda *inputs: wanted.append(original(*inputs)) or wanted[-1]
-    logits = assignment_logits(model, picture)
+    logits = assignment_logits(model, image)
     del assign.logits
     expected = wanted[0][0].detach().unflatten(-1, (8, 8))             # 16 pixels, patches of 4, two per side of one
     assert logits.shape == expected.shape == (6, 8, 8)
@@ -57,17 +57,17 @@ def test_the_logits_are_those_of_the_model_but_for_a_constant_of_each_patch(mode
     torch.testing.assert_close(logits, expected - expected.amax(dim=0), rtol=0, atol=1e-5)
 
 
-def test_at_its_own_temperature_the_softmax_is_the_model_s(model, picture):
-    logits = assignment_logits(Memory(model), picture)
+def test_at_its_own_temperature_the_softmax_is_the_model_s(model, image):
+    logits = assignment_logits(Memory(model), image)
     with torch.no_grad():
-        grouping = model.image_encoder(normalize(to_batch(picture)), 2).groupings[0]
+        grouping = model.image_encoder(normalize(to_batch(image)), 2).groupings[0]
     torch.testing.assert_close(soft_assignment(logits[None], 0.5).flatten(2), grouping.soft, rtol=0, atol=1e-5)
     assert torch.equal(draw_groups_once(logits, 0.5, 0.0, seed=0).flatten(), grouping.hard[0].argmax(dim=0))
 
 
-def test_a_model_without_groups_is_refused(make_model, picture):
+def test_a_model_without_groups_is_refused(make_model, image):
     with pytest.raises(ValueError, match="no groups to assign to"):
-        GumbelSliders(make_model(depths=(2,), num_group_tokens=(0,), num_output_groups=(0,)), picture)
+        GumbelSliders(make_model(depths=(2,), num_group_tokens=(0,), num_output_groups=(0,)), image)
 
 
 def test_unsureness_by_hand():
@@ -76,7 +76,7 @@ def test_unsureness_by_hand():
     assert unsureness(torch.ones(1, 2, 2)).eq(0).all()                 # one group: nothing to be unsure of
 
 
-def test_the_same_seed_draws_the_same_and_nobody_else_s_numbers_change():
+def test_the_same_seed_draws_the_same_and_nobody_else_s_random_numbers_change():
     logits = torch.zeros(4, 20, 20)
     before = torch.random.get_rng_state()
     first = draw_groups_once(logits, 1.0, 1.0, seed=3)
@@ -93,8 +93,8 @@ def test_noise_as_large_as_the_temperature_draws_from_the_softmax():
     torch.testing.assert_close(shares, soft_assignment(logits[None, :, :1, :1], 0.2).flatten(), rtol=0, atol=0.015)
 
 
-def test_sliders_change_the_picture_and_never_ask_the_model(model, picture):
-    panel = GumbelSliders(model, picture)
+def test_sliders_change_the_image_and_never_call_the_model(model, image):
+    panel = GumbelSliders(model, image)
     assert model.num_runs == 1
     assert panel.temperature.value == 0.5 and panel.noise.value == 0
     seen = [panel.canvas.value]
@@ -109,16 +109,16 @@ def test_sliders_change_the_picture_and_never_ask_the_model(model, picture):
     assert "image/png" in panel._repr_mimebundle_()
 
 
-def test_widgets_of_one_memory_share_the_look(model, picture):
+def test_widgets_of_one_memory_share_the_embeddings(model, image):
     memory = Memory(model)
-    GumbelSliders(memory, picture)
-    panel = GumbelSliders(memory, picture, temperature=0.2, noise=0.3, seed=5)
+    GumbelSliders(memory, image)
+    panel = GumbelSliders(memory, image, temperature=0.2, noise=0.3, seed=5)
     assert model.num_runs == memory.num_looks == 1
     assert (panel.temperature.value, panel.noise.value, panel.seed.value) == (0.2, 0.3, 5)
 
 
 def test_it_answers_at_once():
-    """Grid and picture of the shipped models. The least of some tries, of the processor: machines may be busy."""
+    """Grid and image of the shipped models. The least processor time of some tries, as machines may be busy."""
     logits, image = torch.randn(16, 32, 32), torch.rand(3, 64, 64)
     seconds = []
     for seed in range(3):
@@ -128,12 +128,12 @@ def test_it_answers_at_once():
     assert min(seconds) < 0.2
 
 
-def test_what_is_drawn(picture):
+def test_what_is_drawn(image):
     logits = torch.full((3, 4, 4), -9.0)
     logits[0, :, :2] = logits[2, :, 2:] = 0.0                          # left in group 0, right in group 2
     axes = list(Figure(figsize=(12, 3)).subplots(1, 4))
-    assert draw_assignment(axes, picture, logits, temperature=2.0, noise=100.0) is axes
-    assert [ax.get_title() for ax in axes[:2]] == ["picture", "largest group"]
+    assert draw_assignment(axes, image, logits, temperature=2.0, noise=100.0) is axes
+    assert [ax.get_title() for ax in axes[:2]] == ["image", "largest group"]
     assert [text.get_text() for text in axes[1].texts] == ["0", "2"]
     share = math.exp(-4.5) / (1 + 2 * math.exp(-4.5))                  # of each of the two other groups
     entropy = -(2 * share * math.log(share) + (1 - 2 * share) * math.log(1 - 2 * share)) / math.log(3)
@@ -143,7 +143,7 @@ def test_what_is_drawn(picture):
     assert moved > 0.3 and axes[3].get_title() == f"noise 1e+02: {moved:.0%} moved"
 
 
-def test_a_picture_that_is_no_square(model):
+def test_an_image_that_is_no_square(model):
     figure = gumbel_figure(torch.rand(3, 16, 32), torch.randn(6, 4, 8))
     width, height = figure.get_size_inches()
     assert width > 5 * height
@@ -153,6 +153,6 @@ def test_a_picture_that_is_no_square(model):
 @pytest.mark.parametrize("shape, choices, message", [
     ((1, 6, 64), {"temperature": 0.0}, "temperature must be above 0"),
     ((1, 6, 64), {"noise": -1.0}, "noise at least 0"), ((6, 64), {}, r"\(G, h, w\), got \(6, 64\)")])
-def test_what_cannot_be_drawn_is_said(picture, shape, choices, message):
+def test_what_cannot_be_drawn_is_said(image, shape, choices, message):
     with pytest.raises(ValueError, match=message):
-        gumbel_figure(picture, torch.zeros(shape), **choices)
+        gumbel_figure(image, torch.zeros(shape), **choices)

@@ -1,4 +1,4 @@
-"""save_pretrained, from_pretrained, push_to_hub; and `load`, which takes a model from wherever it lies.
+"""save_pretrained, from_pretrained, push_to_hub; and `load`, which loads a model from any of these places.
 
 The hub is a folder here: its two calls, download and upload, are replaced by copies of files.
 """
@@ -144,7 +144,7 @@ def test_a_hub_without_the_model(remote: Path) -> None:
     ("/a/b", False),
     ("../b", False), ("./b", False), ("runs/model.pth", False), ("runs/last.safetensors", False), ("a /b", False),
     ("", False)])
-def test_what_could_be_an_id(name: str, expected: bool) -> None:
+def test_names_that_could_be_an_id(name: str, expected: bool) -> None:
     assert is_hub_id(name) is expected
 
 
@@ -164,7 +164,7 @@ def test_load_takes_every_format(make_model, tmp_path: Path) -> None:
         assert same(load(str(tmp_path / name)), model), name
 
 
-def test_load_says_what_there_is(tmp_path: Path) -> None:
+def test_load_lists_the_known_names(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no shipped weights 'modle'; there are .*scenes.* or give the path of a "
                                          ".safetensors checkpoint, .* or a hub id such as"):
         load("modle")
@@ -183,7 +183,7 @@ def test_load_says_what_there_is(tmp_path: Path) -> None:
 
 @pytest.fixture
 def places(make_model, tmp_path: Path) -> dict[str, Path]:
-    """One model (drop-path 0.1, 2 heads, 16 pixels) in every format that there is."""
+    """One model (drop-path 0.1, 2 heads, 16 pixels) in every format."""
     model = make_model()
     minigroupvit.save_checkpoint(tmp_path / "ours.safetensors", model)
     model.save_pretrained(tmp_path / "pretrained")
@@ -193,7 +193,7 @@ def places(make_model, tmp_path: Path) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("place", ["ours.safetensors", "pretrained", "transformers", "authors.pth"])
-def test_what_is_given_takes_the_place_of_what_is_stored(places: dict[str, Path], place: str) -> None:
+def test_arguments_replace_what_is_stored(places: dict[str, Path], place: str) -> None:
     given = dict(num_heads=4, text_num_heads=8, image_size=24, drop_path=0.35)
     ways = [load(places[place], **given)]
     if places[place].is_dir():

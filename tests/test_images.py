@@ -1,4 +1,4 @@
-"""Pictures of any kind become what the model takes, or a sentence that says why not."""
+"""Images of any kind become what the model takes, or a clear error."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_exif_rotation_is_applied(tmp_path: Path) -> None:
     (np.array([0, 1.0002], np.float64), [0, 1]),                          # rounding
     (np.array([0, 51, 204], np.float16), [0, 0.2, 0.8]),
 ])
-def test_a_type_says_what_is_white(values: np.ndarray, expected: list[float]) -> None:
+def test_the_data_type_decides_which_value_is_white(values: np.ndarray, expected: list[float]) -> None:
     found = to_unit(torch.from_numpy(values))
     assert found.is_floating_point() and found.tolist() == pytest.approx(expected, abs=1e-6)
 
@@ -131,7 +131,7 @@ def test_a_type_says_what_is_white(values: np.ndarray, expected: list[float]) ->
     (np.array([5, 2900], np.float32), 4095, "float32 values of at most 12 bits"),
     (np.array([0, 2.6]), 255, "float64 values of at most 8 bits are taken as 0 to 255"),
 ])
-def test_a_guess_is_told(values: np.ndarray, white: float, message: str) -> None:
+def test_a_guess_is_reported(values: np.ndarray, white: float, message: str) -> None:
     with pytest.warns(UserWarning, match=message):
         assert to_unit(torch.from_numpy(values)).tolist() == pytest.approx((values / white).tolist(), abs=1e-6)
 
@@ -160,7 +160,7 @@ def test_a_file_below_zero_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("value", "dark"), [(3000, True), (40000, False)])
-def test_colours_of_sixteen_bits_that_stay_dark_are_told(tmp_path: Path, value: int, dark: bool) -> None:
+def test_colours_of_sixteen_bits_that_stay_dark_are_reported(tmp_path: Path, value: int, dark: bool) -> None:
     """Pillow drops the lower byte of each: 12 bits become 15 of 255."""
     row = b"\0" + np.full((5, 3), value, ">u2").tobytes()                 # no filter, then five pixels
 
@@ -189,7 +189,7 @@ def test_a_truncated_file(tmp_path: Path, kind: str) -> None:
 
 
 def test_damaged_exif(tmp_path: Path, monkeypatch) -> None:
-    """Pillow lets struct.error and ValueError through where the fields of EXIF make no sense."""
+    """Pillow raises struct.error and ValueError for invalid EXIF fields."""
     striped().save(tmp_path / "a.png")
     for error in (struct.error("required argument is not an integer"), ValueError("Invalid dimensions")):
         monkeypatch.setattr(ImageOps, "exif_transpose", Mock(side_effect=error))
@@ -197,7 +197,7 @@ def test_damaged_exif(tmp_path: Path, monkeypatch) -> None:
             load_image(tmp_path / "a.png")
 
 
-def test_files_that_are_no_pictures(tmp_path: Path) -> None:
+def test_files_that_are_no_images(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there is no picture at .*b.png"):
         load_image(tmp_path / "b.png")
     with pytest.raises(ValueError, match="is a folder"):
@@ -209,7 +209,7 @@ def test_files_that_are_no_pictures(tmp_path: Path) -> None:
 
 # Arrays and tensors
 
-def test_all_kinds_of_one_picture_are_the_same_batch() -> None:
+def test_all_kinds_of_one_image_give_the_same_batch() -> None:
     picture = striped()
     array = np.array(picture)
     tensor = torch.from_numpy(array).permute(2, 0, 1)
@@ -222,7 +222,7 @@ def test_all_kinds_of_one_picture_are_the_same_batch() -> None:
         torch.testing.assert_close(to_batch(same).float(), expected)
 
 
-def test_several_pictures() -> None:
+def test_several_images() -> None:
     assert to_batch([striped(), np.zeros((4, 6, 3), np.uint8), torch.rand(2, 3, 4, 6)]).shape == (4, 3, 4, 6)
 
 
@@ -247,7 +247,7 @@ def test_half_precision_becomes_single() -> None:
     (np.full((4, 4, 3), -7, np.int16), "int16 values from 0 up, got -7 to -7"),
     (np.zeros((4, 4, 3), complex), "expected an array of numbers, got complex128"),
 ])
-def test_arrays_and_tensors_that_are_no_pictures(images: object, message: str) -> None:
+def test_arrays_and_tensors_that_are_no_images(images: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         to_batch(images)
 

@@ -12,7 +12,7 @@ from minigroupvit.layers import MLP, Attention, Block, CrossAttention, DropPath,
 
 
 def slow_attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """One picture, head and query at a time."""
+    """One image, head and query at a time."""
     out = torch.empty_like(q)
     for b, h, n in torch.cartesian_prod(*(torch.arange(size) for size in q.shape[:3])).tolist():
         logits = torch.stack([q[b, h, n] @ key for key in k[b, h]]) / q.shape[-1] ** 0.5
@@ -78,7 +78,7 @@ def test_mlp_sizes() -> None:
     assert MLP(4, 9, out=3)(torch.randn(2, 4)).shape == (2, 3)
 
 
-def test_drop_path_leaves_out_whole_pictures_and_keeps_the_mean() -> None:
+def test_drop_path_drops_whole_images_and_keeps_the_mean() -> None:
     dropped = DropPath(0.25)(torch.ones(20_000, 2, 3))
     per_picture = dropped.flatten(1)
     assert (per_picture == per_picture[:, :1]).all()

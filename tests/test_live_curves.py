@@ -1,4 +1,4 @@
-"""Live curves without a front end: fed by a loop or from the folder of a run, and drawn now and then."""
+"""Live curves without a front end: values from a loop or from the folder of a training, drawn at most once a second."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from minigroupvit.visual.widgets import LiveCurves, live_curves
 
 
 class Clock:
-    """Time that goes on only when told to."""
+    """A clock that the test moves."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -56,7 +56,7 @@ def test_curves_show_what_was_added():
     assert ax.get_ylabel() == "loss of a batch" and len(ax.get_legend().get_texts()) == 2
 
 
-def test_a_look_is_what_the_model_makes_of_the_pictures(make_model, pictures):
+def test_a_look_holds_the_model_s_groups(make_model, pictures):
     model = make_model()
     torch.manual_seed(1)
     with torch.no_grad():
@@ -70,16 +70,16 @@ def test_a_look_is_what_the_model_makes_of_the_pictures(make_model, pictures):
     with torch.no_grad():
         maps = group_maps(model.eval().image_encoder(normalize(pictures)))[-1]
     assert torch.equal(live.looks[7], pixel_groups(maps, (16, 16))) and len(live.looks[7].unique()) > 1
-    assert titles(live.draw()) == ["picture", "step 7"] and len(live.draw().axes) == 1 + 2 * 2
+    assert titles(live.draw()) == ["image", "step 7"] and len(live.draw().axes) == 1 + 2 * 2
 
 
 def test_of_many_looks_the_first_and_the_last_are_shown(make_model, pictures):
     live = LiveCurves(pictures)
     for step in range(0, 101, 10):
         live.look(step, make_model())
-    assert titles(live.draw()) == ["picture", "step 0", "step 30", "step 70", "step 100"]
+    assert titles(live.draw()) == ["image", "step 0", "step 30", "step 70", "step 100"]
     live.look(102, make_model())                   # just after the last: what lies between stays evenly spread
-    assert titles(live.draw()) == ["picture", "step 0", "step 30", "step 70", "step 102"]
+    assert titles(live.draw()) == ["image", "step 0", "step 30", "step 70", "step 102"]
 
 
 def test_it_is_drawn_again_once_a_second(clock):
@@ -132,7 +132,7 @@ def test_outside_of_a_notebook_nothing_is_printed(capsys):
     assert capsys.readouterr().out == "" and live.canvas.value
 
 
-def test_the_folder_of_a_run_feeds_it(make_model, captioned, tmp_path):
+def test_values_are_read_from_the_folder_of_a_training(make_model, captioned, tmp_path):
     live = LiveCurves()
     config = TrainConfig(steps=6, batch_size=8, warmup=2, num_prompts=2, snapshot_every=3, eval_every=0)
     train(make_model(), captioned, config, Recorder(tmp_path, config, None, captioned.images[:5], log_every=2,
@@ -144,13 +144,13 @@ def test_the_folder_of_a_run_feeds_it(make_model, captioned, tmp_path):
     assert live.curves == {name: ([2, 4, 6], [line[name] for line in lines]) for name in ("image_text", "multi_label")}
     assert list(live.looks) == [0, 3, 6] and live.looks[3].shape == (3, 16, 16)      # three of the five pictures
     live.read(tmp_path, ["loss"])                        # again: in place of what was there
-    assert list(live.curves) == ["loss"] and titles(live.draw()) == ["picture", "step 0", "step 3", "step 6"]
+    assert list(live.curves) == ["loss"] and titles(live.draw()) == ["image", "step 0", "step 3", "step 6"]
 
 
 def test_errors_say_what_to_do(make_model, tmp_path):
-    with pytest.raises(ValueError, match="up to 3 pictures, got 4"):
+    with pytest.raises(ValueError, match="up to 3 images, got 4"):
         LiveCurves(torch.rand(4, 3, 8, 8))
-    with pytest.raises(ValueError, match="no pictures to look at"):
+    with pytest.raises(ValueError, match="no images to segment"):
         LiveCurves().look(0, make_model())
     with pytest.raises(ValueError, match="no metrics.jsonl"):
         LiveCurves().read(tmp_path / "nothing")

@@ -66,7 +66,7 @@ def test_every_parameter_gets_a_gradient_in_training(
 
 
 @pytest.mark.parametrize("head", ["mlp", "linear"])
-def test_equal_texts_encoded_once_are_as_one_by_one(make_model, captioned: CaptionedImages, head: str) -> None:
+def test_equal_texts_encoded_once_give_the_same_as_one_by_one(make_model, captioned: CaptionedImages, head: str) -> None:
     """Also in training: the BatchNorm of the head counts each text as often as it occurs."""
     batch = captioned.batch(0, 32, seed=0, num_prompts=3, templates=SIMPLE_TEMPLATES[:2])
     flat = batch.captions + [text for texts in batch.prompts for text in texts]
@@ -81,7 +81,7 @@ def test_equal_texts_encoded_once_are_as_one_by_one(make_model, captioned: Capti
         assert once.text_head.layers[1].running_mean.abs().max() > 1e-4
 
 
-def test_forward_returns_unit_vectors_and_what_was_seen(make_model) -> None:
+def test_forward_returns_unit_vectors_and_the_encoder_s_output(make_model) -> None:
     model = make_model().eval()
     output = model(torch.randn(2, 3, 16, 24), model.tokenizer(["a red sun", "a heart", "a blue cloud"]))
     torch.testing.assert_close(output.image_embeddings.norm(dim=-1), torch.ones(2))

@@ -64,14 +64,14 @@ def test_it_is_committed_as_it_ran_from_top_to_bottom(path):
 
 
 @each
-def test_it_is_small_and_tells_nothing_of_the_machine(path):
+def test_it_is_small_and_shows_nothing_of_the_machine(path):
     assert path.stat().st_size < 3e6
     for text in texts_of(path):
         assert not _PRIVATE.search(text) and socket.gethostname() not in text and "Warning" not in text, text[:300]
 
 
 @each
-def test_widgets_leave_a_picture(path):
+def test_widgets_leave_an_image(path):
     for output in outputs(path):
         data = output.get("data", {})
         assert run_notebooks.WIDGET not in data
@@ -142,7 +142,7 @@ def test_an_old_setup_cell_is_renewed_and_the_rest_stays(tmp_path):
 
 
 def run_setup(monkeypatch, name: str, missing: set[str], fails: str = "nothing") -> list[str]:
-    """What the setup cell of a notebook asks pip for, where these modules are not installed."""
+    """What the setup cell of a notebook installs with pip if these modules are missing."""
     asked, find_spec = [], importlib.util.find_spec
 
     def run_pip(command: list[str]) -> subprocess.CompletedProcess:
@@ -175,7 +175,7 @@ def test_an_install_that_fails_says_what_to_do(monkeypatch, fails, words):
         run_setup(monkeypatch, "10_released_weights.ipynb", {"minigroupvit", "transformers"}, fails)
 
 
-def test_what_a_notebook_needs_is_what_the_tests_are_run_with():
+def test_what_a_notebook_needs_is_in_the_requirements():
     asked = (ROOT / "requirements.txt").read_text().splitlines()
     for prefix, (module, package) in notebook_setup.NEEDS.items():
         (path,) = [path for path in PATHS if path.name.startswith(prefix)]
@@ -197,7 +197,7 @@ def test_the_numbers_are_counted_as_a_reader_would():
     assert notebook_numbers.Numbers(1.3, 8, 35, 6, 200).broken() == []
 
 
-def test_pages_say_what_their_pictures_show():
+def test_pages_have_alternative_texts_for_images():
     v = nbformat.v4
     picture = v.new_output("display_data", {"image/png": "eA=="}, metadata={"image/png": {"alt": "a <small> cat"}})
     page = HTMLExporter(extra_template_basedirs=[str(ROOT / "docs")], template_name="pages").from_notebook_node(
@@ -205,7 +205,7 @@ def test_pages_say_what_their_pictures_show():
     assert 'alt="a &lt;small&gt; cat"' in page and "jp-Notebook" in page
 
 
-def test_what_is_kept_of_a_widget_is_its_picture():
+def test_only_the_image_of_a_widget_is_kept():
     v = nbformat.v4
     shown = v.new_output("execute_result", {"image/png": "eA==", run_notebooks.WIDGET: {"model_id": "1"}})
     bare = v.new_output("display_data", {"text/plain": "VBox()", run_notebooks.WIDGET: {"model_id": "2"}})
@@ -228,14 +228,14 @@ def test_the_budget(value, has_gpu, budget, device, monkeypatch):
     monkeypatch.delenv(beginning.VARIABLE, raising=False)
     if value is not None:
         monkeypatch.setenv(beginning.VARIABLE, value)
-    place = beginning.find_place()
-    assert (place.budget, place.device.type) == (budget, device)
-    assert place.pick({"tiny": 1, "cpu": 2, "gpu": 3}) == {"tiny": 1, "cpu": 2, "gpu": 3}[budget]
+    runtime = beginning.find_runtime()
+    assert (runtime.budget, runtime.device.type) == (budget, device)
+    assert runtime.pick({"tiny": 1, "cpu": 2, "gpu": 3}) == {"tiny": 1, "cpu": 2, "gpu": 3}[budget]
     with pytest.raises(ValueError, match="tiny, cpu, gpu"):
-        place.pick({"cpu": 1})
+        runtime.pick({"cpu": 1})
 
 
-@pytest.mark.parametrize("value, message", [("huge", "'huge'; choose one of tiny, cpu, gpu"), ("gpu", "finds none")])
+@pytest.mark.parametrize("value, message", [("huge", "'huge'; choose one of tiny, cpu, gpu"), ("gpu", "finds no GPU")])
 def test_a_budget_that_cannot_be(value, message, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setenv(beginning.VARIABLE, value)
@@ -243,7 +243,7 @@ def test_a_budget_that_cannot_be(value, message, monkeypatch):
         beginning.begin()
 
 
-def test_data_are_looked_for_where_the_variable_says(monkeypatch, tmp_path):
+def test_data_are_in_the_folder_that_the_variable_names(monkeypatch, tmp_path):
     (tmp_path / "flickr8k-128").mkdir()
     monkeypatch.setenv(beginning.DATA_VARIABLE, str(tmp_path))
     assert beginning.data_folder("flickr8k-128") == tmp_path / "flickr8k-128"
@@ -254,7 +254,7 @@ def test_data_are_looked_for_where_the_variable_says(monkeypatch, tmp_path):
 
 
 def test_the_network_is_asked_once_and_not_for_long(monkeypatch):
-    """A server that takes the call and never answers; none at all; one that answers."""
+    """A server that accepts the connection and never answers; no server; a server that answers."""
     with socket.socket() as silent, socket.socket() as gone:
         for listener in (silent, gone):
             listener.bind(("127.0.0.1", 0))

@@ -31,7 +31,7 @@ NO_STAGE = dict(depths=(3,), num_group_tokens=(0,), num_output_groups=(0,))
 
 
 class AnyTokenizer:
-    """These tests make ids themselves."""
+    """A tokenizer that is not called: these tests make ids themselves."""
 
     vocab_size, context_length, end_id = VOCABULARY, CONTEXT, VOCABULARY - 1
 
@@ -44,7 +44,7 @@ def our_model(image_size: int, stages: dict) -> GroupViT:
 
 
 class Run:
-    """Both models with the same random weights on the same input, and all that they let see."""
+    """Both models with the same random weights on the same input, and all their outputs."""
 
     def __init__(self, image_size: int, stages: dict) -> None:
         self.ours = our_model(image_size, stages)
@@ -93,7 +93,7 @@ def test_every_weight_has_its_place_in_both_models(run: Run) -> None:
     assert all(torch.equal(back[name], value) for name, value in theirs.items())
 
 
-def test_no_weight_keeps_its_first_value(run: Run) -> None:
+def test_no_weight_keeps_its_initial_value(run: Run) -> None:
     constant = [name for name, value in run.ours.state_dict().items()
                 if value.numel() > 1 and value.unique().numel() == 1]
     assert constant == []
@@ -130,7 +130,7 @@ def test_logits(run: Run) -> None:
     torch.testing.assert_close(logits, run.their_output.logits_per_image, **TOLERANCE)
 
 
-def test_attention_written_out_gives_the_same(run: Run) -> None:
+def test_attention_without_the_fused_kernel_gives_the_same(run: Run) -> None:
     # With gradients the attention is plain products, without them torch's fused kernel.
     output = run.ours(run.images, run.ids)
     assert output.image_embeddings.requires_grad
@@ -160,7 +160,7 @@ def test_padding_changes_nothing(run: Run) -> None:
 
 # What transformers does not have: other sizes of one model, fixed positions, the residuals, soft assignment.
 
-def test_positions_are_resized_like_a_picture() -> None:
+def test_positions_are_resized_like_an_image() -> None:
     table = torch.randn(1, 4 * 4, 6, dtype=torch.float64)
     new = resize_positions(table, (4, 4), (3, 7))                     # (1, 21, 6)
     for channel in range(6):
@@ -212,7 +212,7 @@ def test_sine_cosine_positions(monkeypatch) -> None:
 
 
 def slow_grouping(block: GroupingBlock, tokens: Tensor, group_tokens: Tensor, hard: bool, residual: str) -> Tensor:
-    """One picture, token by token and group by group: (N, D), (T, D) -> (G, D)."""
+    """One image, token by token and group by group: (N, D), (T, D) -> (G, D)."""
     D = tokens.shape[1]
     x = [block.norm_x(token) for token in tokens]
     normed = torch.stack([block.norm_tokens(token) for token in group_tokens])        # (T, D)

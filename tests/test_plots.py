@@ -1,4 +1,4 @@
-"""Figures: what is drawn where, colours that people can tell, and nothing left behind."""
+"""Figures: what is drawn where, colours that people can tell apart, and no figure left in pyplot."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from PIL import Image
 from minigroupvit.data.scenes.config import SceneConfig
 from minigroupvit.segmentation.segment import Segmentation, segment
 from minigroupvit.visual import plots
-from minigroupvit.visual.demo_figure import demo_figure
+from minigroupvit.visual.figures import demo_figure
 from minigroupvit.visual.palette import (
     CLASS_COLOURS,
     GROUP_COLOURS,
@@ -62,7 +62,7 @@ def _least_distance(colours, vision):
 
 @pytest.mark.parametrize("vision, least", [("normal", 0.06), ("protanopia", 0.045), ("deuteranopia", 0.045),
                                            ("tritanopia", 0.035)])
-def test_people_can_tell_the_colours(vision, least):
+def test_people_can_tell_the_colours_apart(vision, least):
     # A step that one just notices is about 0.02.
     assert _least_distance(class_colours(SceneConfig().class_names), vision) > least
     assert _least_distance(group_colours(16), vision) > least
@@ -109,12 +109,12 @@ def test_labels_get_their_colour_and_name(ax):
     assert words["sun"][0] < 9.5 < words["brick"][0]
 
 
-def test_background_is_grey_and_called_so(ax):
+def test_background_is_grey_and_named(ax):
     plots.show_labels(ax, np.full((20, 20), -1), NAMES)
     assert np.ptp(_painted(ax)[0, 0]) == 0 and set(_words(ax)) == {"background"}
 
 
-def test_an_image_shines_through(ax):
+def test_an_image_is_visible_through_the_colours(ax):
     image = torch.zeros(3, 4, 4)
     plots.show_groups(ax, torch.zeros(4, 4), image, opacity=0.5)
     assert np.allclose(_painted(ax), group_colours(1)[0] / 2)
@@ -139,7 +139,7 @@ def test_names_stand_inside_their_region_even_if_it_is_a_ring(ax):
         assert ring[y, x] == ["out", "ring", "in"].index(name)
 
 
-def test_each_piece_is_named_but_not_specks(ax):
+def test_each_connected_component_is_named_unless_it_is_tiny(ax):
     labels = np.zeros((40, 40), dtype=int)
     labels[:12, :12] = labels[28:, 28:] = 1
     labels[30, 3] = 3
@@ -177,7 +177,7 @@ def test_legends_name_what_occurs_largest_first(ax):
 
 
 @pytest.mark.parametrize("labels, names, message", [
-    (np.zeros((2, 4, 4)), NAMES, "one picture of the batch"),
+    (np.zeros((2, 4, 4)), NAMES, "one image of the batch"),
     (np.full((4, 4), 4), NAMES, "only|4 class names"),
     (np.full((4, 4), -2), NAMES, "from -2"),
 ])
@@ -190,9 +190,9 @@ def test_maps_that_cannot_be_drawn(ax, labels, names, message):
 
 
 @pytest.mark.parametrize("stages, titles", [
-    ({}, ["picture", "stage 1", "stage 2", "names", "truth"]),
-    ({"depths": (1,), "num_group_tokens": (4,), "num_output_groups": (4,)}, ["picture", "segments", "names", "truth"]),
-    ({"depths": (1,), "num_group_tokens": (0,), "num_output_groups": (0,)}, ["picture", "names", "truth"]),
+    ({}, ["image", "stage 1", "stage 2", "names", "truth"]),
+    ({"depths": (1,), "num_group_tokens": (4,), "num_output_groups": (4,)}, ["image", "segments", "names", "truth"]),
+    ({"depths": (1,), "num_group_tokens": (0,), "num_output_groups": (0,)}, ["image", "names", "truth"]),
 ])
 def test_the_demo_figure_has_a_column_for_each_stage(make_model, tmp_path, stages, titles):
     images = torch.rand(3, 3, 16, 16)
@@ -257,6 +257,15 @@ def test_an_overlay_is_written_whole_or_not_at_all(make_model, tmp_path):
     with pytest.raises(ValueError, match=r"overlay\.xyz.*\.png"):
         plots.save_overlay(image, found, tmp_path / "overlay.xyz")
     assert [path.name for path in tmp_path.iterdir()] == ["overlay.PNG"]
+
+
+def test_intervals_of_two_series_stand_in_the_rows_of_their_names(ax):
+    plots.show_intervals(ax, {"ours": {"soft": (11, 8, 14), "hard": (float("nan"),) * 3}, "paper": {"hard": (37, 37, 37)}})
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["soft", "hard"]
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]                             # the first one on top
+    drawn = [(line.get_xdata().tolist(), round(line.get_ydata()[0])) for line in ax.lines]
+    assert drawn[:2] == [([8, 14], 0), ([11], 0)] and drawn[-2:] == [([37, 37], 1), ([37], 1)]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["ours", "paper"]
 
 
 def test_pyplot_knows_of_no_figure(make_model):

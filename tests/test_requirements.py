@@ -1,4 +1,4 @@
-"""What is asked for in requirements.txt, pyproject.toml and requirements.lock is the same."""
+"""requirements.txt, pyproject.toml and requirements.lock name the same libraries."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SECTIONS = sections()
 EVERYTHING = [line for lines in SECTIONS.values() for line in lines]
 
 
-def test_pyproject_asks_for_the_same():
+def test_pyproject_names_the_same_libraries():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     everything = Requirement(extras.pop("all")[0])
@@ -63,7 +63,7 @@ def test_the_lock_holds_versions_within_the_ranges():
 
 
 def outside(names: set[str]) -> set[str]:
-    """What other projects have to bring, by the names that it is installed under."""
+    """Other projects that are needed, by the names under which they are installed."""
     return {INSTALLED_AS.get(name, name) for name in names - set(sys.stdlib_module_names) - {"minigroupvit"}}
 
 
@@ -101,7 +101,7 @@ def asked_for(name: str) -> set[str]:
 
 @pytest.mark.parametrize("file", sorted((ROOT / "minigroupvit").rglob("*.py")),
                          ids=lambda file: str(file.relative_to(ROOT / "minigroupvit")))
-def test_what_the_package_imports_is_asked_for(file):
+def test_all_imports_of_the_package_are_required(file):
     """What is imported under `with extra("name"):` belongs to that extra, everything else to the package itself."""
     tree = ast.parse(file.read_text())
     take_out(tree, for_types)

@@ -27,7 +27,7 @@ def test_it_is_small_and_has_the_columns_of_the_scenes(sample):
     assert len(sample) == 100
 
 
-def test_pictures_and_masks_are_decoded(sample):
+def test_images_and_masks_are_decoded(sample):
     row = sample[0]
     assert row["image"].size == row["mask"].size == (64, 64) and row["image"].mode == "RGB"
     assert np.asarray(row["mask"]).max() < len(SceneConfig().class_names)

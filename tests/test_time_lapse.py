@@ -30,7 +30,7 @@ CURVES = {"mIoU": ([50, 100], [0.2, 0.6]), "oracle": ([0, 100], [0.3, 0.9])}
 
 @pytest.fixture
 def snapshots() -> Snapshots:
-    """Two pictures of 16 pixels in 2 × 2 patches, three groups: in snapshot k all is in k, one patch in 2."""
+    """Two images of 16 pixels in 2 × 2 patches, three groups: in snapshot k all patches are in group k, but one in 2."""
     maps = torch.zeros(3, 2, 3, 2, 2)
     for k in range(3):
         maps[k, :, k] = 1
@@ -41,7 +41,7 @@ def snapshots() -> Snapshots:
 
 @pytest.fixture
 def two_stages(snapshots) -> Snapshots:
-    """The same, after a stage of five groups on 4 × 4 patches, of which snapshot k has all in 4 - k."""
+    """The same, after a stage of five groups on 4 × 4 patches, of which snapshot k has all patches in group 4 - k."""
     earlier = torch.zeros(3, 2, 5, 4, 4, dtype=torch.uint8)
     for k in range(3):
         earlier[k, :, 4 - k] = 255
@@ -62,7 +62,7 @@ def test_snapshots_of_a_file(snapshots, tmp_path):
 
 
 def write(snapshots: Snapshots, path) -> None:
-    """As a run does."""
+    """As a training does."""
     names = [*(f"stage{i}" for i in range(1, len(snapshots.maps))), "maps"]
     save_file({"images": snapshots.images} | {
         f"{name}.{step:06d}": maps[t].clone() for name, maps in zip(names, snapshots.maps)
@@ -107,7 +107,7 @@ def test_errors_say_what_there_is(snapshots, two_stages, tmp_path):
             read_snapshots(tmp_path / f"{name}.safetensors")
     with pytest.raises(ValueError, match="no snapshot of step 60; there are 0, 50, 100"):
         snapshots.groups(60)
-    with pytest.raises(ValueError, match="of 2 steps and 2 pictures"):
+    with pytest.raises(ValueError, match="of 2 steps and 2 images"):
         Snapshots(snapshots.images, (0, 50), snapshots.maps)
     with pytest.raises(ValueError, match="one stage or more"):
         Snapshots(snapshots.images, STEPS, ())
@@ -206,12 +206,12 @@ def test_the_animation_has_all_steps_and_stays_at_the_end(snapshots, tmp_path, e
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_without_a_front_end_a_picture_is_left(snapshots):
+def test_without_a_front_end_an_image_is_left(snapshots):
     bundle = TimeLapse(snapshots, CURVES)._repr_mimebundle_()
     assert bundle["text/plain"] == "<TimeLapse>" and len(bundle["image/png"]) > 5000
 
 
-def test_a_run_of_two_stages_can_be_shown(make_model, tmp_path):
+def test_a_training_of_two_stages_can_be_shown(make_model, tmp_path):
     """What `training.record` writes is what is read: every stage, with every snapshot."""
     images = torch.randint(0, 256, (2, 3, 16, 16), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
     model = make_model(depths=(1, 1), num_group_tokens=(6, 3), num_output_groups=(6, 3))

@@ -1,4 +1,4 @@
-"""Both tokenizers under one interface, and what only one of them promises."""
+"""Both tokenizers: their common interface, and what is special to one of them."""
 
 import json
 import random
@@ -72,7 +72,7 @@ def test_round_trip(tokenizer: Tokenizer) -> None:
     assert tokenizer.decode(tokenizer(texts)[0].tolist()) == texts[0]
 
 
-def test_too_long_texts_are_cut_and_keep_their_end(tokenizer: Tokenizer) -> None:
+def test_too_long_texts_are_truncated_and_keep_their_end_token(tokenizer: Tokenizer) -> None:
     text = "sun " * 200
     ids = tokenizer([text])
     assert ids.shape == (1, tokenizer.context_length) and ids[0, -1] == tokenizer.end_id
@@ -233,7 +233,7 @@ def test_any_text_gives_a_valid_row_or_a_value_error(captions: CaptionTokenizer,
 # ---------------------------------------------------------------- clip
 
 
-def test_clip_is_open_clips_cut_to_the_longest(clip: ClipTokenizer) -> None:
+def test_clip_is_open_clips_truncated_to_the_longest(clip: ClipTokenizer) -> None:
     import open_clip
 
     texts = [*CAPTIONS, "A skateboarder's grindrail, naïve!", "sun " * 200]

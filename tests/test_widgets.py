@@ -1,4 +1,4 @@
-"""Widgets without a front end: a control is set, and the picture changes without needless work."""
+"""Widgets without a front end: a control changes, and the image changes without needless work."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Counted:
 @pytest.fixture
 def counted(make_model) -> Counted:
     model = make_model()
-    # Untrained groups are all alike; larger weights make pictures and words matter.
+    # Untrained groups are all alike; larger weights make images and class names matter.
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)
@@ -62,7 +62,7 @@ def counted(make_model) -> Counted:
 
 
 @pytest.fixture
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
 
 
@@ -74,31 +74,31 @@ def size_of(png: bytes) -> tuple[int, int]:
 
 @pytest.mark.parametrize("choices", [{}, {"pixels": "shared", "background_threshold": 0.4}, {"flip": True},
                                      {"mode": "slide", "short_side": 16, "window": 8}])
-def test_memory_gives_what_segment_gives(counted, picture, choices):
+def test_memory_returns_what_segment_returns(counted, image, choices):
     memory = Memory(counted.model)
-    expected = segment(counted.model, picture, WORDS, **choices)
+    expected = segment(counted.model, image, WORDS, **choices)
     for _ in range(2):
-        result = memory.segment(picture, WORDS, **choices)
+        result = memory.segment(image, WORDS, **choices)
         assert torch.equal(result.labels, expected.labels)
         torch.testing.assert_close(result.scores, expected.scores)
 
 
-def test_memory_tells_pictures_apart_and_forgets_the_oldest(counted):
+def test_memory_tells_images_apart_and_forgets_the_oldest(counted):
     memory = Memory(counted.model)
-    pictures = torch.rand(20, 3, 16, 16)
-    for one in pictures:
+    images = torch.rand(20, 3, 16, 16)
+    for one in images:
         torch.testing.assert_close(memory.segment(one, WORDS).scores, segment(counted.model, one, WORDS).scores)
     before = memory.num_looks
-    memory.segment(pictures[-1], WORDS)
+    memory.segment(images[-1], WORDS)
     assert memory.num_looks == before
-    memory.segment(pictures[0], WORDS)
+    memory.segment(images[0], WORDS)
     assert memory.num_looks == before + 1
 
 
-def test_words_change_the_masks_and_only_new_ones_are_read(counted, picture):
-    box = ClassPromptBox(counted.model, picture, WORDS)
+def test_class_names_change_the_masks_and_only_new_ones_are_encoded(counted, image):
+    box = ClassPromptBox(counted.model, image, WORDS)
     assert box.words.value == "sun, heart, brick"
-    assert torch.equal(box.segmentation.labels, segment(counted.model, picture, WORDS).labels)
+    assert torch.equal(box.segmentation.labels, segment(counted.model, image, WORDS).labels)
     png, before = box.canvas.value, counted.so_far
     box.words.value = "heart, cloud"
     assert counted.since(before) == (0, 2)        # cloud, in two templates
@@ -107,11 +107,11 @@ def test_words_change_the_masks_and_only_new_ones_are_read(counted, picture):
     assert counted.since(before) == (0, 2) and box.canvas.value == png
 
 
-def test_wrong_and_unknown_words_are_said_and_the_picture_stays(counted, picture):
-    box = ClassPromptBox(counted.model, picture, WORDS)
+def test_wrong_and_unknown_words_are_reported_and_the_image_stays(counted, image):
+    box = ClassPromptBox(counted.model, image, WORDS)
     png = box.canvas.value
     box.words.value = " , "
-    assert "at least one word" in box.message.value and box.canvas.value == png
+    assert "at least one class name" in box.message.value and box.canvas.value == png
     box.words.value = "sun, zebra"
     assert "zebra" in box.message.value
     box.say("<b>")                                # what someone typed is text, not HTML
@@ -125,12 +125,12 @@ def test_split_words():
     assert split_words(" , ") == []
 
 
-def test_a_slider_of_the_protocol_looks_at_nothing_again(counted, picture):
-    sliders = ProtocolSliders(counted.model, picture, WORDS)
+def test_a_slider_of_the_inference_options_encodes_no_image_again(counted, image):
+    sliders = ProtocolSliders(counted.model, image, WORDS)
     before = counted.so_far
     sliders.threshold.value = 1.0
     assert (sliders.segmentation.labels == -1).any()
-    expected = segment(counted.model, picture, WORDS, background_threshold=1.0)
+    expected = segment(counted.model, image, WORDS, background_threshold=1.0)
     assert torch.equal(sliders.segmentation.labels, expected.labels)
     before = counted.so_far
     sliders.threshold.value = 0.0
@@ -139,7 +139,7 @@ def test_a_slider_of_the_protocol_looks_at_nothing_again(counted, picture):
     assert counted.since(before) == (0, 0)
     assert sliders.segmentation.labels.unique().numel() == 1
     sliders.templates.value = ("{}",)
-    assert counted.since(before) == (0, 3)        # each word anew, the picture not
+    assert counted.since(before) == (0, 3)        # each class name again, the image not
     sliders.templates.value = sliders.templates.options["the model's own"]
     assert counted.since(before) == (0, 3)
 
@@ -161,8 +161,8 @@ def test_a_new_scene(counted):
     assert drawer.share_right == pytest.approx((drawer.segmentation.labels[0].numpy() == truth).mean())
 
 
-def test_a_picture_of_ones_own(counted, picture):
-    panel = PictureUpload(counted.model, picture, WORDS)
+def test_an_uploaded_image(counted, image):
+    panel = PictureUpload(counted.model, image, WORDS)
     png = panel.canvas.value
     file = io.BytesIO()
     Image.new("RGB", (1000, 500), "green").save(file, "PNG")
@@ -172,13 +172,13 @@ def test_a_picture_of_ones_own(counted, picture):
     assert tuple(panel.segmentation.labels.shape) == (1, 160, 320)
     assert tuple(panel.segmentation.maps[0].shape[-2:]) == (4, 8)       # it was looked at 16 pixels high
     png = panel.canvas.value
-    panel.upload.value = ({"name": "notes.txt", "type": "text/plain", "size": 1, "content": b"no picture",
+    panel.upload.value = ({"name": "notes.txt", "type": "text/plain", "size": 1, "content": b"no image",
                            "last_modified": NOW},)
-    assert "notes.txt is no picture" in panel.message.value and panel.canvas.value == png
+    assert "notes.txt is no image" in panel.message.value and panel.canvas.value == png
 
 
-def test_the_group_of_a_patch_lights_up(counted, picture):
-    explorer = GroupExplorer(counted.model, picture, WORDS, row=0, column=0)
+def test_the_group_of_a_patch_is_shown(counted, image):
+    explorer = GroupExplorer(counted.model, image, WORDS, row=0, column=0)
     png, before = explorer.canvas.value, counted.so_far
     explorer.pointer.row, explorer.pointer.column = 3, 2                # as a click in the browser does
     assert (explorer.row.value, explorer.column.value) == (3, 2)
@@ -189,21 +189,21 @@ def test_the_group_of_a_patch_lights_up(counted, picture):
     assert len(stages) == len(maps) == 2
     for stage, own in zip(stages, maps):
         assert stage["groups"] == own[0].argmax(dim=0).tolist() and len(stage["titles"]) == own.shape[1]
-    assert bytes(explorer.pointer.pixels) == picture.tobytes()
+    assert bytes(explorer.pointer.pixels) == image.tobytes()
     assert explorer.pointer in explorer.children and explorer.canvas not in explorer.children
-    plain = GroupExplorer(counted.model, picture, WORDS, point_with="sliders")
+    plain = GroupExplorer(counted.model, image, WORDS, point_with="sliders")
     assert plain.canvas in plain.children
 
 
-def test_a_model_without_groups_has_none_to_explore(make_model, picture):
+def test_a_model_without_groups_has_none_to_explore(make_model, image):
     model = make_model(depths=(2,), num_group_tokens=(0,), num_output_groups=(0,))
     model.protocol = InferenceOptions(pixels="patches")
     with pytest.raises(ValueError, match="no groups to explore"):
-        GroupExplorer(model, picture, WORDS)
+        GroupExplorer(model, image, WORDS)
 
 
-def test_without_a_front_end_a_picture_is_left(counted, picture):
-    box = ClassPromptBox(counted.model, picture, WORDS)
+def test_without_a_front_end_an_image_is_left(counted, image):
+    box = ClassPromptBox(counted.model, image, WORDS)
     bundle = box._repr_mimebundle_()
     assert base64.b64decode(bundle["image/png"]) == box.canvas.value
     assert min(size_of(box.canvas.value)) > 200
@@ -211,18 +211,18 @@ def test_without_a_front_end_a_picture_is_left(counted, picture):
     assert "application/vnd.jupyter.widget-view+json" in bundle
 
 
-def test_the_pictures_without_any_widget(counted, picture):
-    result = segment(counted.model, picture, WORDS)
+def test_the_images_without_any_widget(counted, image):
+    result = segment(counted.model, image, WORDS)
     axes = list(Figure(figsize=(12, 3)).subplots(1, 4))
-    assert draw_masks(axes, picture, result) is axes
-    assert [ax.get_title() for ax in axes] == ["picture", "groups, stage 1", "groups, stage 2", "named masks"]
+    assert draw_masks(axes, image, result) is axes
+    assert [ax.get_title() for ax in axes] == ["image", "groups, stage 1", "groups, stage 2", "named masks"]
     axes = list(Figure(figsize=(9, 3)).subplots(1, 3))
-    assert draw_group(axes, picture, result, row=1, column=2) is axes
+    assert draw_group(axes, image, result, row=1, column=2) is axes
     group = int(result.maps[0][0, :, 1, 2].argmax())
     assert axes[1].get_title() == f"stage 1, group {group}"
     assert any(axes[2].get_title().endswith(word) for word in WORDS)
-    # Where the group is, the picture has its colours; elsewhere it is pale and grey.
+    # Where the group is, the image has its colours; elsewhere it is pale and grey.
     shown = axes[1].images[0].get_array()
     lit = (result.maps[0][0].argmax(dim=0) == group).repeat_interleave(4, 0).repeat_interleave(4, 1).numpy()
-    np.testing.assert_allclose(shown[lit], picture[lit] / 255, atol=2e-3)
+    np.testing.assert_allclose(shown[lit], image[lit] / 255, atol=2e-3)
     assert (np.ptp(shown[~lit], axis=-1) == 0).all() and shown[~lit].min() > 0.55

@@ -117,7 +117,7 @@ def _segmentation(model, arguments: argparse.Namespace, choices: dict[str, Any])
     from ..evaluation.evaluate import evaluate
     from ..files import write_atomically
     from ..segmentation.steps import embed_classes
-    from ..visual.report import examples_page
+    from ..visual.figures import examples_page
 
     masks = _masks(model, arguments)
     protocol = evaluation_protocol(model, masks, arguments.protocol, **choices)

@@ -20,8 +20,9 @@ the results."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", nargs="+", metavar="TABLE", help="names of tables, or report")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="default: %(default)s")
-    parser.add_argument("--budget", default="cpu", choices=("tiny", "cpu", "gpu"),
-                        help="tiny: seconds, for tests; cpu: 5 minutes of one core per row; gpu: all training steps; "
+    parser.add_argument("--budget", default="cpu", choices=("tiny", "live", "cpu", "gpu"),
+                        help="tiny: seconds, for tests; live: a minute of one core per row, for notebooks; "
+                        "cpu: 5 minutes of one core per row; gpu: all training steps; "
                         "default: %(default)s")
     parser.add_argument("--jobs", type=int, metavar="N", help="parallel processes; default: 1, or 4 with gpu")
     parser.add_argument("--results", default="results/tables", metavar="FOLDER", help="default: %(default)s")

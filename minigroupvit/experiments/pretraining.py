@@ -1,11 +1,11 @@
 """Table 5: the image encoder trained without captions, by image labels, MoCo v3 or DINO, and with masks.
 
 Heads and losses of MoCo v3 and DINO are those of the `lightly` library, the extra `tables` of this package.
-What differs from the papers, for want of size: two local crops instead of eight (DINO), 256 prototypes instead of
-65,536, and the loss of MoCo v3 is lightly's NTXentLoss, which also counts the other images' queries as negatives.
-The encoder has no class token: the mean over its patches takes its place.
+Differences to the papers: DINO has two local crops instead of eight and 256 prototypes instead of 65,536; the loss of
+MoCo v3 is lightly's NTXentLoss, which also counts the other images' queries as negatives. The encoder has no class
+token: the mean over its patches takes its place.
 
-B pictures  C classes  D width  h, w patch grid  H, W picture
+B images  C classes  D width  h, w patch grid  H, W image
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from ..training.loop import TrainingStopped, stop_on_interrupt
 from ..training.optimizer import learning_rate, make_optimizer
 
 _VIEW = Augmentation(colour_jitter=0.4, greyscale=0.2)
-_LABELLED = Augmentation(colour_jitter=0.2)     # no crop: it would cut off what the labels name
+_LABELLED = Augmentation(colour_jitter=0.2)     # no crop: it could remove an object that the labels name
 
 
 def views(images: Tensor, size: int, smallest: float, *key: int) -> Tensor:
-    """A random crop of each picture (B, 3, H, W) uint8, mirrored half of the time, in other colours: (B, 3, S, S).
+    """A random view of each image (B, 3, H, W) uint8: crop, mirrored half of the time, colour jitter; (B, 3, S, S).
 
     Args:
         size: S in pixels.
-        smallest: share of the area that a crop has at least.
+        smallest: area of the smallest crop, as a share of the image.
         key: of the random numbers, such as (seed, step, number of the view).
     """
     choice, mirrored = replace(_VIEW, crop=smallest), mirror(images, *key)
@@ -52,14 +52,25 @@ def views(images: Tensor, size: int, smallest: float, *key: int) -> Tensor:
     return normalize(torch.stack(crops).float() / 255)
 
 
-def mirror(pictures: Tensor, *key: int) -> Tensor:
-    """Half of the pictures, or of their masks, (B, ..., W), mirrored: the same ones for the same key."""
-    mirrored = torch.tensor([seed % 2 == 0 for seed in image_seeds(len(pictures), *key, 0)])
-    return torch.where(mirrored.to(pictures.device).view(-1, *[1] * (pictures.ndim - 1)), pictures.flip(-1), pictures)
+def mirror(images: Tensor, *key: int) -> Tensor:
+    """Half of the images, or of their masks, (B, ..., W), mirrored: the same ones for the same key."""
+    mirrored = torch.tensor([seed % 2 == 0 for seed in image_seeds(len(images), *key, 0)])
+    return torch.where(mirrored.to(images.device).view(-1, *[1] * (images.ndim - 1)), images.flip(-1), images)
 
 
-class Labels(nn.Module):
-    """Supervised by image labels: which classes does the picture show? One sigmoid for each."""
+class Pretraining(nn.Module):
+    """What `fit` trains."""
+
+    def loss(self, images: Tensor, masks: Tensor, *key: int) -> Tensor:
+        """Of images (B, 3, H, W) uint8 with masks (B, H, W); `key`, such as (seed, step), of the random numbers."""
+        raise NotImplementedError
+
+    def after_step(self, done: float) -> None:
+        """Called after each step; `done` is the share of the steps so far."""
+
+
+class Labels(Pretraining):
+    """Supervised by image labels: which classes are in the image? One sigmoid for each class."""
 
     def __init__(self, config: ImageConfig, num_classes: int) -> None:
         super().__init__()
@@ -67,17 +78,17 @@ class Labels(nn.Module):
         self.head = nn.Linear(config.width, num_classes)
 
     def loss(self, images: Tensor, masks: Tensor, *key: int) -> Tensor:
-        """Of pictures (B, 3, H, W) uint8 with masks (B, H, W), of which it sees no more than the classes in them."""
+        """The masks only tell which classes are in an image."""
         present = present_objects(masks, self.head.out_features)                                         # (B, C)
         logits = self.head(self.encoder(_labelled(images, *key)).feature)
         return F.binary_cross_entropy_with_logits(logits.float(), present.float())
 
-    def after_step(self, done: float) -> None:
-        """Nothing to do. `done`: share of the steps."""
 
+class MoCo(Pretraining):
+    """MoCo v3 (Chen et al. 2021): contrastive loss between two views of an image.
 
-class MoCo(nn.Module):
-    """MoCo v3 (Chen et al. 2021): two views of a picture agree, one through a slowly moving copy of the encoder."""
+    One view is encoded by the encoder, the other by its teacher (momentum encoder): an exponential moving average of it.
+    """
 
     def __init__(self, config: ImageConfig) -> None:
         with extra("tables"):
@@ -93,7 +104,7 @@ class MoCo(nn.Module):
         self.contrast = NTXentLoss(temperature=0.2)
 
     def loss(self, images: Tensor, masks: Tensor, *key: int) -> Tensor:
-        """Of pictures (B, 3, H, W) uint8; masks are not looked at."""
+        """Without the masks."""
         pair = [views(images, images.shape[-1], 0.3, *key, number) for number in range(2)]
         seen = [self.encoder(view).feature for view in pair]
         with torch.no_grad():
@@ -105,12 +116,16 @@ class MoCo(nn.Module):
             return (self.contrast(queries[0], keys[1]) + self.contrast(queries[1], keys[0])) / 2
 
     def after_step(self, done: float) -> None:
-        """Moves the copy. `done`: share of the steps."""
-        _follow(self, done)
+        """Updates the teacher."""
+        _update_teacher(self, done)
 
 
-class DINO(nn.Module):
-    """DINO (Caron et al. 2021): the student names small crops as its slowly moving teacher names large ones."""
+class DINO(Pretraining):
+    """DINO (Caron et al. 2021): self-distillation from large crops to small ones.
+
+    The student's distribution over the prototypes, for every crop, shall be that of its teacher for the large crops.
+    The teacher is an exponential moving average of the student.
+    """
 
     def __init__(self, config: ImageConfig, prototypes: int = 256) -> None:
         with extra("tables"):
@@ -130,7 +145,7 @@ class DINO(nn.Module):
         self.agree = DINOLoss(prototypes)
 
     def loss(self, images: Tensor, masks: Tensor, *key: int) -> Tensor:
-        """Of pictures (B, 3, H, W) uint8; masks are not looked at."""
+        """Without the masks."""
         side, patch = images.shape[-1], self.encoder.config.patch_size
         large = [views(images, side, 0.4, *key, number) for number in range(2)]
         small = [views(images, max(patch, side // 2 // patch * patch), 0.1, *key, number) for number in (2, 3)]
@@ -143,11 +158,11 @@ class DINO(nn.Module):
             return self.agree(targets, [self.head(feature.float()) for feature in seen], teacher_temp=0.04)
 
     def after_step(self, done: float) -> None:
-        """Moves the teacher. `done`: share of the steps."""
-        _follow(self, done)
+        """Updates the teacher."""
+        _update_teacher(self, done)
 
 
-class MaskTraining(nn.Module):
+class MaskTraining(Pretraining):
     """The encoder with a 1 × 1 convolution on its patches, trained with the true class of every pixel."""
 
     def __init__(self, encoder: ImageEncoder, num_classes: int) -> None:
@@ -156,21 +171,18 @@ class MaskTraining(nn.Module):
         self.head = nn.Conv2d(encoder.config.width, num_classes, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Pictures (B, 3, H, W), normalised, to the logits of each pixel's classes (B, C, H, W)."""
+        """Normalised images (B, 3, H, W) to the logits of each pixel's classes (B, C, H, W)."""
         output = self.encoder(images)
         patches = output.segment_tokens.transpose(1, 2).unflatten(-1, output.grid)                       # (B, D, h, w)
         return F.interpolate(self.head(patches).float(), images.shape[-2:], mode="bilinear", align_corners=False)
 
     def loss(self, images: Tensor, masks: Tensor, *key: int) -> Tensor:
-        """Of pictures (B, 3, H, W) uint8 with masks (B, H, W)."""
+        """Cross-entropy of every pixel."""
         return F.cross_entropy(self(_labelled(images, *key)), mirror(masks, *key).long())
-
-    def after_step(self, done: float) -> None:
-        """Nothing to do. `done`: share of the steps."""
 
 
 def _labelled(images: Tensor, *key: int) -> Tensor:
-    """Pictures (B, 3, H, W) uint8, mirrored half of the time and in slightly other colours, normalised."""
+    """Images (B, 3, H, W) uint8, mirrored half of the time, with slight colour jitter, normalised."""
     coloured = [augment(image, _LABELLED, seed)
                 for image, seed in zip(mirror(images, *key), image_seeds(len(images), *key))]
     return normalize(torch.stack(coloured).float() / 255)
@@ -181,8 +193,8 @@ def _frozen(module: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def _follow(model: MoCo | DINO, done: float) -> None:
-    """The teacher becomes a little more like the student, less and less so (momentum from 0.99 to 1 by a cosine)."""
+def _update_teacher(model: MoCo | DINO, done: float) -> None:
+    """A step of the exponential moving average; its momentum rises from 0.99 to 1 by a cosine."""
     with extra("tables"):
         from lightly.models.utils import update_momentum
         from lightly.utils.scheduler import cosine_schedule
@@ -192,14 +204,11 @@ def _follow(model: MoCo | DINO, done: float) -> None:
     update_momentum(model.head, model.teacher_head, momentum)
 
 
-def pretraining(task: str, config: ImageConfig, num_classes: int) -> nn.Module:
-    """What trains an encoder for a task. Raises ValueError where lightly is needed and not there."""
+def pretraining(task: str, config: ImageConfig, num_classes: int) -> Pretraining:
+    """The pre-training of this task. Raises ValueError for another, MissingExtra where `lightly` is needed and missing.
+    """
     if task in ("moco", "dino"):
-        try:
-            return (MoCo if task == "moco" else DINO)(config)
-        except ModuleNotFoundError as error:
-            raise ValueError(f"pre-training by {task} needs the library lightly ({error}); install it with "
-                             "pip install 'minigroupvit[tables]'") from None
+        return (MoCo if task == "moco" else DINO)(config)
     if task == "labels":
         return Labels(config, num_classes)
     if task == "masks":
@@ -207,16 +216,16 @@ def pretraining(task: str, config: ImageConfig, num_classes: int) -> nn.Module:
     raise ValueError(f"there is no pre-training {task!r}; choose labels, moco, dino or masks")
 
 
-def fit(module: nn.Module, images: Tensor, masks: Tensor, config: TrainConfig, path: Path, bar: tqdm,
+def fit(module: Pretraining, images: Tensor, masks: Tensor, config: TrainConfig, path: Path, bar: tqdm,
         device: torch.device, save_every: int | None = None) -> float:
-    """Trains a module that has `loss` and `after_step`; goes on with the checkpoint at `path`, if there is one.
+    """Trains a module; goes on from the checkpoint at `path`, if there is one.
 
-    As in the training from captions, everything random of step s comes from (seed, s).
+    As in the training from captions, everything random in step s comes from (seed, s).
 
     Args:
         images, masks: (N, 3, H, W) and (N, H, W) uint8.
-        config: steps, batch size, learning rate, seed ...; what is about captions is not looked at.
-        bar: gets an update for each step.
+        config: steps, batch size, learning rate, seed ...; fields about captions have no effect.
+        bar: is updated after each step.
         save_every: steps between checkpoints; None: as in the configuration.
 
     Returns the seconds that all steps took. Raises KeyboardInterrupt once a first Ctrl-C or SIGTERM is saved, and
@@ -257,14 +266,14 @@ def fit(module: nn.Module, images: Tensor, masks: Tensor, config: TrainConfig, p
 
 
 def resume_bar(bar: tqdm, start: int) -> None:
-    """Counts the steps of an earlier start as done, but not for the speed."""
+    """Counts the steps of an earlier start as done, but leaves them out of the speed that the bar shows."""
     if not bar.disable:
         bar.initial += start
     bar.update(start)
 
 
 def _save(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, done: int, seconds: float) -> None:
-    # Clones: safetensors takes no two names for one memory.
+    # Clones: safetensors refuses two names for the same memory.
     tensors = {f"module.{name}": value.detach().cpu().contiguous().clone()
                for name, value in module.state_dict().items()}
     tensors |= {f"optimizer.{key}.{name}": value.detach().cpu().contiguous().clone()
@@ -275,7 +284,7 @@ def _save(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, done:
 
 
 def _resume(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
-    """The steps that the checkpoint has behind it, and the seconds that they took."""
+    """Loads the checkpoint, if there is one; the steps done so far, and the seconds that they took."""
     if not path.exists():
         return 0, 0.0
     with safe_open(path, framework="pt") as file:
@@ -286,7 +295,7 @@ def _resume(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> 
     for name, parameter in module.named_parameters():
         state = {key: tensors[f"optimizer.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")
                  if f"optimizer.{key}.{name}" in tensors}
-        if state:     # AdamW counts its steps on the CPU, whatever the device of the parameter
+        if state:     # AdamW keeps its count of steps on the CPU, whatever the device of the parameter
             optimizer.state[parameter] = {key: value.to("cpu" if key == "step" else parameter.device)
                                           for key, value in state.items()}
     return int(about["step"]), float(about["seconds"])

@@ -1,12 +1,12 @@
-"""results/tables.md: mean and 95 % interval over seeds beside the paper's figures, and whether its order holds.
+"""results/tables.md: mean and 95 % interval over seeds beside the paper's metrics, and whether its orderings hold.
 
-An order of two rows holds if the 95 % interval of the difference of their means (Welch's t) lies above zero, fails
+An ordering of two rows holds if the 95 % interval of the difference of their means (Welch's t) lies above zero, fails
 if it lies below, and cannot be told otherwise, or with fewer than two seeds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,103 +14,168 @@ import numpy as np
 from scipy import stats
 
 from ..files import write_atomically
-from .models import BUDGETS
-from .rows import FAMILIES, RATIOS, TABLES, TUNED_BY, Ratio, Row, Table
+from .rows import FAMILIES, RATIOS, TABLES, TUNED_BY, Row, Table
 from .runner import Job, Runner, tuning_jobs
 
-_COLUMNS = {"miou_objects": "objects", "miou_backgrounds": "backgrounds", "miou": "all", "oracle_miou": "oracle",
-            "ari": "ARI", "recognition_ap": "recognition", "boundary_miou": "boundary", "zero_shot": "zero-shot",
-            "linear_probe": "linear probe", "probing_jaccard": "Jaccard", "oracle_miou_objects": "oracle, objects",
-            "class_stays": "class stays", "miou_objects_unseen": "unseen", "miou_objects_hue": "hue"}
-_ALWAYS = tuple(_COLUMNS)[:6]
+# Metrics by key: the name of the column, and what it means.
+COLUMNS = {
+    "miou_objects": ("objects", "mIoU of the classes that are objects"),
+    "miou_backgrounds": ("backgrounds", "mIoU of the classes that are backgrounds"),
+    "miou": ("all", "mIoU of all classes"),
+    "oracle_miou": ("oracle", "mIoU of all classes if each group took the class that most of its pixels truly have"),
+    "ari": ("ARI", "adjusted Rand index of groups and true masks: 0 is chance, 100 the same partition"),
+    "recognition_ap": ("recognition", "average precision with which the whole image's embedding tells the objects in it"),
+    "boundary_miou": ("boundary", "mIoU of all classes near contours"),
+    "zero_shot": ("zero-shot", "top-1 accuracy by the nearest class name"),
+    "linear_probe": ("linear probe", "top-1 accuracy of logistic regression on frozen features"),
+    "probing_jaccard": ("Jaccard", "IoU of each object with the best mask of the model"),
+    "oracle_miou_objects": ("oracle, objects", "*oracle*, of objects"),
+    "class_stays": ("class stays", "segments that keep their class when everything outside them becomes grey"),
+    "miou_objects_unseen": ("unseen", "*objects*, in drawings that training never showed"),
+    "miou_objects_hue": ("hue", "*objects*, with the hue of all objects rotated by 180 degrees"),
+}
+_ALWAYS = tuple(COLUMNS)[:6]
 _MOST_SEEDS = 100     # looked for
 
 
 def interval(values: Sequence[float]) -> tuple[float, float | None]:
-    """The mean, and half of its 95 % interval by Student's t: None of a single value."""
+    """The mean, and half of its 95 % interval by Student's t: None for a single value."""
     if len(values) < 2:
         return float(np.mean(values)), None
     half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
     return float(np.mean(values)), float(half)
 
 
-def order(better: Sequence[float], worse: Sequence[float]) -> str:
-    """"holds", "fails" or "cannot be told", of the metrics over seeds of two rows."""
+def difference(better: Sequence[float], worse: Sequence[float]) -> tuple[float, float, float]:
+    """Difference of the means and its 95 % interval by Welch's t; no bounds (infinite) with fewer than two values."""
+    mean = float(np.mean(better) - np.mean(worse))
     if min(len(better), len(worse)) < 2:
-        return "cannot be told"
-    difference = float(np.mean(better) - np.mean(worse))
+        return mean, -np.inf, np.inf
     if np.ptp(better) == np.ptp(worse) == 0:     # Welch's interval has no width then
-        return "holds" if difference > 0 else "fails" if difference < 0 else "cannot be told"
-    low, high = stats.ttest_ind(better, worse, equal_var=False).confidence_interval(0.95)
+        return mean, mean, mean
+    return mean, *map(float, stats.ttest_ind(better, worse, equal_var=False).confidence_interval(0.95))
+
+
+def order(better: Sequence[float], worse: Sequence[float]) -> str:
+    """"holds", "fails", "cannot be told" or "not trained yet", for one metric of two rows over their seeds."""
+    if not (better and worse):
+        return "not trained yet"
+    _, low, high = difference(better, worse)
     return "holds" if low > 0 else "fails" if high < 0 else "cannot be told"
 
 
 class Results:
-    """The finished rows of a budget."""
+    """The finished rows of a budget.
 
-    def __init__(self, size: str, results: str | Path) -> None:
-        self.runner = Runner(size, results, "unused")
+    Args:
+        budget: its name.
+        results: folder of the finished rows.
+    """
+
+    def __init__(self, budget: str, results: str | Path = "results/tables") -> None:
+        self.runner = Runner(budget, results, "unused")
 
     def of(self, table: str, row: Row) -> list[dict[str, Any]]:
-        """The results of a row's seeds, first to last."""
+        """The records of a row's seeds, first to last."""
         found = (self.runner.finished(Job(table, row.name, row.model, row.measures, seed))
                  for seed in range(_MOST_SEEDS))
         return [record for record in found if record]
 
-    def figures(self, table: str, row: Row, key: str) -> list[float]:
-        """One figure over the seeds, where a row has it."""
-        return [record["figures"][key] for record in self.of(table, row) if key in record["figures"]]
+    def metric(self, table: str, row: Row, key: str) -> list[float]:
+        """One metric over the seeds, where a row has it."""
+        return [record["metrics"][key] for record in self.of(table, row) if key in record["metrics"]]
+
+    def judged(self, table: str) -> dict[str, list[float]]:
+        """The metric of each row that is compared with the paper's, over its seeds; none for a row not trained yet."""
+        return {row.name: self.metric(table, row, row.judged) for row in TABLES[table].rows}
 
 
-def make_report(size: str, results: str | Path = "results/tables", out: str | Path = "results/tables.md") -> str:
+def make_report(budget: str, results: str | Path = "results/tables", out: str | Path = "results/tables.md") -> str:
     """Writes the report of a budget's finished rows, and returns it. Raises ValueError where there is none."""
-    found = Results(size, results)
+    found = Results(budget, results)
     parts = [_table(name, table, found) for name, table in TABLES.items()]
     if not any(parts):
-        raise ValueError(f"there is no finished row of the budget {size} below {results}; run python -m minigroupvit "
-                         f"experiments all --budget {size}")
-    text = "\n\n".join(filter(None, [_head(size), *parts, _ratios(found), _tuning(found)])) + "\n"
+        raise ValueError(f"there is no finished row of the budget {budget} below {results}; run "
+                         f"python -m minigroupvit experiments all --budget {budget}")
+    text = "\n\n".join(filter(None, [_head(found), _orderings(found), *parts, _ratios(found), _tuning(found)])) + "\n"
     write_atomically(Path(out), lambda path: path.write_text(text, encoding="utf-8"))
     return text
 
 
-def _head(size: str) -> str:
-    scenes, training = BUDGETS[size].scenes, BUDGETS[size].recipe.training
+def _head(found: Results) -> str:
+    name, budget = found.runner.name, found.runner.budget
+    scenes, training = budget.scenes, budget.recipe.training
+    measured = {key for table in TABLES for row in TABLES[table].rows for record in found.of(table, row)
+                for key in record["metrics"]}
+    columns = "\n".join(f"- *{column}*: {meaning}" for key, (column, meaning) in COLUMNS.items() if key in measured)
     return f"""# The paper's tables in miniature
 
-Written by `python -m minigroupvit experiments report --budget {size}`. Every row is a file below
-`results/tables/{size}/`.
+Written by `python -m minigroupvit experiments report --budget {name}`. Every row has a file for each seed in
+`results/tables/{name}/`, with its command, commit, device and date.
 
-Scenes: {len(scenes.objects)} kinds of objects (drawings of each: {scenes.drawings or 'all'}), \
-{len(scenes.backgrounds)} backgrounds, {BUDGETS[size].recipe.num_scenes:,} for training, \
-{BUDGETS[size].num_test:,} for the test. The reference: {training.steps:,} steps of {training.batch_size}, one stage, \
-soft assignment, no residual, trained as the recipe `scenes_short`.
+**Data and model.** Scenes of {len(scenes.objects)} kinds of objects (drawings of each: {scenes.drawings or 'all'}) on \
+{len(scenes.backgrounds)} backgrounds: {budget.recipe.num_scenes:,} for training, {budget.num_test:,} for the test. \
+*The reference* has one stage, soft assignment and no residual, and is trained as the recipe `scenes_short`, with more \
+losses than the paper's two, for {training.steps:,} steps of {training.batch_size} images. It is the GroupViT of \
+Tables 4, 5, C1 and C2. The paper trains on millions of photographs, so its numbers cannot be reached here; orderings \
+and ratios can be compared.
 
-Figures are percent, mean ± half of the 95 % interval over seeds (Student's t); those beside the paper's are mIoU of \
-objects unless said otherwise. *Order* says for the rows that are worse in the paper whether they are here: holds, \
-fails, or cannot be told at this spread (Welch's 95 % interval of the difference)."""
+**How to read.** All numbers are percent: mean ± half of the 95 % interval over seeds (Student's t). The bold column is \
+the metric that stands beside the paper's. *ordering* says whether a row lies above another one, as the paper has it or \
+expects it: it **holds** if the 95 % interval of the difference (Welch's t) lies above zero, **fails** if it lies below, \
+and otherwise **cannot be told** at this spread, or with fewer than two seeds.
+
+{columns}"""
+
+
+def _pairs(name: str) -> Iterator[tuple[Row, Row]]:
+    """The rows of a table that the paper orders: the better one, the worse one."""
+    rows = {row.name: row for row in TABLES[name].rows}
+    return ((row, rows[other]) for row in rows.values() for other in row.above)
+
+
+def _orderings(found: Results) -> str:
+    """All orderings of rows that are trained, and how many hold."""
+    lines, verdicts = [], []
+    for name in TABLES:
+        judged = found.judged(name)
+        for better, worse in _pairs(name):
+            ours = judged[better.name], judged[worse.name]
+            if not all(ours):
+                continue
+            verdicts.append(order(*ours))
+            mean, low, high = (100 * value for value in difference(*ours))
+            span = "" if np.isinf(low) else f" [{low:+.1f}, {high:+.1f}]"
+            paper = f"{better.paper - worse.paper:+.1f}" if better.paper and worse.paper else "–"
+            lines.append(_line([name, f"{better.name} above {worse.name}", paper, f"{mean:+.1f}{span}", verdicts[-1]]))
+    if not lines:
+        return ""
+    held, failed = verdicts.count("holds"), verdicts.count("fails")
+    about = (f"Of {len(lines)} orderings {held} hold, {failed} fail, {len(lines) - held - failed} cannot be told. "
+             "Differences are in percentage points, ours with the 95 % interval.")
+    return "\n".join(["## Orderings", "", about, "", *_header(["table", "ordering", "paper", "ours", "verdict"]), *lines])
 
 
 def _table(name: str, table: Table, found: Results) -> str:
     """One table in Markdown; empty where none of its rows is finished."""
-    rows = {row.name: row for row in table.rows}
     if not any(found.of(name, row) for row in table.rows):
         return ""
-    keys = [key for key in dict.fromkeys((*_ALWAYS, *table.columns))
-            if any(found.figures(name, row, key) for row in table.rows)]
-    heads = ["row", "paper", "ours", "order", *(_COLUMNS[key] for key in keys), "seeds", "seconds"]
-    lines = [f"## {table.title}", "", table.about, "", _line(heads), _line(["---"] * len(heads))]
+    judged, bold = found.judged(name), list(dict.fromkeys(row.judged for row in table.rows))
+    keys = [key for key in dict.fromkeys((*_ALWAYS, *table.columns)) if [key] != bold
+            and any(found.metric(name, row, key) for row in table.rows)]
+    heads = ["row", "paper", "ours: " + " or ".join(COLUMNS[key][0] for key in bold), "ordering",
+             *(COLUMNS[key][0] for key in keys), "seeds", "seconds"]
+    lines = [f"## {table.title}", "", f"**{table.isolates}** {table.scale}", "", *_header(heads)]
     for row in table.rows:
         records = found.of(name, row)
-        own = found.figures(name, row, row.judged)
-        orders = [f"above *{other}*: {order(own, found.figures(name, rows[other], rows[other].judged))}"
-                  for other in row.above]
+        orders = [f"above *{other}*: {order(judged[row.name], judged[other])}" for other in row.above]
         seconds = [record["seconds"] for record in records if record["seconds"] is not None]
         stopped = sum("stopped" in record for record in records)
+        ours = f"**{_percent(judged[row.name])}**" if judged[row.name] else "–" if records else "not trained yet"
         lines.append(_line([
-            row.name, "–" if row.paper is None else f"{row.paper:.1f}", f"**{_percent(own)}**" if own else "–",
-            "; ".join(orders) or "–", *(_percent(found.figures(name, row, key)) for key in keys),
-            f"{len(records)}" + (f", {stopped} of them not finite" if stopped else ""),
+            row.name, "–" if row.paper is None else f"{row.paper:.1f}", ours, "; ".join(orders) or "–",
+            *(_percent(found.metric(name, row, key)) for key in keys),
+            f"{len(records)}" + (f", {stopped} of them stopped: not finite" if stopped else ""),
             f"{np.mean(seconds):.0f}" if seconds else "–"]))
     return "\n".join(lines)
 
@@ -119,19 +184,16 @@ def _ratios(found: Results) -> str:
     """The paper's ratios beside ours."""
     lines = []
     for ratio in RATIOS:
-        upper, lower = (_row(ratio, name) for name in (ratio.upper, ratio.lower))
-        pairs = list(zip(*(found.figures(ratio.table, row, row.judged) for row in (upper, lower))))
+        judged = found.judged(ratio.table)
+        pairs = list(zip(judged[ratio.upper], judged[ratio.lower]))
         if pairs and all(below > 0 for _, below in pairs):
             mean, half = interval([above / below for above, below in pairs])
             ours = f"{mean:.2f}" + ("" if half is None else f" ± {half:.2f}")
             lines.append(_line([f"{ratio.upper} over {ratio.lower}", ratio.table, f"{ratio.paper:.2f}", ours]))
     if not lines:
         return ""
-    return "\n".join(["## Ratios", "", _line(["ratio", "table", "paper", "ours"]), _line(["---"] * 4), *lines])
-
-
-def _row(ratio: Ratio, name: str) -> Row:
-    return next(row for row in TABLES[ratio.table].rows if row.name == name)
+    return "\n".join(["## Ratios", "", "One metric over another, seed by seed: mean ± half of the 95 % interval.", "",
+                      *_header(["ratio", "table", "paper", "ours"]), *lines])
 
 
 def _tuning(found: Results) -> str:
@@ -140,13 +202,12 @@ def _tuning(found: Results) -> str:
     for family in FAMILIES:
         tried = [(job.lr, found.runner.finished(job)) for job in tuning_jobs(family)]
         if all(record for _, record in tried):
-            reached = [f"{rate:g}: {100 * record['figures'].get(TUNED_BY, 0):.1f}" for rate, record in tried]
+            reached = [f"{rate:g}: {100 * record['metrics'].get(TUNED_BY, 0):.1f}" for rate, record in tried]
             lines.append(_line([family, *reached, f"{found.runner.learning_rate(family):g}"]))
     if not lines:
         return ""
-    heads = ["family", "first", "second", "third", "chosen"]
-    return "\n".join(["## Learning rates", "", "mIoU on validation scenes, first seed.", "", _line(heads),
-                      _line(["---"] * len(heads)), *lines])
+    return "\n".join(["## Learning rates", "", "Tuned once for each family of models: mIoU of all classes on validation "
+                      "scenes, first seed.", "", *_header(["family", "first", "second", "third", "chosen"]), *lines])
 
 
 def _percent(values: Sequence[float]) -> str:
@@ -154,6 +215,10 @@ def _percent(values: Sequence[float]) -> str:
         return "–"
     mean, half = interval(values)
     return f"{100 * mean:.1f}" + ("" if half is None else f" ± {100 * half:.1f}")
+
+
+def _header(cells: Sequence[str]) -> list[str]:
+    return [_line(cells), _line(["---"] * len(cells))]
 
 
 def _line(cells: Sequence[str]) -> str:

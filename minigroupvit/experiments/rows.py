@@ -1,10 +1,10 @@
-"""The rows of the tables, as data: which model is trained, what is measured of it, and the paper's figure.
+"""The rows of the tables, as data: which model is trained, what is measured of it, and the paper's metric.
 
-A row names its model by what differs from the budget's reference (budgets.py): one stage, soft assignment, no
-residual, trained as the recipe `scenes_short`, in small. Rows whose settings come out equal share one trained
-model. To add a row, add five lines here.
+A row describes its model by the differences to the budget's reference (models.py): one stage, soft assignment, no
+residual, trained as the recipe `scenes_short`, in small. Rows whose settings come out equal share one trained model.
+To add a row, add five lines here.
 
-Figures of the paper: arXiv 2202.11094 v2, mIoU on VOC 2012 in percent unless a table says otherwise.
+Metrics of the paper: arXiv 2202.11094 v2, mIoU on VOC 2012 in percent unless a table says otherwise.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Model:
-    """A model to train, by what differs from the budget's reference."""
+    """A model to train, by its differences to the budget's reference."""
 
-    family: str = "reference"                                      # its learning rate is tuned once: `FAMILIES`
+    family: str = "reference"                                      # of `FAMILIES`: shares one tuned learning rate
     task: str = "captions"                                         # "captions" | "labels" | "moco" | "dino" | "masks"
-    #                                                                | "none": it stays as it was drawn
+    #                                                                | "none": not trained
     image: Mapping[str, Any] = field(default_factory=dict)         # fields of ImageConfig
     training: Mapping[str, Any] = field(default_factory=dict)      # fields of TrainConfig
     scenes: Mapping[str, Any] = field(default_factory=dict)        # fields of SceneConfig
@@ -36,8 +36,8 @@ class Row:
     name: str
     model: Model
     measures: tuple[str, ...] = ("groups",)    # names of `measures.MEASURES`
-    judged: str = "miou_objects"               # the figure that stands beside the paper's
-    paper: float | None = None                 # the paper's figure, in percent
+    judged: str = "miou_objects"               # the metric that is compared with the paper's
+    paper: float | None = None                 # the paper's, in percent
     above: tuple[str, ...] = ()                # rows of the table that are worse in the paper
 
 
@@ -46,20 +46,21 @@ class Table:
     """Rows that are compared."""
 
     title: str
-    about: str                                 # what it isolates, and what is scaled down how
+    isolates: str                              # the question that the comparison answers, in one sentence
     rows: tuple[Row, ...]
+    scale: str = ""                            # how it differs from the paper's
     columns: tuple[str, ...] = ()              # metrics beside those of all tables
 
     def __post_init__(self) -> None:
         names = [row.name for row in self.rows]
         unknown = {name for row in self.rows for name in row.above} - set(names)
         if len({slug(name) for name in names}) < len(names) or unknown:
-            raise ValueError(f"{self.title}: rows need names of their own, and `above` names rows of the same table; "
+            raise ValueError(f"{self.title}: no two rows may share a name, and `above` names rows of the same table; "
                              f"got {', '.join(names)}" + (f", without {', '.join(sorted(unknown))}" if unknown else ""))
 
 
 def slug(name: str) -> str:
-    """A name as a part of a file's name."""
+    """A name in a form that fits into a file name."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
@@ -68,7 +69,7 @@ REFERENCE = Model()
 _PAPER = {"image_text_weight": 1.0, "shared_nouns": False, "segment_weight": 0.0, "patch_weight": 0.0,
           "patch_similarity_weight": 0.0, "final_temperature": None}
 _SOFT = {"assignment": "soft", "temperature": 1.0}
-# With less noise than the paper's 1, at which a small model hardly learns (results/EXPERIMENTS.md).
+# The paper's noise has scale 1, at which a small model hardly learns (results/EXPERIMENTS.md).
 _HARD = {"assignment": "hard", "temperature": 1.0, "gumbel_noise": 0.1}
 _CAPTIONS_ALONE = {"num_prompts": 0}
 _PROJECTED = {"residual": "projected"}
@@ -80,7 +81,7 @@ _BY_MEANING = {"meaning_similarity_weight": 1.0, "meaning_margin": 0.9}
 SOFT = Model("soft", image=_SOFT | _PROJECTED, training=_PAPER)
 HARD = Model("hard", image=_HARD | _PROJECTED, training=_PAPER)
 CLIP_VIT = Model("plain", image=_VIT, training=_PAPER | _CAPTIONS_ALONE)
-# Two views or more, each through student and teacher: as many steps as take the time of the others.
+# A step encodes two views or more, with student and teacher: fewer steps, so that a training takes as long as others.
 MOCO = Model("pretraining", "moco", _VIT, steps=0.4)
 DINO = Model("pretraining", "dino", _VIT, steps=0.3)
 LABELS = Model("pretraining", "labels", _VIT)
@@ -103,7 +104,7 @@ FAMILIES = {
     "plain": Family(CLIP_VIT, ("patches",), (5e-4, 1e-3, 2e-3)),
     "pretraining": Family(MOCO, ("finetuned",), (5e-4, 1e-3, 2e-3)),
 }
-TUNED_BY = "miou"      # the figure that chooses
+TUNED_BY = "miou"      # the metric that chooses the learning rate
 
 
 def _table1() -> Table:
@@ -119,9 +120,10 @@ def _table1() -> Table:
                             above=tuple(other + behind for other in above)))
     return Table(
         "Table 1: soft and hard assignment, with and without the multi-label loss",
-        "The paper trains with the residual of the merge; the second half leaves it out. If the order of soft and hard "
-        "turns there, the residual made it. All with the paper's two losses alone; the last row is the reference of "
-        "the other tables. One stage; the paper's on CC12M.", (*rows, Row("the reference", REFERENCE)))
+        "Does hard assignment beat soft, does the multi-label loss help, and does the order of soft and hard come from "
+        "the residual of the merge?", (*rows, Row("the reference", REFERENCE)),
+        "One stage, the paper's two losses alone. The paper always has the residual (trained on CC12M); the rows "
+        "without it are ours, and so is the last row, the reference of the other tables with all losses of its recipe.")
 
 
 def _tokens(tokens: int, groups: int) -> Model:
@@ -141,19 +143,18 @@ TABLES: dict[str, Table] = {
     "table1": _table1(),
     "table2": Table(
         "Table 2: numbers of group tokens and output tokens",
-        "The paper's five pairs, halved: a scene of 64 patches stands for a photograph of 196, and shows at most five "
-        "things. One stage; the paper's on CC12M.",
+        "How many groups does an image need, and does it help to have more group tokens than output tokens?",
         (Row("8 to 2 (paper: 16 to 4)", _tokens(8, 2), paper=28.6),
          Row("8 to 4 (paper: 16 to 8)", _tokens(8, 4), paper=37.1, above=("8 to 2 (paper: 16 to 4)",)),
          Row("16 to 4 (paper: 32 to 8)", _tokens(16, 4), paper=38.3, above=("8 to 4 (paper: 16 to 8)",)),
          Row("32 to 4 (paper: 64 to 8)", _tokens(32, 4), paper=39.3,
              above=("32 to 8 (paper: 64 to 16)", "16 to 4 (paper: 32 to 8)")),
-         Row("32 to 8 (paper: 64 to 16)", _tokens(32, 8), paper=38.0))),
+         Row("32 to 8 (paper: 64 to 16)", _tokens(32, 8), paper=38.0)),
+        "The paper's five pairs, halved: a scene has 64 patches and at most five objects and backgrounds, a photograph "
+        "196 patches. One stage; the paper's on CC12M."),
     "table3": Table(
         "Table 3: one and two stages, on a smaller and a larger set of captions",
-        "The smaller set has an eighth of the scenes. A second stage of this size merges everything unless segments "
-        "of one meaning are told to share a group (losses.meaning_similarity_loss): the last rows add that. Paper: "
-        "CC12M, and CC12M with YFCC.",
+        "Does a second stage of groups help, and does it need more data to do so?",
         (Row("one stage, smaller set", _stages(False, 1 / 8), ("groups", "boundary"), paper=39.3),
          Row("two stages, smaller set", _stages(True, 1 / 8), ("groups", "boundary"), paper=41.1,
              above=("one stage, smaller set",)),
@@ -164,11 +165,13 @@ TABLES: dict[str, Table] = {
              above=("one stage, smaller set",)),
          Row("two stages by meaning, larger set", _stages(True, 1, _BY_MEANING), ("groups", "boundary"),
              above=("one stage, larger set",))),
-        columns=("boundary_miou",)),
+        "The smaller set has an eighth of the scenes, and all rows take as many steps. In models of this size the "
+        "second stage merges all segments, unless segments with similar embeddings are pulled into one group "
+        "(losses.meaning_similarity_loss): the last two rows add that. The paper's on CC12M, and on CC12M with YFCC.",
+        ("boundary_miou",)),
     "table4": Table(
-        "Table 4: groups that are learnt, and clusters of a model without groups",
-        "One Transformer without groups, trained with the image-text loss, read out in every way; the last rows cut "
-        "the pixels without any learning, and name each piece by the mean of that Transformer's features in it.",
+        "Table 4: learnt groups, and clusters of a model without groups",
+        "Does learning to group beat grouping the features of a model without groups afterwards?",
         (Row("pixel by pixel", CLIP_VIT, ("patches",), paper=20.1),
          Row("k-means", CLIP_VIT, ("kmeans",), paper=25.0,
              above=("pixel by pixel", "mean-shift", "spectral clustering")),
@@ -177,72 +180,85 @@ TABLES: dict[str, Table] = {
          Row("GroupViT", REFERENCE, paper=52.3, above=("k-means", "pixel by pixel")),
          Row("k-means of raw pixels", CLIP_VIT, ("pixel_clusters",)),
          Row("superpixels, SLIC", CLIP_VIT, ("slic",)),
-         Row("superpixels, Felzenszwalb", CLIP_VIT, ("felzenszwalb",)))),
+         Row("superpixels, Felzenszwalb", CLIP_VIT, ("felzenszwalb",))),
+        "All rows but GroupViT share one Transformer without groups, trained with the image-text loss (CLIP). The last "
+        "three, ours, partition the pixels without learning and classify each region by the mean of that Transformer's "
+        "features in it."),
     "table5": Table(
-        "Table 5: transfer with masks, beside GroupViT that never saw one",
-        "The Transformer of Table 4, pre-trained on the pictures of the same scenes, then trained with a 1 x 1 "
-        "convolution on the masks of all of them for a quarter of the steps. The upper bound has the masks from the "
-        "first step on. The paper's: DeiT on ImageNet, MoCo v3 and DINO on CC12M and YFCC.",
+        "Table 5: transfer with masks, beside GroupViT without any mask",
+        "Can captions alone replace masks: how near does GroupViT come to encoders that are fine-tuned with masks?",
         (Row("from nothing", UNTRAINED, ("finetuned",)),
          Row("MoCo v3", MOCO, ("finetuned",), paper=36.1),
          Row("DINO", DINO, ("finetuned",), paper=37.6, above=("MoCo v3",)),
          Row("GroupViT, no mask", REFERENCE, paper=52.3, above=("DINO", "MoCo v3")),
          Row("supervised by image labels", LABELS, ("finetuned",), paper=53.0, above=("GroupViT, no mask",)),
-         Row("upper bound, masks all the time", Model("pretraining", "masks", _VIT), ("finetuned",)))),
+         Row("upper bound, masks all the time", Model("pretraining", "masks", _VIT), ("finetuned",))),
+        "The Transformer of Table 4, pre-trained on the images of the same scenes, then fine-tuned with a 1 x 1 "
+        "convolution on the masks of all of them for a quarter of the steps. The upper bound has the masks from the "
+        "first step on. The paper's: DeiT on ImageNet, MoCo v3 and DINO on CC12M and YFCC, fine-tuned on VOC."),
     "c1": Table(
         "Table C1: classification of scenes with one object",
-        "Zero-shot by the nearest name, and a logistic regression on frozen features. The paper's on ImageNet, top 1.",
+        "Do groups cost anything in classification of whole images?",
         (Row("ViT, zero-shot", CLIP_VIT, ("patches", "classification"), "zero_shot", 42.4),
          Row("GroupViT, zero-shot", REFERENCE, ("groups", "classification"), "zero_shot", 42.9, ("ViT, zero-shot",)),
          Row("ViT, linear probe", CLIP_VIT, ("patches", "classification"), "linear_probe", 69.2),
          Row("GroupViT, linear probe", REFERENCE, ("groups", "classification"), "linear_probe", 69.8,
              ("ViT, linear probe",))),
-        columns=("zero_shot", "linear_probe")),
+        "Top-1 accuracy, zero-shot (the nearest class name) and by logistic regression on frozen features (linear "
+        "probe). The paper's on ImageNet.", ("zero_shot", "linear_probe")),
     "c2": Table(
         "Table C2: mask probing",
-        "The Jaccard index of each object with the best of a model's masks: of GroupViT its 16 groups, of the others "
-        "the attention of the last block's four heads, of which the patches with 60 % of the mass are kept, as DINO "
-        "has it (without a class token: the mean over all patches that look). More masks to choose from: easier.",
+        "How well does the best mask inside a model fit an object, before any class name is involved?",
         (Row("random", UNTRAINED, ("probing",), "probing_jaccard", 23.6),
          Row("supervised by image labels", LABELS, ("probing",), "probing_jaccard", 24.6, ("random",)),
          Row("MoCo v3", MOCO, ("probing",), "probing_jaccard", 28.2, ("supervised by image labels",)),
          Row("CLIP", CLIP_VIT, ("probing",), "probing_jaccard", 28.6, ("MoCo v3",)),
          Row("DINO", DINO, ("probing",), "probing_jaccard", 45.9, ("CLIP",)),
          Row("GroupViT", REFERENCE, ("probing",), "probing_jaccard", 51.8, ("DINO",))),
-        columns=("probing_jaccard",)),
+        "The Jaccard index (IoU) of each object with the best mask of a model. GroupViT's masks are its 16 groups; those "
+        "of the others are the patches with 60 % of the attention of each of the last block's four heads, as in DINO "
+        "(the mean over all queries, as there is no class token). The best of 16 is easier than the best of 4.",
+        ("probing_jaccard",)),
     "c3": Table(
         "Table C3: plain and oracle labels of the same groups",
-        "An oracle gives each group the class that most of its pixels have: what it misses is the cut.",
+        "How much is lost by wrong class names, and how much by the grouping itself?",
         (Row("plain labels", REFERENCE, paper=52.3),
          Row("oracle labels", REFERENCE, judged="oracle_miou_objects", paper=73.7, above=("plain labels",))),
-        columns=("oracle_miou_objects",)),
+        "The oracle gives each group the class that most of its pixels truly have; what it misses is the grouping. "
+        "One model, two ways to label its groups.", ("oracle_miou_objects",)),
     "residual": Table(
         "Beyond: the residual of the merge, and what is merged",
-        "Leaking: everything outside a segment becomes grey; *class stays* says how often its class is the same. "
-        "The rows on merged values have one block before the grouping.",
+        "Does a segment hold what is inside its mask, or does information leak in from the rest of the image?",
         (*_over_steps("residual projected", _PROJECTED), *_over_steps("residual learned", {"residual": "learned"}),
          *_over_steps("no residual", {}),
          *_over_steps("values after the block", {"depths": (1,), "merged_values": "after"}),
          *_over_steps("values before the block", {"depths": (1,), "merged_values": "before"})),
-        columns=("class_stays",)),
+        "Everything outside a segment becomes grey; *class stays* is how often its class is the same. The rows "
+        "about values have one Transformer block before the grouping, and merge its outputs or its inputs.",
+        ("class_stays",)),
     "colours": Table(
         "Beyond: how a shortcut takes over",
-        "So many objects have the colours of their class, in training and in test. *Unseen*: drawings never "
-        "shown; *hue*: the hue of all objects turned by 180 degrees. mIoU of objects.",
+        "If colour predicts the class, does the model still learn shape?",
         tuple(Row(f"{percent} % natural colours", Model(scenes={"natural_colour": percent / 100}),
                   ("groups", "shortcut")) for percent in (0, 25, 50, 75, 100)),
-        columns=("miou_objects_unseen", "miou_objects_hue")),
+        "That share of the objects has the natural colour of its class, in training and in test. *Unseen*: "
+        "drawings that training never showed; *hue*: the hue of all objects rotated by 180 degrees.",
+        ("miou_objects_unseen", "miou_objects_hue")),
     "similarity": Table(
-        "Beyond: similarity of pixels as a second teacher", "losses.pixel_similarity_loss on the first stage.",
-        (Row("without", REFERENCE), Row("with", Model(training={"pixel_similarity_weight": 0.3})))),
+        "Beyond: a loss that asks similar pixels to share a group",
+        "Does the similarity of pixels help the grouping beside the captions?",
+        (Row("without", REFERENCE), Row("with", Model(training={"pixel_similarity_weight": 0.3}))),
+        "losses.pixel_similarity_loss on the first stage."),
     "captions": Table(
-        "Beyond: how many captions", "As many steps for all: fewer scenes are seen more often.",
+        "Beyond: how many captions", "How much does the number of different captioned images matter?",
         tuple(Row(f"{share} of the scenes", Model(num_scenes=part)) for share, part in (
-            ("a fortieth", 1 / 40), ("an eighth", 1 / 8), ("half", 1 / 2), ("all", 1.0)))),
+            ("a fortieth", 1 / 40), ("an eighth", 1 / 8), ("half", 1 / 2), ("all", 1.0))),
+        "All rows take as many steps: fewer scenes are seen more often."),
     "nouns": Table(
         "Beyond: how many prompted nouns",
-        "K nouns of each caption; 0 leaves out the losses of nouns with images, segments and patches.",
-        tuple(Row(f"K = {count}", Model(training={"num_prompts": count})) for count in (0, 1, 2, 3, 5))),
+        "How many nouns of a caption should the multi-label loss ask for?",
+        tuple(Row(f"K = {count}", Model(training={"num_prompts": count})) for count in (0, 1, 2, 3, 5)),
+        "K nouns of each caption; 0 leaves out all losses of nouns: with images, segments and patches."),
 }
 
 BEYOND = ("residual", "colours", "similarity", "captions", "nouns")
@@ -251,7 +267,7 @@ NAMES = {**{name: (name,) for name in TABLES if name not in BEYOND}, "beyond": B
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times larger one figure is than another, both rows of one table."""
+    """How many times larger the metric of one row is than that of another row of the table, in the paper."""
 
     table: str
     upper: str

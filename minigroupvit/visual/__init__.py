@@ -1,1 +1,1 @@
-"""Pictures of groups, masks and training, in one visual language."""
+"""Figures and widgets of groups, masks and training, in one palette."""

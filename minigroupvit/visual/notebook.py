@@ -1,4 +1,4 @@
-"""How every notebook begins: where it runs, how much it may compute there, and what is in reach."""
+"""How every notebook begins: the device, the budget of computing, and which data and servers can be reached."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ Choice = TypeVar("Choice")
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a notebook runs, and how much it may compute there."""
+class Runtime:
+    """The device of a notebook, and how much it may compute."""
 
     budget: str             # "tiny": every cell runs, nothing is learnt | "cpu": a laptop | "gpu"
     device: torch.device
@@ -37,37 +37,37 @@ class Place:
         return choices[self.budget]
 
 
-def find_place() -> Place:
-    """The budget that MINIGROUPVIT_BUDGET names, or else "gpu" where there is one and "cpu" where not.
+def find_runtime() -> Runtime:
+    """The budget that MINIGROUPVIT_BUDGET names; if it is not set, "gpu" with a GPU and "cpu" without.
 
-    Raises ValueError for another budget, or "gpu" without one.
+    Raises ValueError for an unknown budget, and for "gpu" without a GPU.
     """
     has_gpu = torch.cuda.is_available()
     budget = os.environ.get(VARIABLE) or ("gpu" if has_gpu else "cpu")
     if budget not in BUDGETS:
-        raise ValueError(f"{VARIABLE} is {budget!r}; choose one of {', '.join(BUDGETS)}, or leave it out")
+        raise ValueError(f"{VARIABLE} is {budget!r}; choose one of {', '.join(BUDGETS)}, or unset it")
     if budget == "gpu" and not has_gpu:
-        raise ValueError(f"{VARIABLE} is 'gpu', but torch finds none; take 'cpu', or leave it out")
-    return Place(budget, torch.device("cuda" if budget == "gpu" else "cpu"))
+        raise ValueError(f"{VARIABLE} is 'gpu', but torch finds no GPU; choose 'cpu', or unset it")
+    return Runtime(budget, torch.device("cuda" if budget == "gpu" else "cpu"))
 
 
-def begin() -> Place:
-    """`find_place`, told in a line together with the versions."""
-    place = find_place()
-    device = torch.cuda.get_device_name() if place.device.type == "cuda" else "CPU"
+def begin() -> Runtime:
+    """`find_runtime`, printed in a line together with the versions."""
+    runtime = find_runtime()
+    device = torch.cuda.get_device_name() if runtime.device.type == "cuda" else "CPU"
     print(f"minigroupvit {__version__}, torch {torch.__version__}, Python {platform.python_version()}; "
-          f"device: {device}; budget: {place.budget}")
-    return place
+          f"device: {device}; budget: {runtime.budget}")
+    return runtime
 
 
 def data_folder(name: str) -> Path | None:
-    """The folder of this name below the one that MINIGROUPVIT_DATA names; None if there is none."""
+    """The folder of this name in the folder that MINIGROUPVIT_DATA names; None if there is none."""
     folder = Path(os.environ.get(DATA_VARIABLE) or ".", name)
     return folder if os.environ.get(DATA_VARIABLE) and folder.is_dir() else None
 
 
 def reaches(address: str = HUB, seconds: float = 3.0) -> bool:
-    """Whether there is an answer from this address. Asks once, and waits for so long at most."""
+    """Whether a server answers at this address, within so many seconds. Asks once."""
     answered = threading.Event()
 
     def ask() -> None:
@@ -77,7 +77,7 @@ def reaches(address: str = HUB, seconds: float = 3.0) -> bool:
         except OSError:
             pass
 
-    # In a thread: looking up a name has no time limit of its own.
+    # In a thread, because the look-up of a host name has no time limit.
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(seconds)

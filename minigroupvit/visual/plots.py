@@ -1,10 +1,13 @@
-"""Pictures of what a model does: the same helpers in the demo and in all notebooks.
+"""Plots of images, groups and masks, and of numbers: the same functions in the demo and in all notebooks.
 
-Each helper draws into the axes it is given and returns them. Figures are made without pyplot, so
-that they need no display and leave nothing behind; a notebook shows one that a cell returns. Pictures and maps
-of more than half a million pixels are drawn smaller.
+Each function draws into the axes it is given and returns them. Figures are made without pyplot: they need no display
+and pyplot keeps no reference to them. A notebook shows the figure that a cell returns. Images and maps of more than
+half a million pixels are drawn smaller.
 
-H, W picture  G groups  C classes
+First images, groups and masks (`show_image` to `save_overlay`), then matrices, values on the patch grid, curves, bars
+and intervals (`figure` to `show_intervals`).
+
+H, W image  h, w patch grid  G groups  C classes
 """
 
 from __future__ import annotations
@@ -30,22 +33,24 @@ from ..segmentation.segment import Segmentation
 from ..segmentation.windows import MOST_PIXELS, bounded_size
 from .palette import NO_CLASS, class_colours, group_colours
 
-_SMALLEST_NAMED = 0.012   # share of the picture: smaller regions stay without a name
-_GREY = "#555555"
+_SMALLEST_NAMED = 0.012   # share of the image: smaller regions stay without a name
+_INK, _GREY, _FAINT = "#333333", "#555555", "#dddddd"
+# Dashes tell the curves apart without colour too.
+_CURVES = (("#0072b2", "-"), ("#d55e00", "--"), ("#009e73", "-."), ("#cc79a7", ":"), ("#555555", (0, (5, 1, 1, 1))))
 
 
 def show_image(ax: Axes, image, title: str | None = None) -> Axes:
-    """One picture of any kind that `images.to_batch` takes."""
+    """One image of any kind that `images.to_batch` takes."""
     _draw(ax, shown_pixels(image))
     return _bare(ax, title)
 
 
 def show_groups(ax: Axes, group_map, image=None, title: str | None = None, numbers: bool = True,
                 opacity: float = 0.72, size: float = 7.5, colours: np.ndarray | None = None) -> Axes:
-    """Which group each pixel is in: tint, border and number. group_map (H, W) of numbers from 0.
+    """The group of each pixel: colour, border and number. group_map (H, W): numbers from 0.
 
-    With an image, its shades of grey shine through the tint. `size`: points of the numbers. `colours` (G, 3): of the
-    groups, where they are not to have their own.
+    With an image, its shades of grey are visible through the colour. `size`: of the numbers, in points. `colours`
+    (G, 3): of the groups, in place of `group_colours`.
     """
     group_map = _map(group_map)
     colours = group_colours(int(group_map.max()) + 1) if colours is None else colours
@@ -60,13 +65,13 @@ def show_labels(ax: Axes, label_map, class_names: Sequence[str], image=None, tit
                 names: bool = True, opacity: float = 1.0, size: float = 7.5) -> Axes:
     """The class of each pixel, its name written on it. label_map (H, W): index, or -1 for background.
 
-    `image` and `size` as in `show_groups`.
+    `image` and `size` as in `show_groups`. Raises ValueError for a label without a name.
     """
     label_map = _map(label_map)
     if label_map.max() >= len(class_names) or label_map.min() < -1:
         raise ValueError(f"labels go from {label_map.min()} to {label_map.max()}, but there are "
                          f"{len(class_names)} class names; give all names, in the order of the labels")
-    # The last row is that of the background, -1; so is the last name.
+    # The last colour and the last name are those of label -1, background.
     _tint(ax, label_map, np.vstack([class_colours(class_names), to_rgb(NO_CLASS)]), image, opacity)
     draw_borders(ax, label_map)
     if names:
@@ -75,9 +80,9 @@ def show_labels(ax: Axes, label_map, class_names: Sequence[str], image=None, tit
 
 
 def draw_borders(ax: Axes, regions, colour: str = "white", width: float = 0.8) -> Axes:
-    """Lines exactly between the pixels of different regions. regions (H, W) of whole numbers.
+    """Lines exactly between the pixels of different regions. regions (H, W) of integers.
 
-    A fine dark edge lets them show on bright regions too.
+    The lines have a thin dark edge, so that they are visible on bright regions too.
     """
     regions = _map(regions)
     y, x = np.nonzero(regions[:, 1:] != regions[:, :-1])               # a line right of (y, x)
@@ -94,10 +99,10 @@ def write_on_regions(ax: Axes, regions, names: Sequence[str], size: float = 7.5,
                      largest_only: bool = False, must_fit: bool = False) -> Axes:
     """Writes each region's name where there is most room for it. regions (H, W), index into names.
 
-    A region is all connected pixels of one number; with `largest_only`, each number is written once.
-    `must_fit`, where a legend has all names: leaves out a name that has less than half of it in its
-    region, would leave the picture, or would cover another name.
-    Call it when the axes have their final size: names are kept from covering each other.
+    A region is a connected component of the pixels of one number; with `largest_only`, each number is written once.
+    `must_fit`, for figures with a legend: leaves out a name if less than half of it would lie in its region, or if it
+    would leave the image or cover another name.
+    Call it when the axes have their final size: names are placed so that they do not cover each other.
     """
     regions = _map(regions)
     H, W = regions.shape
@@ -108,10 +113,9 @@ def write_on_regions(ax: Axes, regions, names: Sequence[str], size: float = 7.5,
     for number, region in _by_size(regions, largest_only):
         name = names[number]
         width = max(0.62 * size * len(name), size) / pixel
-        # Distance to the region's edge, where the width of the word counts as its height does.
-        # The picture's edge is an edge too.
+        # Distance to the edge of the region or of the image, horizontally in widths of the name, vertically in heights.
         room = distance_transform_edt(np.pad(region, 1), sampling=(width / height, 1.0))[1:-1, 1:-1]
-        # The word must not leave the picture either, as far as it fits in at all.
+        # The name must not leave the image, if it fits into the image at all.
         dx, dy = int(min(width, W - 1) / 2), int(min(height, H - 1) / 2)
         inside = np.zeros((H, W), dtype=bool)
         inside[dy:H - dy, dx:W - dx] = True
@@ -120,10 +124,10 @@ def write_on_regions(ax: Axes, regions, names: Sequence[str], size: float = 7.5,
         for allowed in (free & inside, inside, np.ones_like(free)):
             if (room * allowed).any():
                 break
-        # Among the places with about the most room, the one in their middle.
+        # Of the places with nearly the most room, the one nearest to their centre.
         places = np.argwhere(room * allowed >= 0.9 * (room * allowed).max())
         y, x = places[((places - places.mean(axis=0)) ** 2).sum(axis=1).argmin()]
-        y, x = np.clip(y, dy, H - 1 - dy), np.clip(x, dx, W - 1 - dx)    # if nowhere: over the region's edge
+        y, x = np.clip(y, dy, H - 1 - dy), np.clip(x, dx, W - 1 - dx)    # it fits nowhere: over the region's edge
         ax.text(x, y, name, size=size, color="white", ha="center", va="center_baseline", weight="bold",
                 path_effects=[withStroke(linewidth=0.27 * size, foreground="#1a1a1a")], clip_on=True)
         free[max(0, int(y - height)):int(y + height) + 1, max(0, int(x - width)):int(x + width) + 1] = False
@@ -133,14 +137,14 @@ def write_on_regions(ax: Axes, regions, names: Sequence[str], size: float = 7.5,
 def class_legend(ax: Axes, label_map, class_names: Sequence[str], shares: bool = False, **options) -> Legend:
     """A legend of the classes that occur, from the largest to the smallest; `options` of `Axes.legend`.
 
-    `shares`: write how much of the picture each has.
+    `shares`: write the share of the image that each has.
     """
     numbers, counts = np.unique(_map(label_map), return_counts=True)
     colours = class_colours(class_names)
     patches = []
     for i in np.argsort(-counts, kind="stable"):
         n, share = numbers[i], 100 * counts[i] / counts.sum()
-        # Spaces as wide as a figure, so that names stand below each other.
+        # Spaces as wide as a digit, so that names stand below each other.
         told = (f"{share:.0f} %" if share >= 0.5 else "<1 %").rjust(len("100 %"), "\N{FIGURE SPACE}") + "  "
         name = wrap(class_names[n], 26) if n >= 0 else ["background"]
         label = told + f"\n{' ' * len(told)}".join(name) if shares else "\n".join(name)
@@ -150,7 +154,7 @@ def class_legend(ax: Axes, label_map, class_names: Sequence[str], shares: bool =
 
 
 def group_legend(ax: Axes, group_map, meanings: Sequence[str] | None = None, **options) -> Legend:
-    """A legend of the groups that occur; `meanings` says what each group gathers, if that is known."""
+    """A legend of the groups that occur; `meanings`: of each group, a text beside its number."""
     numbers = np.unique(_map(group_map))
     colours = group_colours(int(numbers.max()) + 1)
     patches = [Patch(facecolor=colours[n], edgecolor=_GREY,
@@ -160,10 +164,10 @@ def group_legend(ax: Axes, group_map, meanings: Sequence[str] | None = None, **o
 
 
 def overlay_figure(image, segmentation: Segmentation, side: float = 5.0) -> Figure:
-    """A picture, its named masks laid over it, and a legend with the share of each class.
+    """An image, its named masks laid over it, and a legend with the share of each class.
 
-    A wide picture has its masks below it, another beside it. `side`: inches of the longer side beside,
-    half of it below.
+    The masks are beside the image, or below an image more than twice as wide as high. `side`: of the image's longer
+    side, in inches; of half of it in the second case.
     """
     H, W = segmentation.labels.shape[-2:]
     beside = W <= 2 * H
@@ -178,110 +182,50 @@ def overlay_figure(image, segmentation: Segmentation, side: float = 5.0) -> Figu
     present = len(np.unique(_map(segmentation.labels[0])))
     legend = class_legend(axes[1], segmentation.labels[0], segmentation.class_names, shares=True, borderaxespad=0,
                           ncols=-(-present // rows), bbox_transform=fig.transFigure)
-    # Text has its own size, so that the figure takes it from the legend.
+    # The size of the legend's text is known only after drawing; the figure then takes its size from the legend.
     fig.draw_without_rendering()
     box = legend.get_window_extent()
-    left = gap + max(steps[0]) + w + 0.15                              # of the legend
+    left = gap + max(steps[0]) + w + 0.15                              # left edge of the legend
     high = max(high, box.height / fig.dpi + 2 * gap)
     wide = left + box.width / fig.dpi + gap
     fig.set_size_inches(wide, high)
     legend.set_bbox_to_anchor((left / wide, 0.5), fig.transFigure)
-    rest = (high - top - h - gap - max(steps[1])) / 2                  # above and below, where the legend is higher
+    rest = (high - top - h - gap - max(steps[1])) / 2                  # above and below, if the legend is higher
     for ax, x, y in zip(axes, *steps):
         ax.set_position(((gap + x) / wide, (gap + rest + y) / high, w / wide, h / high))
-    show_image(axes[0], image, title="picture")
-    # Brighter greys: a tint over black would look like another colour than in the legend.
+    show_image(axes[0], image, title="image")
+    # Brighter greys: over black, a colour would look different from the legend's.
     show_labels(axes[1], segmentation.labels[0], segmentation.class_names, 0.35 + 0.65 * shown_pixels(image),
                 title="named masks", names=False, opacity=0.65)
-    # The name of -1, background, is the last.
+    # The last name is that of label -1, background.
     write_on_regions(axes[1], segmentation.labels[0], [*segmentation.class_names, "background"], 12, must_fit=True)
     return fig
 
 
 def save_overlay(image, segmentation: Segmentation, path: str | Path) -> None:
-    """Writes `overlay_figure` to a file, whole or not at all. Raises ValueError for an unknown ending."""
+    """Writes `overlay_figure` to a file, whole or not at all. Raises ValueError for an unknown file type."""
     path = Path(path)
     fig = overlay_figure(image, segmentation)
     kind, known = path.suffix[1:].lower(), fig.canvas.get_supported_filetypes()
     if kind not in known:
-        raise ValueError(f"{path} ends in no kind of picture that can be written; take .png, or one of "
+        raise ValueError(f"{path} has no file type of an image that can be written; use .png, or one of "
                          f"{', '.join(sorted(known))}")
     write_atomically(path, lambda part: fig.savefig(part, format=kind, dpi=150))
 
 
-def _by_size(regions: np.ndarray, largest_only: bool) -> list[tuple[int, np.ndarray]]:
-    """Connected regions (number, (H, W) of true and false) that are worth a name, the largest first."""
-    found = []
-    for number in np.unique(regions):
-        parts, count = connected_regions(regions == number)
-        sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
-        if largest_only:
-            chosen = [int(sizes.argmax())]
-        else:
-            chosen = [i for i in range(count) if sizes[i] >= _SMALLEST_NAMED * regions.size]
-        found += [(sizes[i], int(number), parts == i + 1) for i in chosen
-                  if sizes[i] >= _SMALLEST_NAMED * regions.size]
-    found.sort(key=lambda part: -part[0])
-    return [(number, region) for _, number, region in found]
-
-
-def _tint(ax: Axes, regions: np.ndarray, colours: np.ndarray, image, opacity: float) -> None:
-    """Paints regions (H, W) in their colours (n, 3), over the greys of an image if there is one."""
-    painted = colours[regions]                                         # (H, W, 3)
-    if image is not None:
-        grey = shown_pixels(image).mean(axis=-1, keepdims=True)
-        painted = opacity * painted + (1 - opacity) * grey
-    _draw(ax, painted.clip(0, 1))
-
-
-def _draw(ax: Axes, pixels: np.ndarray) -> None:
-    """(H, W, 3) from 0 to 1. The pixels of a small picture are squares, a photograph is smooth."""
-    ax.imshow(pixels, interpolation="nearest" if max(pixels.shape) <= 160 else "antialiased")
-
-
-def shown_pixels(image) -> np.ndarray:
-    """One picture of any kind that `images.to_batch` takes, as it is drawn: (H, W, 3) from 0 to 1."""
-    pixels = to_batch(image)[:1]
-    return resize(pixels, bounded_size(*pixels.shape[-2:], MOST_PIXELS))[0].permute(1, 2, 0).cpu().numpy()
-
-
-def _map(values) -> np.ndarray:
-    values = np.asarray(values.cpu() if hasattr(values, "cpu") else values)
-    if values.ndim != 2:
-        raise ValueError(f"expected a map of shape (H, W), got {values.shape}; take one picture of the batch")
-    values = torch.from_numpy(values.astype(np.int64))
-    return enlarge(values, bounded_size(*values.shape, MOST_PIXELS)).numpy()
-
-
-def _bare(ax: Axes, title: str | None) -> Axes:
-    ax.set_xticks([])
-    ax.set_yticks([])
-    ax.spines[:].set(color=_GREY, linewidth=0.5)
-    if title is not None:
-        ax.set_title(title, size=11, pad=6)
-    return ax
-
-
-# Numbers as pictures: matrices, values on the patch grid, curves over training. Like plots.py, on given axes.
-
-_INK, _FAINT = "#333333", "#dddddd"
-# Told apart without colour too: by their dashes.
-_CURVES = (("#0072b2", "-"), ("#d55e00", "--"), ("#009e73", "-."), ("#cc79a7", ":"), ("#555555", (0, (5, 1, 1, 1))))
-
-
 def figure(width: float = 9.5, height: float = 3.0) -> Figure:
-    """An empty figure, in inches, as wide as a notebook's text by itself. A cell that returns it shows it."""
+    """An empty figure; sizes in inches, by default as wide as a notebook's text. A cell that returns it shows it."""
     return Figure(figsize=(width, height), layout="constrained", dpi=96, facecolor="white")
 
 
 def show_matrix(ax: Axes, values, rows: Sequence[str] = (), columns: Sequence[str] = (), title: str | None = None,
                 limits: tuple[float, float] | None = None, numbers: bool | None = None, bar: str | None = None) -> Axes:
-    """A matrix (rows, columns) as coloured cells. White is least; with negative values, white is 0.
+    """A matrix (rows, columns) as coloured cells. White is the smallest value, or 0 if there are negative ones.
 
     Args:
         limits: values of the palest and the darkest colour; those of the matrix if not given.
-        numbers: write the values into the cells; by itself for up to 60 of them.
-        bar: what the values are, beside a bar of colours; none if not given.
+        numbers: write the values into the cells; None: if there are at most 60.
+        bar: label of a colour bar; None: no bar.
     """
     values = _array(values)
     least, most = limits or (float(values.min()), float(values.max()))
@@ -307,9 +251,9 @@ def show_matrix(ax: Axes, values, rows: Sequence[str] = (), columns: Sequence[st
 
 def show_heat(ax: Axes, values, image=None, title: str | None = None, limits: tuple[float, float] | None = None,
               mark: tuple[int, int] | None = None, bar: str | None = None) -> Axes:
-    """One value for each patch, (h, w), bright where it is high; over the shades of grey of a picture if given.
+    """One value for each patch, (h, w), bright where it is high; over the image in shades of grey, if there is one.
 
-    mark: row and column of a patch to put a frame around.
+    `mark`: row and column of a patch that gets a frame. `limits` and `bar` as in `show_matrix`.
     """
     values = _array(values)
     h, w = values.shape
@@ -334,7 +278,7 @@ def show_heat(ax: Axes, values, image=None, title: str | None = None, limits: tu
 
 def show_curves(ax: Axes, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], ylabel: str = "",
                 xlabel: str = "step", title: str | None = None, smooth: int = 1) -> Axes:
-    """Curves by name, each (x, y), with a legend. `smooth`: mean over so many values, the measured paler behind."""
+    """Curves by name, each (x, y), with a legend. `smooth`: length of a moving average, over the paler raw values."""
     for (name, (x, y)), (colour, dashes) in zip(curves.items(), _CURVES * len(curves)):
         x, y = _array(x), _array(y)
         if smooth > 1 and len(y) > smooth:
@@ -351,7 +295,7 @@ def show_curves(ax: Axes, curves: Mapping[str, tuple[Sequence[float], Sequence[f
 
 
 def show_bars(ax: Axes, values: Mapping[str, float], colours=None, ylabel: str = "", title: str | None = None) -> Axes:
-    """One bar a name, its value above it."""
+    """One bar for each name, its value above it."""
     names = list(values)
     bars = ax.bar(range(len(names)), [values[name] for name in names],
                   color=colours if colours is not None else "#0072b2",
@@ -362,6 +306,82 @@ def show_bars(ax: Axes, values: Mapping[str, float], colours=None, ylabel: str =
                   rotation_mode="anchor", fontsize=9)
     ax.set_ylabel(ylabel)
     ax.spines[["top", "right"]].set_visible(False)
+    return _titled(ax, title)
+
+
+def show_intervals(ax: Axes, series: Mapping[str, Mapping[str, tuple[float, float, float]]], xlabel: str = "",
+                   title: str | None = None) -> Axes:
+    """Values with their intervals, (value, low, high): a row for each name, a dot for each of the series that has it.
+
+    The first name is at the top; a value that is not a number leaves its row empty. Series are told apart by colour and
+    by the shape of the dot.
+    """
+    names = list(dict.fromkeys(name for values in series.values() for name in values))
+    step = 0.6 / max(1, len(series) - 1)
+    for n, (label, values) in enumerate(series.items()):
+        for name, (value, low, high) in values.items():
+            y = names.index(name) + (n - (len(series) - 1) / 2) * step * (len(series) > 1)
+            ax.plot((low, high), (y, y), color=_CURVES[n % 5][0], linewidth=1.6)
+            ax.plot(value, y, marker="os^Dv"[n % 5], color=_CURVES[n % 5][0], linestyle="none", markersize=5.5,
+                    label=label if name == next(iter(values)) else None)
+    ax.set_yticks(range(len(names)), names, fontsize=9)
+    ax.set_ylim(len(names) - 0.45, -0.55)
+    ax.set_xlabel(xlabel)
+    ax.grid(axis="x", color=_FAINT, linewidth=0.6)
+    ax.spines[["top", "right"]].set_visible(False)
+    if len(series) > 1:
+        ax.legend(frameon=False, fontsize=8.5, loc="center left", bbox_to_anchor=(1, 0.5))
+    return _titled(ax, title)
+
+
+def _by_size(regions: np.ndarray, largest_only: bool) -> list[tuple[int, np.ndarray]]:
+    """Connected components (number, (H, W) of bool) that are large enough for a name, the largest first."""
+    found = []
+    for number in np.unique(regions):
+        parts, count = connected_regions(regions == number)
+        sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
+        if largest_only:
+            chosen = [int(sizes.argmax())]
+        else:
+            chosen = [i for i in range(count) if sizes[i] >= _SMALLEST_NAMED * regions.size]
+        found += [(sizes[i], int(number), parts == i + 1) for i in chosen
+                  if sizes[i] >= _SMALLEST_NAMED * regions.size]
+    found.sort(key=lambda part: -part[0])
+    return [(number, region) for _, number, region in found]
+
+
+def _tint(ax: Axes, regions: np.ndarray, colours: np.ndarray, image, opacity: float) -> None:
+    """Paints regions (H, W) in their colours (n, 3), over the image in shades of grey, if there is one."""
+    painted = colours[regions]                                         # (H, W, 3)
+    if image is not None:
+        grey = shown_pixels(image).mean(axis=-1, keepdims=True)
+        painted = opacity * painted + (1 - opacity) * grey
+    _draw(ax, painted.clip(0, 1))
+
+
+def _draw(ax: Axes, pixels: np.ndarray) -> None:
+    """(H, W, 3) from 0 to 1. Pixels of a small image stay squares, a large one is smoothed."""
+    ax.imshow(pixels, interpolation="nearest" if max(pixels.shape) <= 160 else "antialiased")
+
+
+def shown_pixels(image) -> np.ndarray:
+    """One image of any kind that `images.to_batch` takes, as it is drawn: (H, W, 3) from 0 to 1."""
+    pixels = to_batch(image)[:1]
+    return resize(pixels, bounded_size(*pixels.shape[-2:], MOST_PIXELS))[0].permute(1, 2, 0).cpu().numpy()
+
+
+def _map(values) -> np.ndarray:
+    values = np.asarray(values.cpu() if hasattr(values, "cpu") else values)
+    if values.ndim != 2:
+        raise ValueError(f"expected a map of shape (H, W), got {values.shape}; take one image of the batch")
+    values = torch.from_numpy(values.astype(np.int64))
+    return enlarge(values, bounded_size(*values.shape, MOST_PIXELS)).numpy()
+
+
+def _bare(ax: Axes, title: str | None) -> Axes:
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.spines[:].set(color=_GREY, linewidth=0.5)
     return _titled(ax, title)
 
 

@@ -1,25 +1,25 @@
-"""What one can play with in a notebook: each widget is a picture with controls above it.
+"""Widgets for notebooks: each is an image with controls above it.
 
-    ClassPromptBox     type words, the masks change
-    SceneDrawer        a new scene for every number, with the objects that one likes
-    PictureUpload      a picture of one's own
-    ProtocolSliders    background threshold, classes kept, templates
-    GroupExplorer      point at a patch: its group lights up in every stage
-    LiveCurves         a training that one can watch: curves, and groups of a few pictures
+    ClassPromptBox     type class names: the masks change
+    PictureUpload      the same with an image of your own
     CaptionBox         type a caption: its nouns, prompts and tokens
+    ProtocolSliders    background threshold, classes kept, templates
+    SceneDrawer        a new scene for every number, with objects of the kinds you choose
+    GroupExplorer      point at a patch: its group in every stage
     GumbelSliders      temperature and noise of the assignment
-    TimeLapse          the groups of a few pictures over a training
+    LiveCurves         a training while it runs: curves, and groups of a few images
+    TimeLapse          the groups of a few images over a training
 
-None computes what a control does not change: `Memory` looks at each picture once and reads each word
-once. All leave a plain picture where no front end runs (GitHub, HTML), and the pictures can be had
-without any widget: the functions of `figures` draw into axes that they are given.
+A control computes again only what depends on it: `Memory` encodes each image and each class name once. Without a
+kernel (GitHub, HTML) a widget is a plain image, which functions such as `mask_figure` and `draw_group` also draw
+without a widget.
 """
 
 from __future__ import annotations
 
 from ...extras import extra
 
-with extra("widgets"):     # ahead of the modules, which import these plainly
+with extra("widgets"):     # before the modules below, which import the same libraries without a message
     import anywidget  # noqa: F401
     import IPython  # noqa: F401
     import ipywidgets  # noqa: F401
@@ -27,9 +27,9 @@ with extra("widgets"):     # ahead of the modules, which import these plainly
 
 from .live_curves import LiveCurves
 from .panel import Memory, Panel, draw_group, draw_masks, mask_figure, split_words
-from .sliders import GumbelSliders, ProtocolSliders, SceneDrawer
+from .sliders import GroupExplorer, GumbelSliders, ProtocolSliders, SceneDrawer
 from .text_boxes import CaptionBox, ClassPromptBox, PictureUpload
-from .time_lapse import GroupExplorer, TimeLapse
+from .time_lapse import TimeLapse
 
 __all__ = ["CaptionBox", "ClassPromptBox", "GroupExplorer", "GumbelSliders", "LiveCurves", "Memory", "Panel",
            "PictureUpload", "ProtocolSliders", "SceneDrawer", "TimeLapse", "draw_group", "draw_masks", "mask_figure",

@@ -1,5 +1,5 @@
-// The browser's part of explorer.py: point at a patch of any panel, its group lights up in all of them.
-// H, W picture  h, w patch grid
+// The browser's part of GroupExplorer (sliders.py): point at a patch of any panel, and all panels show its group.
+// H, W image  h, w patch grid
 
 const SIDE = 250; // of the longer side of a panel, in pixels of the screen
 
@@ -44,7 +44,7 @@ function render({ model, el }) {
     small.getContext("2d").putImageData(image, 0, 0);
     context.imageSmoothingEnabled = false;
     context.drawImage(small, 0, 0, wide, high);
-    title.textContent = stage ? stage.titles[group] : "picture and patch";
+    title.textContent = stage ? stage.titles[group] : "image and patch";
     if (stage) {
       canvas.style.borderColor = `rgb(${stage.colours[group]})`;
       canvas.style.borderWidth = "3px";
@@ -69,7 +69,7 @@ function render({ model, el }) {
   }
 
   for (const one of panels) {
-    // Moving only shows; a click keeps the patch, moves the sliders and tells Python.
+    // Moving only shows; a click selects the patch: it moves the sliders and is sent to Python.
     one.canvas.addEventListener("pointermove", (event) => show(...patch(one, event)));
     one.canvas.addEventListener("pointerleave", () => show(model.get("row"), model.get("column")));
     one.canvas.addEventListener("click", (event) => {

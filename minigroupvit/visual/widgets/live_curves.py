@@ -1,6 +1,6 @@
-"""Curves of a training that are drawn again in place while it goes on, and what becomes of a few pictures' groups.
+"""Curves of a training that are redrawn in place while it runs, and the groups of a few images after some steps.
 
-P pictures  G groups  h, w patch grid  H, W picture
+P images  G groups  h, w patch grid  H, W image
 """
 
 from __future__ import annotations
@@ -23,37 +23,38 @@ from ...segmentation.steps import group_maps, pixel_groups
 from ..plots import show_curves, show_groups, show_image
 from .panel import Panel
 
-_MOST_PICTURES, _MOST_LOOKS = 3, 4     # more would be too small to see
+_MOST_IMAGES, _MOST_LOOKS = 3, 4       # rows and columns: more would be too small to see
 _SIDE, _GAP, _TOP, _LEFT, _BOTTOM = 1.08, 0.08, 0.4, 0.62, 0.52   # inches
-_REST = 9                              # drawing may take a tenth of the time, the training has the rest
+_REST = 9                              # times as long as drawing takes until it is drawn again: a tenth of the time
 
 
 class LiveCurves(Panel):
-    """Curves on the left, on the right a row for each picture: itself, and its groups after so many steps.
+    """Curves on the left, on the right a row for each image: itself, and its groups after some steps.
 
-        with LiveCurves(pictures) as live:            # shows itself, and at the end leaves its last picture
+        with LiveCurves(images) as live:              # shows itself; the last figure stays in the notebook
             for step in range(steps):
                 ...
                 live.add(step + 1, {"image-text": loss.item()})
                 if (step + 1) % 50 == 0:
                     live.look(step + 1, model)
 
-    Or it is fed with what a `Recorder` has written into its folder: `live.read(folder)`, as often as one
-    likes, even from another process than the one that trains. `live.draw()` is the plain figure.
+    `live.read(folder)` reads what a `Recorder` has written instead, as often as you like, also while another process
+    trains. `live.draw()` is the figure.
 
     Args:
-        pictures: up to three, of any kind that `images.to_batch` takes; None: curves alone.
-        ylabel: what the curves are.
-        smooth: the mean over so many values is drawn; what was measured is paler behind.
-        pause: seconds between two drawings at least; more where drawing is slow.
+        pictures: up to three images, of any kind that `images.to_batch` takes; None: curves alone.
+        ylabel: of the curves.
+        smooth: length of the moving average that is drawn over the paler raw values.
+        pause: seconds between two drawings at least; longer if drawing is slow.
 
-    `curves` holds steps and values by name, `looks` the groups (P, H, W) by step. Raises ValueError for more pictures.
+    `curves` holds steps and values by name, `looks` the groups (P, H, W) by step. Raises ValueError for more than three
+    images.
     """
 
     def __init__(self, pictures: Any = None, ylabel: str = "loss", smooth: int = 1, pause: float = 1.0) -> None:
         self.pictures = None if pictures is None else to_batch(pictures)                # (P, 3, H, W)
-        if self.pictures is not None and len(self.pictures) > _MOST_PICTURES:
-            raise ValueError(f"expected up to {_MOST_PICTURES} pictures, got {len(self.pictures)}; choose some of them")
+        if self.pictures is not None and len(self.pictures) > _MOST_IMAGES:
+            raise ValueError(f"expected up to {_MOST_IMAGES} images, got {len(self.pictures)}; choose some of them")
         self.ylabel, self.smooth, self.pause = ylabel, smooth, pause
         self.curves: dict[str, tuple[list[int], list[float]]] = {}
         self.looks: dict[int, torch.Tensor] = {}
@@ -62,7 +63,7 @@ class LiveCurves(Panel):
         self.redraw()
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
-        """One more value of each of these curves."""
+        """Adds one value to each of these curves."""
         for name, value in values.items():
             steps, numbers = self.curves.setdefault(name, ([], []))
             steps.append(step)
@@ -71,12 +72,12 @@ class LiveCurves(Panel):
 
     @torch.no_grad()
     def look(self, step: int, model: GroupViT) -> None:
-        """Keeps the groups that the model makes of the pictures now. Draws no random number, and leaves the mode.
+        """Keeps the model's present groups of the images. Draws no random numbers, and restores the model's mode.
 
-        Raises ValueError if there are no pictures.
+        Raises ValueError if there are no images.
         """
         if self.pictures is None:
-            raise ValueError("there are no pictures to look at; give some: LiveCurves(pictures)")
+            raise ValueError("there are no images to segment; give some: LiveCurves(images)")
         was_training = model.training
         model.eval()
         maps = group_maps(model.image_encoder(normalize(self.pictures.to(model.device))))[-1]   # (P, G, h, w)
@@ -85,22 +86,22 @@ class LiveCurves(Panel):
         self._redraw_if_due()
 
     def read(self, folder: str | Path, names: Sequence[str] = ("image_text", "multi_label")) -> None:
-        """Takes curves and groups from the folder of a run, in place of what was there; `names` as in its metrics.
+        """Reads curves and groups from the folder of a training, in place of the present ones; `names`: of its metrics.
 
-        Raises ValueError if no run is there.
+        Raises ValueError if there is no training.
         """
         metrics, snapshots = Path(folder) / "metrics.jsonl", Path(folder) / "snapshots.safetensors"
         if not metrics.is_file():
-            raise ValueError(f"{folder} holds no run: there is no metrics.jsonl; give the folder of a Recorder")
-        # A run may be writing: its last line counts once it is whole.
+            raise ValueError(f"{folder} holds no training: there is no metrics.jsonl; give the folder of a Recorder")
+        # The training may be writing: a last line without its end is left out.
         lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines(True) if line[-1] == "\n"]
         lines = [line for line in lines if line["kind"] == "train"]
         self.curves = {name: ([line["step"] for line in lines], [line[name] for line in lines])
                        for name in names if all(name in line for line in lines)}
         if snapshots.is_file():
             frames = load_file(snapshots)
-            self.pictures = to_batch(frames.pop("images")[:_MOST_PICTURES])
-            self.looks = {int(name.removeprefix("maps.")): pixel_groups(maps[:_MOST_PICTURES].float(),
+            self.pictures = to_batch(frames.pop("images")[:_MOST_IMAGES])
+            self.looks = {int(name.removeprefix("maps.")): pixel_groups(maps[:_MOST_IMAGES].float(),
                                                                         self.pictures.shape[-2:])
                           for name, maps in sorted(frames.items()) if name.startswith("maps.")}
         self._redraw_if_due()
@@ -122,7 +123,7 @@ class LiveCurves(Panel):
                 ax = fig.add_axes((left / width, bottom / height, _SIDE / width, _SIDE / height))
                 if column == 0:
                     show_image(ax, self.pictures[row])
-                    title = "picture"
+                    title = "image"
                 else:
                     show_groups(ax, self.looks[steps[column - 1]][row], numbers=False)
                     title = f"step {steps[column - 1]}"
@@ -131,7 +132,7 @@ class LiveCurves(Panel):
         return fig
 
     def _redraw_if_due(self) -> None:
-        """Draws again unless it was done a moment ago: the training should not wait for its picture."""
+        """Redraws, unless that was a moment ago, so that drawing does not hold the training up."""
         if time.perf_counter() >= self._due:
             self.redraw()
 
@@ -147,14 +148,14 @@ class LiveCurves(Panel):
         return self
 
     def __exit__(self, *_: Any) -> None:
-        """Draws the end, after an error or Ctrl-C too, and puts that picture into the stored notebook."""
+        """Draws the last figure, after an error or Ctrl-C too, and puts it into the stored notebook."""
         self.redraw()
         if self._handle is not None:
             self._handle.update(self)
 
 
 def _spread(steps: list[int], count: int) -> list[int]:
-    """At most so many of the steps, as evenly as can be, the first and the last among them."""
+    """At most so many of the steps, spread evenly, with the first and the last one."""
     if len(steps) <= count:
         return steps
     first, last = min(steps), max(steps)

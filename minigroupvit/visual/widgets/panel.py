@@ -1,4 +1,11 @@
-"""What all widgets are: controls, a picture below them, a line that says what went wrong."""
+"""What all widgets are made of: `Panel`, `Memory`, and functions that draw without any widget.
+
+A `Panel` has controls, an image below them, and a line for messages. A `Memory` stands in for a model and encodes no
+image and no class name twice, so that a widget answers at once. `draw_masks` and `draw_group` draw into axes that they
+are given.
+
+S stages that group  C classes  E shared channels  h, w patch grid  H, W image
+"""
 
 from __future__ import annotations
 
@@ -25,12 +32,15 @@ from ...segmentation.steps import embed_classes
 from ..palette import group_colours
 from ..plots import class_legend, draw_borders, show_groups, show_image, show_labels, shown_pixels
 
+_IMAGES_KEPT = 16
+_SIDE, _TOP, _GAP = 2.6, 0.34, 0.1   # of an image, above it, between two: inches
+
 
 class Panel(ipywidgets.VBox):
-    """Controls above a picture. A subclass says in `draw` what the picture is; `redraw` shows it.
+    """Controls above an image. A subclass draws the image in `draw`; `redraw` shows it.
 
-    `canvas` holds the picture as PNG, `message` a line below it. Where no front end runs, the picture
-    is what is left of the panel: it is shown as `image/png` too.
+    `canvas` holds the image as PNG, `message` the line below it. Without a kernel (GitHub, HTML) the image alone is
+    shown: the panel's output has it as `image/png` too.
     """
 
     def __init__(self, controls: Sequence[ipywidgets.Widget]) -> None:
@@ -39,11 +49,11 @@ class Panel(ipywidgets.VBox):
         super().__init__([*controls, self.canvas, self.message])
 
     def draw(self) -> Figure:
-        """The picture for what the controls now say. Raises ValueError where they cannot be followed."""
+        """The image for the present values of the controls. Raises ValueError if there is none."""
         raise NotImplementedError
 
     def redraw(self, *_: Any) -> None:
-        """Shows what `draw` gives; a ValueError becomes the message, and the picture stays."""
+        """Shows what `draw` returns; the text of a ValueError becomes the message, and the image stays."""
         try:
             figure = self.draw()
         except ValueError as error:
@@ -52,11 +62,11 @@ class Panel(ipywidgets.VBox):
             self.canvas.value = to_png(figure)
 
     def say(self, text: str) -> None:
-        """Writes a line below the picture."""
+        """Writes the line below the image."""
         self.message.value = html.escape(text)
 
     def follow(self, *controls: ipywidgets.Widget) -> None:
-        """Draws again when one of these changes."""
+        """Redraws when one of these changes."""
         for control in controls:
             control.observe(self.redraw, names="value")
 
@@ -65,34 +75,27 @@ class Panel(ipywidgets.VBox):
         return bundle | {"text/plain": repr(self), "image/png": base64.b64encode(self.canvas.value).decode()}
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__}>"   # the default lists everything inside, pictures too
+        return f"<{type(self).__name__}>"   # the default lists everything inside, images too
 
 
 def to_png(figure: Figure) -> bytes:
-    """A figure as PNG. Little compression: it is looked at once, and speed shows."""
+    """A figure as PNG, with little compression, for speed."""
     file = io.BytesIO()
     figure.savefig(file, format="png", pil_kwargs={"compress_level": 1})
     return file.getvalue()
 
 
-# A model that looks at no picture twice and reads no word twice, so that a widget answers at once.
-#
-# B images  C classes  E shared channels
-
-_PICTURES_KEPT = 16
-
-
 class Memory:
-    """Stands in for a model wherever one is asked for, and remembers what it has computed.
+    """Stands in for a model, and keeps the embeddings that it has computed.
 
-    It has no way to masks of its own: `Memory.segment` calls `segmentation.segment` with itself as
-    the model, so a widget shows what the function gives. The weights must not change meanwhile.
+    `Memory.segment` calls `segmentation.segment` with itself as the model, so that a widget shows what the function
+    returns. The weights must not change meanwhile.
     """
 
     def __init__(self, model: GroupViT) -> None:
         self.model = model
-        self.num_looks = 0      # times that the image encoder ran
-        self.num_readings = 0   # words in templates that the text encoder read
+        self.num_looks = 0      # calls of the image encoder
+        self.num_readings = 0   # class names that the text encoder has encoded
         self._pictures: dict[tuple, Any] = {}
         self._words: dict[tuple[str, tuple[str, ...]], Tensor] = {}
 
@@ -100,60 +103,53 @@ class Memory:
         return getattr(self.__dict__["model"], name)
 
     def encode_image(self, images: Tensor, *choices: Any) -> Any:
-        """`GroupViT.encode_image`, of pictures that were seen before without looking again."""
-        # Not Python's own hash: two pictures must never be taken for one.
+        """`GroupViT.encode_image`; the result is kept for the last images."""
+        # Not Python's own hash: two images must never be taken for one.
         key = (hashlib.sha256(images.cpu().numpy().tobytes()).digest(), tuple(images.shape), choices)
         if key not in self._pictures:
-            while len(self._pictures) >= _PICTURES_KEPT:
+            while len(self._pictures) >= _IMAGES_KEPT:
                 del self._pictures[next(iter(self._pictures))]
             self.num_looks += 1
             self._pictures[key] = self.model.encode_image(images, *choices)
         return self._pictures[key]
 
     def embed_classes(self, class_names: Sequence[str], templates: Sequence[str]) -> Tensor:
-        """`embed_classes`, (C, E), of which only new words are read."""
+        """`embed_classes`, (C, E); only new class names are encoded."""
         templates = tuple(templates)
         new = [name for name in dict.fromkeys(class_names) if (name, templates) not in self._words]
         if new:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)   # the widget says itself what is unknown
+                warnings.simplefilter("ignore", UserWarning)   # the widget itself names unknown words
                 embeddings = embed_classes(self.model, new, templates, distinct=False)
             self.num_readings += len(new)
             self._words |= {(name, templates): vector for name, vector in zip(new, embeddings)}
         return torch.stack([self._words[name, templates] for name in class_names])
 
     def segment(self, image: Any, class_names: Sequence[str], **choices: Any) -> Segmentation:
-        """`segmentation.segment` of one picture; `choices` are fields of the protocol to change.
+        """`segmentation.segment` of one image; `choices` are inference options to change.
 
-        Raises ValueError for pictures or words that cannot be used.
+        Raises ValueError for an image or class names that cannot be used.
         """
         if not class_names:
-            raise ValueError("expected at least one word; type some, with commas between them")
+            raise ValueError("expected at least one class name; type some, with commas between them")
         protocol = protocol_for(self.model, **choices)
         embeddings = self.embed_classes(class_names, protocol.templates)
         return segment(self, image, class_names, protocol, class_embeddings=embeddings)
 
     def unknown_words(self, class_names: Sequence[str]) -> list[str]:
-        """Words that the model never saw in training, as far as its tokenizer knows."""
+        """Words that were not in the training captions, as far as the tokenizer knows."""
         return list(dict.fromkeys(word for name in class_names for word in self.model.tokenizer.unknown_words(name)))
 
 
 def split_words(text: str) -> list[str]:
-    """The words of a line, with commas between them: each once, in order."""
+    """The class names of a line, separated by commas: each once, in order."""
     return list(dict.fromkeys(word for part in text.split(",") if (word := " ".join(part.split()))))
 
 
-# The pictures of the widgets, without the widgets: each function draws into axes that it is given.
-#
-# S stages that group  h, w patch grid  H, W picture
-
-_SIDE, _TOP, _GAP = 2.6, 0.34, 0.1   # inches
-
-
 def row_of_axes(columns: int, names: Sequence[str] = (), ratio: float = 1.0) -> tuple[Figure, list[Axes]]:
-    """A figure with a row of axes; on its right there is room for a legend of these names, if there are any.
+    """A figure with a row of axes, and room on its right for a legend of these names, if there are any.
 
-    ratio: height of the pictures over their width.
+    ratio: height of the images over their width.
     """
     legend = 0.95 + 0.085 * min(26, max(map(len, [*names, "background"]))) if names else 0.0
     side_y = _SIDE * min(ratio, 1.3)
@@ -165,11 +161,11 @@ def row_of_axes(columns: int, names: Sequence[str] = (), ratio: float = 1.0) -> 
 
 
 def draw_masks(axes: Sequence[Axes], image, segmentation: Segmentation, title: str = "named masks") -> Sequence[Axes]:
-    """Picture, groups of each stage, named masks with a legend: 2 + S axes, or less without the groups of all.
+    """Image, groups of each stage, named masks with a legend: 2 + S axes.
 
-    The first axes show the picture, the last the masks, those between them the last stages.
+    The first axes show the image, the last the masks; with fewer axes the first stages are left out.
     """
-    show_image(axes[0], image, "picture")
+    show_image(axes[0], image, "image")
     stages = len(segmentation.groups)
     shown = min(len(axes) - 2, stages)
     for ax, stage in zip(axes[1:], range(stages - shown, stages)):
@@ -189,7 +185,7 @@ def mask_figure(image, segmentation: Segmentation) -> Figure:
 
 
 def draw_group(axes: Sequence[Axes], image, segmentation: Segmentation, row: int, column: int) -> Sequence[Axes]:
-    """A patch, and the group that it is in, lit up in each stage: 1 + S axes.
+    """A patch, and its group in each stage, in colour on grey: 1 + S axes.
 
     row, column: of the patch grid (h, w) of the first stage, which all maps share.
     """
@@ -197,7 +193,7 @@ def draw_group(axes: Sequence[Axes], image, segmentation: Segmentation, row: int
     H, W = pixels.shape[:2]
     h, w = segmentation.maps[0].shape[-2:]
     high, wide = H / h, W / w                                          # of a patch, in pixels
-    show_image(axes[0], image, "picture and patch")
+    show_image(axes[0], image, "image and patch")
     axes[0].add_patch(Rectangle((column * wide - 0.5, row * high - 0.5), wide, high, fill=False, edgecolor="white",
                                 linewidth=3.5))
     axes[0].add_patch(Rectangle((column * wide - 0.5, row * high - 0.5), wide, high, fill=False, edgecolor="#d00000",
@@ -219,7 +215,7 @@ def patch_groups(segmentation: Segmentation, stage: int) -> np.ndarray:
 
 
 def group_title(segmentation: Segmentation, stage: int, group: int) -> str:
-    """What a group is called: its number, and in the last stage the word that names it best."""
+    """The number of a group, and in the last stage the class name with the highest score."""
     prefix = "" if len(segmentation.maps) == 1 else f"stage {stage + 1}, "
     if stage < len(segmentation.maps) - 1:
         return f"{prefix}group {group}"

@@ -1,12 +1,22 @@
-"""Inference options as sliders: threshold of the background, classes kept, templates."""
+"""Widgets with sliders, each about one image: inference options, scenes, groups of a patch, temperature and noise.
+
+In `GroupExplorer` pointing happens in the browser (`explorer.js`, through anywidget), which holds all groups and needs
+no kernel. Its two sliders do the same without a mouse, and where anywidget cannot run.
+
+G groups  h, w patch grid  H, W image
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
+import anywidget
 import ipywidgets
+import numpy as np
 import torch
+import traitlets
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -18,12 +28,13 @@ from ...images import to_batch
 from ...model import GroupViT
 from ...segmentation.options import InferenceOptions, protocol_for
 from ...segmentation.segment import Segmentation, encode_windows
-from ..plots import show_groups, show_heat, show_image, show_labels
-from .panel import Memory, Panel, draw_masks, mask_figure, row_of_axes
+from ..palette import group_colours
+from ..plots import show_groups, show_heat, show_image, show_labels, shown_pixels
+from .panel import Memory, Panel, draw_group, draw_masks, group_title, mask_figure, patch_groups, row_of_axes
 
 
 class ProtocolSliders(Panel):
-    """Picture, groups and masks for the choices of the sliders; the picture is looked at once.
+    """Image, groups and named masks for the inference options of the sliders; the image is encoded once.
 
     `threshold` (0: no background), `top_classes` and `templates` are its controls, `segmentation` is what is shown.
     """
@@ -37,7 +48,7 @@ class ProtocolSliders(Panel):
         kept = min(protocol.top_classes or len(class_names), len(class_names))
         self.threshold = ipywidgets.FloatSlider(threshold, min=0, max=1, step=0.01, description="threshold")
         self.top_classes = ipywidgets.IntSlider(kept, 1, len(class_names), description="classes kept")
-        choices = {"the model's own": protocol.templates, "the bare word": ("{}",)}
+        choices = {"the model's own": protocol.templates, "the bare class name": ("{}",)}
         choices |= {template: (template,) for template in protocol.templates}
         self.templates = ipywidgets.Dropdown(options=choices, description="templates")
         super().__init__([self.threshold, self.top_classes, self.templates])
@@ -52,20 +63,116 @@ class ProtocolSliders(Panel):
         return mask_figure(self.image, self.segmentation)
 
 
-# Temperature and noise of an assignment, as sliders: who is how sure, and who goes where by chance.
-#
-# G groups  h, w patch grid  H, W picture
+class SceneDrawer(Panel):
+    """Makes a scene for each number, and shows image, groups, named masks and true masks.
+
+    `number`, `count` and `objects` are its controls: which scene, how many objects, of which kinds (none chosen: of
+    any). `scene` and `segmentation` are what is shown, `mask` (H, W) the true class of each pixel, among all classes,
+    `share_right` the share of pixels with their true class.
+    """
+
+    scene: Scene
+    segmentation: Segmentation
+    mask: torch.Tensor
+    share_right: float
+
+    def __init__(self, model: GroupViT | Memory, number: int = 0, split: str = "test",
+                 config: SceneConfig | None = None) -> None:
+        self.memory = model if isinstance(model, Memory) else Memory(model)
+        self.split = split
+        self.config = config or SceneConfig(image_size=model.config.image.image_size)
+        self.number = ipywidgets.IntSlider(number, 0, 999, description="scene")
+        self.count = ipywidgets.IntSlider(2, 1, 4, description="objects")
+        self.objects = ipywidgets.SelectMultiple(options=self.config.objects, rows=4, description="of these")
+        super().__init__([ipywidgets.HBox([ipywidgets.VBox([self.number, self.count]), self.objects])])
+        self.follow(self.number, self.count, self.objects)
+        self.redraw()
+
+    def draw(self) -> Figure:
+        names = self.config.class_names
+        chosen = self.objects.value or self.config.objects
+        config = SceneConfig(**{**vars(self.config), "objects": chosen, "num_objects": (self.count.value,) * 2})
+        self.scene = make_scene(self.number.value, self.split, config)
+        # The scene numbers the classes of its own configuration: to numbers among all classes.
+        self.mask = torch.tensor([names.index(name) for name in config.class_names])[self.scene.mask.astype(int)]
+        self.segmentation = self.memory.segment(self.scene.image, names)
+        self.share_right = (self.segmentation.labels[0].cpu() == self.mask).float().mean().item()
+        figure, axes = row_of_axes(3 + len(self.segmentation.groups))
+        draw_masks(axes[:-1], self.scene.image, self.segmentation, f"named masks: {self.share_right:.0%} right")
+        axes[-2].get_legend().remove()
+        show_labels(axes[-1], self.mask, names, self.scene.image, "true masks", opacity=0.68, size=8.5)
+        self.say(f"Its caption: “{self.scene.caption}”")
+        return figure
+
+
+class PatchPointer(anywidget.AnyWidget):
+    """The part that runs in the browser: the image, and its groups of each stage."""
+
+    _esm = Path(__file__).with_name("explorer.js")
+    size = traitlets.List().tag(sync=True)        # H, W
+    pixels = traitlets.Bytes().tag(sync=True)     # H·W·3 bytes of red, green, blue
+    stages = traitlets.List().tag(sync=True)      # per stage {groups: h rows of w numbers, titles, colours}
+    row = traitlets.Int().tag(sync=True)
+    column = traitlets.Int().tag(sync=True)
+
+
+class GroupExplorer(Panel):
+    """The group of a patch in each stage: of the patch under the mouse, or at the sliders `row` and `column`.
+
+    `pointer` is the part in the browser. `point_with="sliders"` leaves it out: the sliders then redraw the image.
+    Raises ValueError for another value, and for a model without groups.
+    """
+
+    def __init__(self, model: GroupViT | Memory, image, class_names: Sequence[str], row: int | None = None,
+                 column: int | None = None, point_with: str = "mouse") -> None:
+        if point_with not in ("mouse", "sliders"):
+            raise ValueError(f"point_with is {point_with!r}; choose 'mouse' or 'sliders'")
+        memory = model if isinstance(model, Memory) else Memory(model)
+        self.image = image
+        self.segmentation = memory.segment(image, class_names, refine=0)   # patches as the model has them
+        if not self.segmentation.maps:
+            raise ValueError("this model has no groups to explore; take one with groups, such as 'scenes'")
+        h, w = self.segmentation.maps[0].shape[-2:]
+        self.row = ipywidgets.IntSlider(h // 2 if row is None else row, 0, h - 1, description="row")
+        self.column = ipywidgets.IntSlider(w // 2 if column is None else column, 0, w - 1, description="column")
+        super().__init__([ipywidgets.HBox([self.row, self.column])])
+        self.follow(self.row, self.column)
+        self.redraw()
+        if point_with == "mouse":
+            self.pointer = self._make_pointer()
+            traitlets.link((self.row, "value"), (self.pointer, "row"))
+            traitlets.link((self.column, "value"), (self.pointer, "column"))
+            # `canvas` still holds the image for a notebook without a kernel, but is not shown beside the pointer.
+            self.children = tuple(self.pointer if child is self.canvas else child for child in self.children)
+
+    def draw(self) -> Figure:
+        H, W = self.segmentation.labels.shape[-2:]
+        figure, axes = row_of_axes(1 + len(self.segmentation.maps), ratio=H / W)
+        draw_group(axes, self.image, self.segmentation, self.row.value, self.column.value)
+        return figure
+
+    def _make_pointer(self) -> PatchPointer:
+        pixels = (shown_pixels(self.image) * 255).round().astype(np.uint8)                            # (H, W, 3)
+        stages = []
+        for stage, maps in enumerate(self.segmentation.maps):
+            number = maps.shape[1]
+            stages.append({"groups": patch_groups(self.segmentation, stage).tolist(),
+                           "titles": [group_title(self.segmentation, stage, group) for group in range(number)],
+                           "colours": (group_colours(number) * 255).round().astype(int).tolist()})
+        return PatchPointer(size=list(pixels.shape[:2]), pixels=pixels.tobytes(), stages=stages,
+                            row=self.row.value, column=self.column.value)
+
 
 def assignment_logits(model: GroupViT | Memory, image) -> Tensor:
-    """The logits of the first stage's assignment, (G, h, w), with noise and temperature still to come.
+    """The logits of the first stage's assignment, (G, h, w), before noise and temperature.
 
-    They are had back from the softmax, so each patch's lack a constant: the same for all groups of the
-    patch, which no softmax over the groups sees. Here the largest is 0. Raises ValueError for a model without groups.
+    They are computed back from the softmax over the groups, which fixes those of a patch up to a constant: here the
+    largest one is 0. Raises ValueError for a model without groups.
     """
     stage = model.image_encoder.stages[0]
     if stage.grouping is None:
         raise ValueError("this model has no groups to assign to; take one with groups, such as 'scenes'")
-    # What the protocol says about names and windows does not matter here.
+    # The other inference options have no effect on the assignment.
     protocol = InferenceOptions(overlap=protocol_for(model).overlap)
     picture = to_batch(image).to(model.device, model.logit_scale.dtype)[0]
     no_words = picture.new_zeros(1, model.config.embed_dim)
@@ -75,22 +182,25 @@ def assignment_logits(model: GroupViT | Memory, image) -> Tensor:
 
 
 def unsureness(soft: Tensor) -> Tensor:
-    """Entropy of each patch's shares (G, h, w) over that of equal shares, (h, w): 0 one group, 1 all alike."""
+    """Normalised entropy of each patch's assignment (G, h, w), (h, w): 0 for one group, 1 for equal shares in all."""
     return torch.special.entr(soft).sum(dim=0) / math.log(max(2, len(soft)))
 
 
 def draw_groups_once(logits: Tensor, temperature: float, noise: float, seed: int) -> Tensor:
-    """The group of each patch, (h, w), of logits (G, h, w) with noise; the same for the same seed."""
-    with torch.random.fork_rng(devices=[]):                            # nobody else's numbers change
+    """The group of each patch, (h, w), of logits (G, h, w) with Gumbel noise; the same for the same seed."""
+    with torch.random.fork_rng(devices=[]):                            # leaves the global random numbers as they were
         torch.manual_seed(seed)
         return hard_assignment(logits[None], temperature, noise)[0].argmax(dim=0)
 
 
 def draw_assignment(axes: Sequence[Axes], image, logits: Tensor, temperature: float = 1.0, noise: float = 0.0,
                     seed: int = 0) -> Sequence[Axes]:
-    """Picture, groups without noise, entropy of the softmax, groups with noise: four axes. logits (G, h, w)."""
+    """Image, groups without noise, entropy of the softmax, groups with noise: four axes. logits (G, h, w).
+
+    Raises ValueError for other logits, a temperature that is not positive, and negative noise.
+    """
     if logits.ndim != 3:
-        raise ValueError(f"expected logits of one picture, (G, h, w), got {tuple(logits.shape)}; "
+        raise ValueError(f"expected logits of one image, (G, h, w), got {tuple(logits.shape)}; "
                          "unfold the tokens with .unflatten(-1, grid)")
     if temperature <= 0 or noise < 0:
         raise ValueError(f"temperature must be above 0 and noise at least 0, got {temperature} and {noise}")
@@ -99,7 +209,7 @@ def draw_assignment(axes: Sequence[Axes], image, logits: Tensor, temperature: fl
     largest = draw_groups_once(logits, temperature, 0.0, seed)
     drawn = draw_groups_once(logits, temperature, noise, seed)
     moved = (drawn != largest).float().mean().item()
-    show_image(axes[0], image, "picture")
+    show_image(axes[0], image, "image")
     show_groups(axes[1], _spread(largest, H, W), image, "largest group")
     show_heat(axes[2], unsure, title=f"temperature {temperature:.2g}: entropy {unsure.mean():.2f}", limits=(0, 1))
     show_groups(axes[3], _spread(drawn, H, W), image, f"noise {noise:.2g}: {moved:.0%} moved")
@@ -115,10 +225,10 @@ def gumbel_figure(image, logits: Tensor, temperature: float = 1.0, noise: float 
 
 
 class GumbelSliders(Panel):
-    """Soft and hard assignment of a picture's patches for the temperature and the noise of the sliders.
+    """Soft and hard assignment of an image's patches for the temperature and the Gumbel noise of the sliders.
 
-    `temperature`, `noise` and `seed` (another draw of the noise) are its controls. The model looks at the picture
-    once; `logits` (G, h, w), those of its first stage, are all that the sliders need.
+    `temperature`, `noise` and `seed` (of the noise) are its controls. The image is encoded once: the sliders need
+    only `logits` (G, h, w), those of the first stage.
     """
 
     def __init__(self, model: GroupViT | Memory, image, temperature: float | None = None, noise: float = 0.0,
@@ -144,47 +254,3 @@ def _spread(groups: Tensor, height: int, width: int) -> Tensor:
     rows = torch.arange(height) * groups.shape[0] // height
     columns = torch.arange(width) * groups.shape[1] // width
     return groups[rows[:, None], columns]
-
-
-# A new scene for every number, and what the model makes of it.
-
-class SceneDrawer(Panel):
-    """Draws scenes and shows picture, groups, named masks and, to compare, the true ones.
-
-    `number`, `count` and `objects` are its controls: which scene, how many objects, of which kinds
-    (none chosen: of any). `scene` and `segmentation` are what is shown, `mask` (H, W) the truth in all classes,
-    `share_right` the share of pixels with their true name.
-    """
-
-    scene: Scene
-    segmentation: Segmentation
-    mask: torch.Tensor
-    share_right: float
-
-    def __init__(self, model: GroupViT | Memory, number: int = 0, split: str = "test",
-                 config: SceneConfig | None = None) -> None:
-        self.memory = model if isinstance(model, Memory) else Memory(model)
-        self.split = split
-        self.config = config or SceneConfig(image_size=model.config.image.image_size)
-        self.number = ipywidgets.IntSlider(number, 0, 999, description="scene")
-        self.count = ipywidgets.IntSlider(2, 1, 4, description="objects")
-        self.objects = ipywidgets.SelectMultiple(options=self.config.objects, rows=4, description="of these")
-        super().__init__([ipywidgets.HBox([ipywidgets.VBox([self.number, self.count]), self.objects])])
-        self.follow(self.number, self.count, self.objects)
-        self.redraw()
-
-    def draw(self) -> Figure:
-        names = self.config.class_names
-        chosen = self.objects.value or self.config.objects
-        config = SceneConfig(**{**vars(self.config), "objects": chosen, "num_objects": (self.count.value,) * 2})
-        self.scene = make_scene(self.number.value, self.split, config)
-        # The mask counts in the classes of its own configuration.
-        self.mask = torch.tensor([names.index(name) for name in config.class_names])[self.scene.mask.astype(int)]
-        self.segmentation = self.memory.segment(self.scene.image, names)
-        self.share_right = (self.segmentation.labels[0].cpu() == self.mask).float().mean().item()
-        figure, axes = row_of_axes(3 + len(self.segmentation.groups))
-        draw_masks(axes[:-1], self.scene.image, self.segmentation, f"named masks: {self.share_right:.0%} right")
-        axes[-2].get_legend().remove()
-        show_labels(axes[-1], self.mask, names, self.scene.image, "true masks", opacity=0.68, size=8.5)
-        self.say(f"Its caption: “{self.scene.caption}”")
-        return figure

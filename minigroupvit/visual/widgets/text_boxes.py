@@ -1,4 +1,7 @@
-"""Type a caption: its nouns, its prompts and its tokens appear. Needs a tokenizer, no model."""
+"""Widgets with a text box: class names, whose masks are shown, and captions, whose nouns, prompts and tokens are shown.
+
+`CaptionBox` needs a tokenizer and no model.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,79 @@ from ...text.prompts import SIMPLE_TEMPLATES, nouns, prompts_from_nouns
 from ...text.tokenizer import Tokenizer
 from .panel import Memory, Panel, mask_figure, split_words
 
+_WIDE = {"width": "min(700px, 100%)"}
+_LARGEST_SHOWN = 320                                      # pixels of the longer side of an uploaded image, for speed
 _PLAIN, _NOUN, _FRAME, _STRANGE = "#f4f4f4", "#bcdcf5", "#dddddd", "#f7c9a0"
 _INK, _GREY = "#222222", "#777777"
-_WIDTH, _LEFT = 9.5, 1.0                                  # inches: the figure, room for what a line is
+_WIDTH, _LEFT = 9.5, 1.0                                  # inches: the figure, the labels of the lines
 _LINE, _WITH_IDS = 0.34, 0.46                             # inches: a line, one with ids below
 _SIZE = 10.0                                              # points
-_LETTER = 0.602 * _SIZE / 72                              # inches: in this typeface all letters are as wide
+_LETTER = 0.602 * _SIZE / 72                              # inches: of every letter, in a monospaced typeface
 _LONGEST = int((_WIDTH - _LEFT) / _LETTER) - 3            # letters of a line
+
+
+class ClassPromptBox(Panel):
+    """Image, groups and named masks for the class names in a text box; Enter shows them.
+
+    Args:
+        model: any GroupViT, or a `Memory` of one that several widgets share.
+        image: one image of any kind that `images.to_batch` takes.
+        class_names: those to begin with.
+        choices: inference options to change, such as `top_classes=3`.
+
+    `words` is the text box, `segmentation` what is shown.
+    """
+
+    segmentation: Segmentation
+
+    def __init__(self, model: GroupViT | Memory, image, class_names: Sequence[str], **choices) -> None:
+        self.memory = model if isinstance(model, Memory) else Memory(model)
+        self.image = image
+        self.choices = choices
+        self.words = ipywidgets.Text(", ".join(class_names), description="words", continuous_update=False,
+                                     layout=_WIDE)
+        super().__init__([self.words])
+        self.follow(self.words)
+        self.redraw()
+
+    def look_at(self, image) -> None:
+        """Shows another image. Raises ValueError for what is no image."""
+        to_batch(image)
+        self.image = image
+        self.redraw()
+
+    def draw(self) -> Figure:
+        class_names = split_words(self.words.value)
+        self.segmentation = self.memory.segment(self.image, class_names, **self.choices)
+        unknown = self.memory.unknown_words(class_names)
+        self.say(f"In no caption of the training, so a guess at best: {', '.join(unknown)}." if unknown else "")
+        return mask_figure(self.image, self.segmentation)
+
+
+class PictureUpload(ClassPromptBox):
+    """A `ClassPromptBox` with a button that uploads an image.
+
+    The image is resized to the training size, unless the inference options say otherwise. `upload` is the button;
+    `image` is shown until it is used.
+    """
+
+    def __init__(self, model: GroupViT | Memory, image, class_names: Sequence[str], **choices) -> None:
+        super().__init__(model, image, class_names, **choices)
+        self.upload = ipywidgets.FileUpload(accept="image/*", description="your picture")
+        self.upload.observe(self._take, names="value")
+        self.children = (self.upload, *self.children)
+
+    def _take(self, change) -> None:
+        if not change["new"]:
+            return
+        file = change["new"][-1]
+        try:
+            image = load_image(io.BytesIO(file["content"]))
+        except ValueError:
+            self.say(f"{file['name']} is no image that can be read; choose a PNG or JPEG file")
+            return
+        image.thumbnail((_LARGEST_SHOWN, _LARGEST_SHOWN))
+        self.look_at(image)
 
 
 @dataclass(frozen=True)
@@ -34,19 +103,19 @@ class Chip:
 
     text: str
     colour: str = _PLAIN
-    below: str = ""            # small, such as a token's id
+    below: str = ""            # in small letters, such as a token's id
 
 
 class CaptionBox(Panel):
-    """A caption taken apart; Enter shows another.
+    """The words, nouns, prompts and tokens of a caption in a text box; Enter shows another caption.
 
     Args:
         tokenizer: of any model, or made by `CaptionTokenizer.train`.
         caption: the one to begin with.
         num_prompts: K of the multi-label loss, to begin with.
-        templates: into which the nouns are set.
+        templates: for the prompts.
 
-    `caption`, `count` and `draw_number` are its controls; the last one draws other nouns and templates.
+    `caption`, `count` and `draw_number` are its controls; the last one is the seed that draws nouns and templates.
     `found`, `prompts` and `ids` are what is shown.
     """
 
@@ -71,12 +140,12 @@ class CaptionBox(Panel):
         rng = random.Random(self.draw_number.value)
         self.prompts = prompts_from_nouns(caption, found, self.count.value, self.templates, rng)
         self.found, self.ids = found, ids
-        room = len(ids) - 2                               # start and end take two places
-        said = [] if found else ["No noun found: the caption itself stands in for every prompt."]
+        room = len(ids) - 2                               # without start and end
+        said = [] if found else ["No noun found: the caption itself takes the place of every prompt."]
         if unknown := self.tokenizer.unknown_words(caption):
             said.append(f"In no caption of the training: {', '.join(unknown)}.")
         if len(tokens) > room:
-            said.append(f"Only {room} of {len(tokens)} tokens fit into the context; the rest is cut off.")
+            said.append(f"Only {room} of {len(tokens)} tokens fit into the context; the rest is truncated.")
         self.say(" ".join(said))
         return caption_figure(caption, found, self.prompts, tokens[:room], ids)
 
@@ -136,77 +205,3 @@ def _break(chips: Sequence[Chip]) -> list[list[Chip]]:
             lines.append([])
         lines[-1].append(chip)
     return lines
-
-
-# Type words, the masks change.
-
-_WIDE = {"width": "min(700px, 100%)"}
-
-
-class ClassPromptBox(Panel):
-    """Picture, groups and masks with the words that one types; Enter shows them.
-
-    Args:
-        model: any GroupViT, or a `Memory` of one that several widgets share.
-        image: one picture of any kind that `images.to_batch` takes.
-        class_names: the words to begin with.
-        choices: fields of the protocol to change, such as `top_classes=3`.
-
-    `words` is the text box, `segmentation` what is shown.
-    """
-
-    segmentation: Segmentation
-
-    def __init__(self, model: GroupViT | Memory, image, class_names: Sequence[str], **choices) -> None:
-        self.memory = model if isinstance(model, Memory) else Memory(model)
-        self.image = image
-        self.choices = choices
-        self.words = ipywidgets.Text(", ".join(class_names), description="words", continuous_update=False,
-                                     layout=_WIDE)
-        super().__init__([self.words])
-        self.follow(self.words)
-        self.redraw()
-
-    def look_at(self, image) -> None:
-        """Takes another picture. Raises ValueError for what is none."""
-        to_batch(image)
-        self.image = image
-        self.redraw()
-
-    def draw(self) -> Figure:
-        class_names = split_words(self.words.value)
-        self.segmentation = self.memory.segment(self.image, class_names, **self.choices)
-        unknown = self.memory.unknown_words(class_names)
-        self.say(f"Never seen in training, so a guess at best: {', '.join(unknown)}." if unknown else "")
-        return mask_figure(self.image, self.segmentation)
-
-
-# A picture of one's own.
-
-_LARGEST_SHOWN = 320   # pixels of the longer side: more would take longer and not be seen
-
-
-class PictureUpload(ClassPromptBox):
-    """A `ClassPromptBox` with a button that takes a picture from one's own computer.
-
-    The picture enters the model at the size of its training, unless the protocol says otherwise.
-    `upload` is the button; `image` is shown until it is used.
-    """
-
-    def __init__(self, model: GroupViT | Memory, image, class_names: Sequence[str], **choices) -> None:
-        super().__init__(model, image, class_names, **choices)
-        self.upload = ipywidgets.FileUpload(accept="image/*", description="your picture")
-        self.upload.observe(self._take, names="value")
-        self.children = (self.upload, *self.children)
-
-    def _take(self, change) -> None:
-        if not change["new"]:
-            return
-        file = change["new"][-1]
-        try:
-            image = load_image(io.BytesIO(file["content"]))
-        except ValueError:
-            self.say(f"{file['name']} is no picture that can be read; take a PNG or JPEG file")
-            return
-        image.thumbnail((_LARGEST_SHOWN, _LARGEST_SHOWN))
-        self.look_at(image)

@@ -1,9 +1,9 @@
-"""How groups come about: the groups of a few fixed pictures over a training, with a slider or as an animation.
+"""How groups emerge: the groups of a few fixed images over a training, with a slider or as an animation.
 
-A run keeps such snapshots by itself (`training/record.py`), and so do the shipped weights, in
-NAME.snapshots.safetensors beside the log NAME.log.jsonl.
+A training keeps such snapshots (`training/record.py`); those of the shipped weights are in NAME.snapshots.safetensors
+beside the log NAME.log.jsonl.
 
-T snapshots  S pictures  G groups of a stage  h, w patch grid  H, W picture
+T snapshots  S images  G groups of a stage  h, w patch grid  H, W image
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import anywidget
 import ipywidgets
 import numpy as np
 import torch
@@ -27,26 +26,25 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ...files import write_atomically
-from ...model import GroupViT
 from ...segmentation.steps import pixel_groups
 from ..palette import group_colours
-from ..plots import show_curves, show_groups, show_image, shown_pixels
-from .panel import Memory, Panel, draw_group, group_title, patch_groups, row_of_axes
+from ..plots import show_curves, show_groups, show_image
+from .panel import Panel
 
 Curves = Mapping[str, tuple[Sequence[float], Sequence[float]]]   # by name: steps and values
 
 _SIDE, _GAP, _CURVE, _TOP, _FOOT, _LEFT, _KEY = 1.45, 0.06, 1.35, 0.32, 0.5, 0.55, 1.75   # inches
 _MOST_PICTURES = 4                                                 # shown unless told otherwise
-_KINDS = {".gif": "GIF", ".png": "PNG", ".apng": "PNG"}            # a PNG that moves; who cannot play it shows a frame
+_KINDS = {".gif": "GIF", ".png": "PNG", ".apng": "PNG"}            # an animated PNG; a viewer that cannot play it shows one frame
 
 
 @dataclass(frozen=True)
 class Snapshots:
-    """What a run kept of a few pictures. Raises ValueError where the parts do not fit each other."""
+    """The groups of a few images at some steps of a training. Raises ValueError if shapes do not fit together."""
 
     images: Tensor             # (S, 3, H, W) uint8
     steps: tuple[int, ...]     # T, rising
-    maps: tuple[Tensor, ...]   # of each stage (T, S, G, h, w) uint8: share of each patch in each group, 255 is all
+    maps: tuple[Tensor, ...]   # of each stage (T, S, G, h, w) uint8: share of each patch in each group, 255 is 1
 
     def __post_init__(self) -> None:
         if not self.maps:
@@ -54,17 +52,20 @@ class Snapshots:
         for maps in self.maps:
             if maps.ndim != 5 or maps.shape[:2] != (len(self.steps), len(self.images)):
                 raise ValueError(f"expected maps (T, S, G, h, w) of {len(self.steps)} steps and {len(self.images)} "
-                                 f"pictures, got {tuple(maps.shape)}")
+                                 f"images, got {tuple(maps.shape)}")
 
     def of_stage(self, stage: int = -1) -> Tensor:
-        """The maps of a stage, (T, S, G, h, w): 0 is the first one, -1 the last. Raises ValueError."""
+        """The maps of a stage, (T, S, G, h, w): 0 is the first one, -1 the last. Raises ValueError for another."""
         if not -len(self.maps) <= stage < len(self.maps):
             raise ValueError(f"there is no stage {stage}; the snapshots have {len(self.maps)}: choose from 0 to "
                              f"{len(self.maps) - 1}, or -1 for the last")
         return self.maps[stage]
 
     def shares(self, step: int, stage: int = -1) -> Tensor:
-        """Share of each patch in each group after so many steps: (S, G, h, w), from 0 to 1. Raises ValueError."""
+        """Share of each patch in each group after so many steps: (S, G, h, w), from 0 to 1.
+
+        Raises ValueError for a step without a snapshot.
+        """
         if step not in self.steps:
             raise ValueError(f"there is no snapshot of step {step}; there are {', '.join(map(str, self.steps))}")
         return self.of_stage(stage)[self.steps.index(step)].float() / 255
@@ -75,10 +76,10 @@ class Snapshots:
 
 
 def read_snapshots(path: str | Path) -> Snapshots:
-    """The snapshots of a run, all stages: its snapshots.safetensors. Raises ValueError for a missing or other file."""
+    """Reads a training's snapshots.safetensors, all stages. Raises ValueError for a missing or another file."""
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"there are no snapshots at {path}; a run keeps some if snapshot_every is above 0")
+        raise ValueError(f"there are no snapshots at {path}; a training keeps some if snapshot_every is above 0")
     try:
         frames = load_file(path)
         steps = sorted(name.removeprefix("maps.") for name in frames if name.startswith("maps."))
@@ -88,17 +89,17 @@ def read_snapshots(path: str | Path) -> Snapshots:
         maps = tuple(torch.stack([frames[f"{stage}.{step}"] for step in steps]) for stage in (*earlier, "maps"))
         return Snapshots(frames["images"], tuple(map(int, steps)), maps)
     except (SafetensorError, KeyError, RuntimeError) as error:
-        raise ValueError(f"{path} holds no snapshots ({error}); expected a file that a run wrote") from None
+        raise ValueError(f"{path} holds no snapshots ({error}); expected the snapshots.safetensors of a training") from None
 
 
 def read_curve(path: str | Path, key: str, kind: str | None = None) -> tuple[list[int], list[float]]:
-    """Steps and values of one metric in the log of a run: its metrics.jsonl.
+    """Steps and values of one metric in the log of a training: its metrics.jsonl.
 
     Args:
         path: of the log.
         key: the metric.
-        kind: of the lines: "train", "validation" or "snapshot", which have some metrics of one name that were measured
-            on different pictures. None: the kind that has the metric; of several, "validation", with most pictures.
+        kind: of the lines: "train", "validation" or "snapshot". Some metrics are in several kinds, measured on
+            different images. None: the kind that has the metric; "validation", with most images, if several have it.
 
     Raises ValueError if the metric is not there.
     """
@@ -116,23 +117,23 @@ def read_curve(path: str | Path, key: str, kind: str | None = None) -> tuple[lis
 
 def time_lapse_figure(snapshots: Snapshots, step: int, curves: Curves, ylabel: str = "",
                       pictures: Sequence[int] | None = None, dpi: int = 96, stage: int = -1) -> Figure:
-    """Pictures, their groups after so many steps, and below them curves with a mark at the step.
+    """Images, their groups after so many steps, and below them curves with a mark at the step.
 
     Args:
         snapshots: see `read_snapshots`.
         step: one of `snapshots.steps`.
         curves: see `read_curve`; all on one axis, `ylabel` says what they are.
-        pictures: which of the S; the first four if not given.
-        dpi: pixels an inch.
+        pictures: which of the S images; None: the first four.
+        dpi: pixels per inch.
         stage: whose groups; 0 is the first stage, -1 the last.
 
-    Raises ValueError for a step, a picture or a stage that there is not.
+    Raises ValueError for a step, an image or a stage that is not in the snapshots.
     """
     return _Film(snapshots, curves, ylabel, pictures, dpi, stage).at(step)
 
 
 class _Film:
-    """A figure that is laid out once; `at` changes what differs from step to step. Anew it would take twice as long."""
+    """A figure that is laid out once; `at` changes only what differs between steps, in half of the time."""
 
     def __init__(self, snapshots: Snapshots, curves: Curves, ylabel: str, pictures: Sequence[int] | None,
                  dpi: int, stage: int) -> None:
@@ -156,13 +157,13 @@ class _Film:
             above = show_image(place(x, _TOP, _SIDE, _SIDE), snapshots.images[picture])
             self.below.append(place(x, _TOP + _SIDE + _GAP, _SIDE, _SIDE))
             if column == 0:
-                above.set_ylabel("picture")
+                above.set_ylabel("image")
                 self.below[0].set_ylabel("groups" if num_stages == 1 else f"groups, stage {stage % num_stages + 1}")
         draw_key(place(width - _KEY + 0.08, _TOP + 0.18, 0.8, 2 * _SIDE - 0.18), num_groups)
         self.curve = place(_LEFT, height - _FOOT - _CURVE, width - _LEFT - _KEY - _GAP, _CURVE)
         show_curves(self.curve, curves, ylabel, xlabel="training step")
         self.curve.set_xlim(snapshots.steps[0], max(snapshots.steps[-1], snapshots.steps[0] + 1))
-        # Always in the same place: the best one would jump from step to step.
+        # A fixed place, because the best one changes from step to step.
         self.curve.legend(frameon=False, fontsize=8.5, loc="center left", bbox_to_anchor=(1.01, 0.5))
         self.lines = list(self.curve.lines)
         self.title = self.figure.text(_LEFT / width, 1 - 0.62 * _TOP / height, "", size=11, weight="bold")
@@ -176,7 +177,7 @@ class _Film:
         for old in self.curve.lines[len(self.lines):]:
             old.remove()
         self.curve.axvline(step, color="#333333", linewidth=1.2)
-        for line in self.lines:                                            # a dot, unless it has not begun yet
+        for line in self.lines:                                            # a dot, if the curve has a value there
             x, y = line.get_xdata(), line.get_ydata()
             if x[0] <= step <= x[-1]:
                 self.curve.plot(step, np.interp(step, x, y), "o", color=line.get_color(), markersize=6, clip_on=False)
@@ -185,7 +186,7 @@ class _Film:
 
 
 def draw_key(ax: Axes, num_groups: int) -> Axes:
-    """The colour of every group, in use or not, its number on it. A legend of so many entries takes too long."""
+    """The colour of every group with its number on it; drawing a legend of so many entries would take longer."""
     columns = -(-num_groups // 8)
     rows = -(-num_groups // columns)
     cells = np.ones((rows * columns, 3))
@@ -204,32 +205,32 @@ def draw_key(ax: Axes, num_groups: int) -> Axes:
 def save_time_lapse(path: str | Path, snapshots: Snapshots, curves: Curves, ylabel: str = "",
                     pictures: Sequence[int] | None = None, steps: Sequence[int] | None = None,
                     milliseconds: int = 250, dpi: int = 80, stage: int = -1) -> None:
-    """Writes the figures of all steps (or of those given) as one picture that moves, over and over: .gif or .png.
+    """Writes the figures of all steps (or of those given) as an animation that repeats: .gif or .png (animated PNG).
 
-    Browsers and notebooks play both. Some 30 kB a step for a PNG with four pictures of the scenes, 20 for a GIF,
-    which not everything that shows notebooks takes.
-    The other arguments are those of `time_lapse_figure`. Raises ValueError for another ending.
+    Browsers and notebooks play both, some notebook viewers only PNG. With four images of scenes, a step takes some
+    30 kB in a PNG and 20 kB in a GIF.
+    The other arguments are those of `time_lapse_figure`. Raises ValueError for another file type.
     """
     path = Path(path)
     kind = _KINDS.get(path.suffix.lower())
     if kind is None:
-        raise ValueError(f"{path} ends in no kind of picture that moves; take one of {', '.join(_KINDS)}")
+        raise ValueError(f"{path} has no file type of an animation; use one of {', '.join(_KINDS)}")
     steps = snapshots.steps if steps is None else steps
     film = _Film(snapshots, curves, ylabel, pictures, dpi, stage)
     frames = [_pixels(film.at(step)) for step in steps]
-    # One palette for all, or colours would flicker; of all, because groups come and go.
+    # One palette for all frames, or colours would flicker; made of all frames, because groups come and go.
     palette = Image.fromarray(np.concatenate([np.asarray(frame)[::2, ::2] for frame in frames])).quantize(256)
     frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    lengths = [milliseconds] * (len(frames) - 1) + [6 * milliseconds]      # time to look at the end
+    lengths = [milliseconds] * (len(frames) - 1) + [6 * milliseconds]      # a pause at the end
     write_atomically(path, lambda part: frames[0].save(
         part, format=kind, save_all=True, append_images=frames[1:], duration=lengths, loop=0, optimize=True))
 
 
 class TimeLapse(Panel):
-    """The groups of a few pictures at any step of a run: drag `slider`, or press `play`.
+    """The groups of a few images at any step of a training: drag `slider`, or press `play`.
 
-    The arguments are those of `time_lapse_figure`; `snapshots` may be the path of a file, and without a step the
-    last one is shown first. Each step is drawn once.
+    The arguments are those of `time_lapse_figure`; `snapshots` may be the path of a file, and without a step the last
+    one is shown first. Each step is drawn once.
     """
 
     def __init__(self, snapshots: Snapshots | str | Path, curves: Curves, ylabel: str = "",
@@ -239,7 +240,7 @@ class TimeLapse(Panel):
         self._film = _Film(self.snapshots, curves, ylabel, pictures, 96, stage)
         steps = self.snapshots.steps
         if step is not None:
-            self.snapshots.shares(step)                                    # says which there are
+            self.snapshots.shares(step)                                    # raises for an unknown step
         self.slider = ipywidgets.SelectionSlider(options=steps, value=steps[-1] if step is None else step,
                                                  description="step", layout={"width": "min(480px, 100%)"})
         self.play = ipywidgets.Play(value=self.slider.index, min=0, max=len(steps) - 1, interval=300)
@@ -261,7 +262,7 @@ class TimeLapse(Panel):
             self._drawn[step] = self.canvas.value
 
     def save_animation(self, path: str | Path, steps: Sequence[int] | None = None, milliseconds: int = 250) -> None:
-        """Writes all steps, or those given, as a picture that moves, .gif or .png; see `save_time_lapse`."""
+        """Writes all steps, or those given, as an animation, .gif or .png; see `save_time_lapse`."""
         save_time_lapse(path, self.snapshots, self.curves, self.ylabel, self.pictures, steps, milliseconds,
                         stage=self.stage)
 
@@ -270,68 +271,3 @@ def _pixels(figure: Figure) -> Image.Image:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
-
-
-# Point at a patch: the group that it is in lights up in every stage.
-#
-# Pointing happens in the browser (`explorer.js`, through anywidget): it holds all groups and asks nobody.
-# Two sliders do the same without a mouse, and where anywidget cannot run.
-#
-# h, w patch grid  H, W picture
-
-class PatchPointer(anywidget.AnyWidget):
-    """The part that runs in the browser: a picture, and one more for each stage."""
-
-    _esm = Path(__file__).with_name("explorer.js")
-    size = traitlets.List().tag(sync=True)        # H, W
-    pixels = traitlets.Bytes().tag(sync=True)     # H·W·3 bytes of red, green, blue
-    stages = traitlets.List().tag(sync=True)      # per stage {groups: h rows of w numbers, titles, colours}
-    row = traitlets.Int().tag(sync=True)
-    column = traitlets.Int().tag(sync=True)
-
-
-class GroupExplorer(Panel):
-    """Shows the group of a patch in each stage, where one points, or where the sliders `row` and `column` are.
-
-    `pointer` is the part in the browser. `point_with="sliders"` leaves it out: the sliders then move
-    a plain picture.
-    """
-
-    def __init__(self, model: GroupViT | Memory, image, class_names: Sequence[str], row: int | None = None,
-                 column: int | None = None, point_with: str = "mouse") -> None:
-        if point_with not in ("mouse", "sliders"):
-            raise ValueError(f"point_with is {point_with!r}; choose 'mouse' or 'sliders'")
-        memory = model if isinstance(model, Memory) else Memory(model)
-        self.image = image
-        self.segmentation = memory.segment(image, class_names, refine=0)   # patches as the model has them
-        if not self.segmentation.maps:
-            raise ValueError("this model has no groups to explore; take one with groups, such as 'scenes'")
-        h, w = self.segmentation.maps[0].shape[-2:]
-        self.row = ipywidgets.IntSlider(h // 2 if row is None else row, 0, h - 1, description="row")
-        self.column = ipywidgets.IntSlider(w // 2 if column is None else column, 0, w - 1, description="column")
-        super().__init__([ipywidgets.HBox([self.row, self.column])])
-        self.follow(self.row, self.column)
-        self.redraw()
-        if point_with == "mouse":
-            self.pointer = self._make_pointer()
-            traitlets.link((self.row, "value"), (self.pointer, "row"))
-            traitlets.link((self.column, "value"), (self.pointer, "column"))
-            # The plain picture is still there for whoever asks for it, but is not shown twice.
-            self.children = tuple(self.pointer if child is self.canvas else child for child in self.children)
-
-    def draw(self) -> Figure:
-        H, W = self.segmentation.labels.shape[-2:]
-        figure, axes = row_of_axes(1 + len(self.segmentation.maps), ratio=H / W)
-        draw_group(axes, self.image, self.segmentation, self.row.value, self.column.value)
-        return figure
-
-    def _make_pointer(self) -> PatchPointer:
-        pixels = (shown_pixels(self.image) * 255).round().astype(np.uint8)                            # (H, W, 3)
-        stages = []
-        for stage, maps in enumerate(self.segmentation.maps):
-            number = maps.shape[1]
-            stages.append({"groups": patch_groups(self.segmentation, stage).tolist(),
-                           "titles": [group_title(self.segmentation, stage, group) for group in range(number)],
-                           "colours": (group_colours(number) * 255).round().astype(int).tolist()})
-        return PatchPointer(size=list(pixels.shape[:2]), pixels=pixels.tobytes(), stages=stages,
-                            row=self.row.value, column=self.column.value)
