@@ -91,15 +91,20 @@ def multi_label_loss(images: Tensor, prompts: Tensor, scale: Tensor | float, are
     rank, size = rank_and_size()
     A = B * size
     if positives is None:
-        positives = torch.eye(A, dtype=torch.bool, device=images.device).repeat_interleave(K, dim=1)
-    if positives.shape != (A, A * K):
+        own = torch.eye(B, dtype=torch.bool, device=images.device).repeat_interleave(K, dim=1)      # (B, B·K)
+        of_images = F.pad(own, (rank * B * K, (size - 1 - rank) * B * K))     # (B, A·K)
+        of_prompts = F.pad(own, (0, 0, rank * B, (size - 1 - rank) * B))      # (A, B·K)
+    elif positives.shape == (A, A * K):
+        of_images = positives[rank * B:(rank + 1) * B]
+        of_prompts = positives[:, rank * B * K:(rank + 1) * B * K]
+    else:
         raise ValueError(f"expected positives ({A}, {A * K}), a row for each image; got {tuple(positives.shape)}")
     logits = likeness(images, gather(prompts).reshape(-1, C), scale, areas)   # (B, A·K)
-    image_to_text = _cross_entropy(logits, positives[rank * B:(rank + 1) * B])
+    image_to_text = _cross_entropy(logits, of_images)
     if size > 1:
-        logits = likeness(gather(images), prompts.reshape(-1, C), scale, None if areas is None else gather(areas))
-    own = positives[:, rank * B * K:(rank + 1) * B * K]                       # (A, B·K)
-    return (image_to_text + _cross_entropy(logits.T, own.T)) / 2
+        areas = None if areas is None else gather(areas)
+        logits = likeness(gather(images), prompts.reshape(-1, C), scale, areas)     # (A, B·K)
+    return (image_to_text + _cross_entropy(logits.T, of_prompts.T)) / 2
 
 
 def _cross_entropy(logits: Tensor, positives: Tensor) -> Tensor:

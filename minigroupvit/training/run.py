@@ -16,13 +16,12 @@ from ..data.captioned.batches import Captioned, CaptionedImages, FindNouns
 from ..data.captioned.on_disk import CaptionedFiles
 from ..data.scenes.config import SceneConfig
 from ..data.scenes.sets import scene_arrays
-from ..distributed import join_processes, pick_device
+from ..distributed import join_processes, pick_device, rank_and_size
 from ..evaluation.baselines import evaluate_pixelwise
 from ..evaluation.groups import emergence
 from ..evaluation.metrics import evaluate
 from ..evaluation.retrieval import evaluate_retrieval
 from ..evaluation.scenes import scene_tensors
-from ..losses import rank_and_size
 from ..model import GroupViT
 from ..segmentation.options import InferenceOptions
 from ..text.caption_tokenizer import CaptionTokenizer
