@@ -476,7 +476,8 @@ def test_a_recipe_without_options_is_itself():
 def test_options_take_the_place_of_the_recipes_values():
     recipe = changed("--preset groupvit_2stage --image-size 96 --assignment soft --steps 7 --batch-size 4 --lr 0.01 "
                      "--seed 3 --num-prompts 0 --precision bf16 --compile --eval-every 0 --num-scenes 50 "
-                     "--augmentation paper,erasing=0")
+                     "--augmentation paper,erasing=0 --micro-batch-size 2 --checkpoint-activations")
+    assert recipe.training.micro_batch_size == 2 and recipe.training.checkpoint_activations
     assert recipe.model.image.image_size == 96 and recipe.model.image.depths == (6, 3, 3)
     assert recipe.model.image.assignment == "soft" and recipe.model.tokenizer == "clip"
     training = recipe.training
@@ -497,7 +498,7 @@ def test_the_recipes_are_listed(capsys):
 def test_the_help_names_the_models_that_open_in_transformers():
     fits = [name for name, recipe in RECIPES.items() if not unlike_transformers(recipe.trained)]
     fits += [name for name in PRESETS if not unlike_transformers(changed(f"--preset {name}").trained)]
-    assert sorted(fits) == ["clip_vit", "groupvit_1stage", "groupvit_2stage", "photographs_paper"]
+    assert sorted(fits) == ["clip_vit", "groupvit_1stage", "groupvit_2stage", "photographs_gpu", "photographs_paper"]
     for command in ("train", "export"):
         assert all(name in cli.COMMANDS[command].EXAMPLES for name in fits)
 

@@ -23,8 +23,8 @@ What survives:
                  package finds there; it knows no vocabulary but CLIP's, and soft assignment has to be set in it too.
 
 Both have the parts of the paper's model and no others. The presets groupvit_2stage, groupvit_1stage and clip_vit are
-such models, and so is the recipe photographs_paper (`train --recipe list` says of each recipe whether it is); another
-model is refused, with its parts that have no place there."""
+such models, and so are the recipes photographs_paper and photographs_gpu (`train --recipe list` says of each recipe
+whether it is); another model is refused, with its parts that have no place there."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

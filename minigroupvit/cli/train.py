@@ -24,6 +24,7 @@ examples:
   python -m minigroupvit train --data photos/ --hold-out 500 --image-size 96 --steps 5000 --out outputs/photos
   python -m minigroupvit train --data jxie/flickr8k --image-size 128 --augmentation paper --out outputs/flickr8k
   python -m minigroupvit train --data AKCIT/coco2017-captioning --cache disk --preset groupvit_2stage --out outputs/coco
+  python -m minigroupvit train --recipe photographs_gpu --data AKCIT/coco2017-captioning --out outputs/photographs_gpu
   python -m minigroupvit train --data lmms-lab/flickr30k --stream --workers 4 --out outputs/flickr30k
   python -m minigroupvit train --data "cc3m/{00000..00331}.tar" --preset groupvit_2stage --batch-size 4096 \\
       --augmentation paper,greyscale=0.1 --out outputs/cc3m
@@ -38,8 +39,9 @@ captions_train2017.json, Karpathy's dataset_coco.json (--split train+restval), a
 "validation", or with --hold-out, retrieval is measured on up to 1,000 of its pictures, and the best
 checkpoint kept. What is not given is as in the recipe.
 
-Models of --preset groupvit_2stage, groupvit_1stage and clip_vit, and of --recipe photographs_paper, open in
-transformers (see export --help); the other recipes have parts that it lacks. --recipe list says which."""
+Models of --preset groupvit_2stage, groupvit_1stage and clip_vit, and of --recipe photographs_paper and
+photographs_gpu, open in transformers (see export --help); the other recipes have parts that it lacks. --recipe list
+says which. Several GPUs and machines: torchrun, see docs/scale.md."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,18 +91,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             ("warmup", int, "steps of warm-up"), ("weight-decay", float, ""),
             ("num-prompts", int, "prompted nouns a picture; 0: no multi-label loss"),
             ("segment-weight", float, "of nouns with single segments; 0: as in the paper"), ("seed", int, ""),
-            ("precision", str, "auto, bf16 or fp32"), ("eval-every", int, "steps; 0: never"),
+            ("precision", str, "auto, bf16, fp16, tf32 or fp32; auto: what the device is good at"),
+            ("micro-batch-size", int, "images encoded at a time, with the gradient of the whole batch: for cards with "
+             "little memory; 0: all at once"), ("eval-every", int, "steps; 0: never"),
             ("save-every", int, "steps"), ("snapshot-every", int, "steps; 0: never")):
         training.add_argument(f"--{name}", type=kind, metavar={int: "N", float: "X", str: "NAME"}[kind], help=about)
     training.add_argument("--augmentation", metavar="NAMES",
                           help="none, flip, paper, or values such as paper,erasing=0 or "
                                "crop=0.3,greyscale=0.2,channel_permutation=0.5; default: flip")
+    training.add_argument("--checkpoint-activations", action=argparse.BooleanOptionalAction, default=None,
+                          help="compute activations again in the backward pass: less memory, slower")
     training.add_argument("--compile", action=argparse.BooleanOptionalAction, default=None,
-                          help="torch.compile the encoders")
+                          help="torch.compile the image encoder")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from ..distributed import pick_device
+    from ..distributed import leave_processes, pick_device, rank_and_size
     from ..training.loop import TrainingStopped
     from ..training.recipes import RECIPES, recipe
     from ..training.run import train_on_dataset, train_on_scenes
@@ -121,7 +127,9 @@ def run(arguments: argparse.Namespace) -> int:
             model = train_on_dataset(wanted, data, arguments.out, validation=validation, **shared)
     except TrainingStopped as error:
         return fail(str(error), 1)
-    return _after_training(arguments.out, wanted, model)
+    first = rank_and_size()[0] == 0       # of several processes
+    leave_processes()
+    return _after_training(arguments.out, wanted, model) if first else 0
 
 
 def _list_recipes(recipes: dict[str, Recipe]) -> None:
