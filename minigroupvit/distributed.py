@@ -123,10 +123,8 @@ def data_parallel(module: nn.Module, static_graph: bool) -> nn.Module:
     """
     if rank_and_size()[1] == 1:
         return module
-    # Synchronised BatchNorm keeps its statistics equal: there is no need to broadcast them in every step.
     return nn.parallel.DistributedDataParallel(
-        module, static_graph=static_graph, find_unused_parameters=not static_graph, gradient_as_bucket_view=True,
-        broadcast_buffers=False)
+        module, static_graph=static_graph, find_unused_parameters=not static_graph, gradient_as_bucket_view=True)
 
 
 def mean_over_processes(values: dict[str, Tensor]) -> dict[str, Tensor]:

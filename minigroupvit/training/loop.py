@@ -196,6 +196,7 @@ def train(model: GroupViT, data: Captioned, config: TrainConfig, recorder: Recor
             # After what was due after this step: a resumed run does not look back.
             if any_process(interrupted.is_set(), device):
                 recorder.interrupted(step + 1, model, optimizer)
+                together.wait()
                 return model
     return model
 
