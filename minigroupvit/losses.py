@@ -51,10 +51,10 @@ def image_text_loss(images: Tensor, texts: Tensor, scale: Tensor | float) -> Ten
 def likeness(images: Tensor, texts: Tensor, scale: Tensor | float, areas: Tensor | None = None) -> Tensor:
     """Logits of images and texts (M, C): scaled cosines (B, M) of whole images (B, C).
 
-    Of segments (B, G, C) with their areas (B, G), shares of the picture, the text counts as seen if
-    a part of the picture shows it: log Σ_g area_g exp(s cos_g), the mean over the picture of the
+    Of segments (B, G, C) with their areas (B, G), shares of the image, the text counts as seen if
+    a part of the image shows it: log Σ_g area_g exp(s cos_g), the mean over the image of the
     exponentials, which is close to the largest. So each segment has to be matched to the text by itself, and
-    a name gains by covering all of its thing. (Not in the paper, which compares whole images.)
+    a name gains by covering all of its object. (Not in the paper, which compares whole images.)
     """
     if areas is None:
         return scale * cosines(images, texts)
@@ -165,7 +165,7 @@ def meaning_similarity_loss(soft: Tensor, segments: Tensor, areas: Tensor, margi
     Args:
         soft: assignment (B, G', G) of one stage's segments to the next stage's groups.
         segments: (B, G, C), unit vectors in the space shared with the texts; no gradient goes through them.
-        areas: (B, G), shares of the picture; a pair counts by the root of their product, so that two small
+        areas: (B, G), shares of the image; a pair counts by the root of their product, so that two small
             objects count beside an object and its large background.
         margin, softness: similar is sigmoid((cosine - margin) / softness).
     """

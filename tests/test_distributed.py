@@ -116,7 +116,7 @@ def one_of_four(rank: int, folder: Path, ports: list[str]) -> None:
     if rank == 0:
         del os.environ["WORLD_SIZE"]
         run(folder / "resumed")
-    together.INTERVAL, together.LIMIT = 0.25, 4.0
+    together.INTERVAL, together.LIMIT = 0.5, 15.0
     with joined(rank, 4, ports[2]):
         run(folder / "killed", at_step=lambda step: os.kill(os.getpid(), signal.SIGKILL) if (rank, step) == (2, 3) else None)
 
@@ -136,7 +136,7 @@ def four(tmp_path_factory) -> SimpleNamespace:
     processes[2].join(400)
     died = time.monotonic()
     for process in processes:
-        process.join(60)
+        process.join(90)
     seconds = time.monotonic() - died
     for process in processes:
         process.kill()               # of one that hangs, the exit code is None, which the tests then see
@@ -146,11 +146,22 @@ def four(tmp_path_factory) -> SimpleNamespace:
                            said=[(folder / f"stderr-{rank}").read_text() for rank in range(4)])
 
 
+# Gradients that are zero by mathematics (tests/test_model.py says why); of qkv.bias the middle third, the keys'.
+# AdamW makes steps out of their rounding errors.
+ZERO = ("assign.q_proj.bias", "pre_assign_attn.attn.k_proj.bias", "mlp_inter.mlp.fc2.bias",
+        "group_projector.1.mlp.fc2.bias")
+
+
 def difference(folder: Path, other: Path) -> float:
     """The largest between the weights at the end of two runs."""
     (first, weights), (second, others) = (read_checkpoint(path / "last.safetensors") for path in (folder, other))
-    assert first["about"]["step"] == second["about"]["step"] == CONFIG.steps and weights.keys() == others.keys()
-    return max((weights[name] - others[name]).abs().max().item() for name in weights if name.startswith("model."))
+    assert first["about"]["step"] == second["about"]["step"] == CONFIG.steps
+    found = {name: (weights[name] - others[name]).abs() for name in weights if name.startswith("model.")}
+    for name, values in found.items():
+        if name.endswith("qkv.bias"):
+            values.chunk(3)[1].zero_()
+    assert len(found) > 60
+    return max(values.max().item() for name, values in found.items() if not name.endswith(ZERO))
 
 
 @pytest.mark.parametrize(("name", "alone"), [
@@ -182,10 +193,10 @@ def test_logits_are_of_own_rows_and_all_columns(four: SimpleNamespace) -> None:
 
 def test_where_one_is_killed_all_end_and_name_it(four: SimpleNamespace) -> None:
     assert four.codes == [1, 1, -signal.SIGKILL, 1], four.said
-    assert four.seconds < 40
+    assert four.seconds < 60
     for rank in (0, 1, 3):
         assert f"process 2 of 4 on {socket.gethostname()} (pid " in four.said[rank]
-        assert f"has given no sign of life for 4 s; process {rank} ends with it." in four.said[rank]
+        assert f"has given no sign of life for 15 s; process {rank} ends with it." in four.said[rank]
     assert read_checkpoint(four.folder / "killed" / "last.safetensors")[0]["about"]["step"] == 3
 
 

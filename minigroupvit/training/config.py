@@ -35,7 +35,7 @@ class TrainConfig:
     patch_margin: float = 0.5         # cosine from which two patches mean the same
     meaning_from: float = 0.0         # share of the steps after which these two losses count: a meaning comes first
     templates: tuple[str, ...] = SIMPLE_TEMPLATES
-    augmentation: Augmentation = Augmentation()   # of the pictures; by itself only mirrors them
+    augmentation: Augmentation = Augmentation()   # of the images; by itself only mirrors them
     final_temperature: float | None = None   # of the assignment at hard_from; None: as the model's, always
     hard_from: float = 1.0            # share of the steps after which the model is switched to hard assignment
     precision: str = "auto"           # "bf16" | "fp16" autocast | "tf32" | "fp32" | "auto": see choose_precision

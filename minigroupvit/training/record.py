@@ -58,9 +58,9 @@ class Recorder:
     """Writes a run into `folder`, and goes on with the run that is there.
 
     Args:
-        validate: model -> figures.
-        watch: the figure whose highest value makes a checkpoint the best.
-        snapshot_images: (S, 3, H, W) uint8 pictures whose groups are kept for the time-lapse.
+        validate: model -> metrics.
+        watch: the metric whose highest value makes a checkpoint the best.
+        snapshot_images: (S, 3, H, W) uint8 images whose groups are kept for the time-lapse.
         watch_groups: model -> metrics of its groups, logged with every snapshot.
         log_every: steps between lines of metrics.
     """
@@ -201,18 +201,18 @@ class Recorder:
                 **({"precision": state} if (state := self.precision and self.precision.state()) else {})}
 
     def _validation(self, done: int, model: GroupViT) -> None:
-        figures = self.validate(model)
+        metrics = self.validate(model)
         model.train()
-        self._write(done, figures, "validation")
-        shown = {k: round(figures[k], 3) for k in (self.watch, "miou_objects", "oracle_miou", "recognition_ap",
-                                                   "groups_used", "image_to_text_recall_1") if k in figures}
+        self._write(done, metrics, "validation")
+        shown = {k: round(metrics[k], 3) for k in (self.watch, "miou_objects", "oracle_miou", "recognition_ap",
+                                                   "groups_used", "image_to_text_recall_1") if k in metrics}
         if self.progress:
             tqdm.write(f"step {done}: " + ", ".join(f"{k} {v}" for k, v in shown.items()))
         # Only checkpoints after the switch to hard assignment can be best.
         on_the_way = self.config.hard_from < 1 and done <= self.config.hard_from * self.config.steps
-        if figures[self.watch] > self.best and not on_the_way:
-            self.best = figures[self.watch]
-            save_checkpoint(self.best_path, model, self._about(done) | {"validation": figures})
+        if metrics[self.watch] > self.best and not on_the_way:
+            self.best = metrics[self.watch]
+            save_checkpoint(self.best_path, model, self._about(done) | {"validation": metrics})
 
     @torch.no_grad()
     def _snapshot(self, done: int, model: GroupViT) -> None:
