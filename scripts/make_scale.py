@@ -153,6 +153,9 @@ def table(record: dict) -> str:
         features = 4 * C * (A - B) * (2 + K)
         lines.append(f"| {cards} | {A:,} | {in_units(ring)} | {in_units(features)} | {in_units(features)} | "
                      f"{in_units(logits_bytes(B, A))} | {in_units(logits_bytes(A, A))} |")
+    lines += ["", f"With {cards} cards the features and their gradients are {2 * features / ring:.1f} times the traffic of "
+              f"the gradients, and the logits take {in_units(logits_bytes(B, A))} of each card: there a smaller B on each "
+              "card costs less. Each card sends as many bytes as it receives."]
     training, images = recipe("photographs_gpu").training, record["images"]
     seen = training.steps * training.batch_size
     each = 4 * small["forward_operations_per_image"]      # forward, again forward in micro-batches, and twice that back

@@ -31,7 +31,6 @@ def card(monkeypatch, capability: tuple[int, int]) -> None:
     """A CUDA card as torch describes it; from before Ampere, too, it says that it emulates bf16."""
     ampere = capability >= (8, 0)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or ampere)
-    monkeypatch.setattr(torch.cuda, "is_tf32_supported", lambda: ampere)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
 
 

@@ -24,7 +24,7 @@ def choose_precision(precision: str, device: torch.device) -> str:
     before Ampere, which have tensor cores for fp16 alone (Colab's T4), else fp32. Raises ValueError for tf32 where
     there is none.
     """
-    if precision == "tf32" and not (device.type == "cuda" and torch.cuda.is_tf32_supported()):
+    if precision == "tf32" and not (device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)):
         raise ValueError(f"precision is 'tf32', which cards from NVIDIA's Ampere generation on have, and {device} has "
                          "not; take 'auto' or 'fp32'")
     if precision != "auto":

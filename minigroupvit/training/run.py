@@ -151,11 +151,12 @@ def train_on_dataset(recipe: Recipe, dataset: Dataset | Captioned, out: str | Pa
 def fit_batch(config: TrainConfig, data: Captioned) -> TrainConfig:
     """The configuration with a batch as large as the data allow, which is said where it is smaller than it was."""
     count = len(data) if isinstance(data, (CaptionedImages, CaptionedFiles)) else config.batch_size
-    processes = rank_and_size()[1]
+    rank, processes = rank_and_size()
     largest = count // processes * processes
     if config.batch_size <= count or largest < 2:    # of one image nothing can be learnt: the training says so
         return config
-    tqdm.write(f"batches are of {largest:,} images, not of {config.batch_size:,}: there are no more to train on")
+    if rank == 0:
+        tqdm.write(f"batches are of {largest:,} images, not of {config.batch_size:,}: there are no more to train on")
     return replace(config, batch_size=largest)
 
 

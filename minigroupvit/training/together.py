@@ -7,7 +7,6 @@ next one. That is little traffic: a number written and two read every five secon
 
 from __future__ import annotations
 
-import itertools
 import os
 import socket
 import sys
@@ -33,8 +32,6 @@ class Together:
         together.wait()         # for the first process, however long it validates
     """
 
-    _runs = itertools.count()   # of this program: nothing in the store is left from the last one
-
     def __init__(self, interval: float | None = None, limit: float | None = None) -> None:
         self.rank, self.size = rank_and_size()
         self.interval, self.limit = interval or INTERVAL, limit or LIMIT
@@ -49,10 +46,11 @@ class Together:
         # And a connection of its own: one that waits for something must not keep the signs of life waiting.
         store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False,
                               wait_for_workers=False, timeout=timedelta(seconds=self.limit))
-        restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        self.store = dist.PrefixStore(f"together/{restart}/{next(self._runs)}", store)
+        self.store = dist.PrefixStore(f"together/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
         self.store.set(f"where/{self.rank}", f"on {socket.gethostname()} (pid {os.getpid()})")
         self.store.set(f"alive/{self.rank}", "0")
+        if self.rank == 0:
+            self.store.delete_key("failed")    # of an earlier training of this program
         self.wait()
         self.thread = threading.Thread(target=self._watch, name="together", daemon=True)
         self.thread.start()
