@@ -3,7 +3,9 @@
     torchrun --nproc-per-node 4 -m minigroupvit train
 
 The losses gather the features of all processes (`gather`), so the result is that of one process with
-the whole batch. In one process nothing here does anything.
+the whole batch. In one process nothing here does anything. docs/scale.md has the commands for more machines.
+
+B rows of this process  A rows of all processes
 """
 
 from __future__ import annotations
@@ -23,19 +25,23 @@ def rank_and_size() -> tuple[int, int]:
 
 
 class _Gather(torch.autograd.Function):
-    """Rows of all processes going forward; going back, the sum of all processes' gradients for one's own."""
+    """Rows of all processes in the forward pass; in the backward pass the sum of all processes' gradients for its own.
+
+    As `torch.distributed.nn.functional.all_gather`, which newer versions of torch deprecate, with the sum made on the
+    way to the rows' own process in every backend: each process receives B rows of it, not A.
+    """
 
     @staticmethod
     def forward(ctx, features: Tensor) -> Tensor:
-        parts = [torch.empty_like(features) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, features.contiguous())
-        return torch.cat(parts)
+        rows = features.new_empty(dist.get_world_size() * len(features), *features.shape[1:])
+        dist.all_gather_into_tensor(rows, features.contiguous())
+        return rows
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:
-        gradient = gradient.contiguous()
-        dist.all_reduce(gradient)
-        return gradient.chunk(dist.get_world_size())[dist.get_rank()]
+        own = gradient.new_empty(len(gradient) // dist.get_world_size(), *gradient.shape[1:])
+        dist.reduce_scatter_tensor(own, gradient.contiguous())
+        return own
 
 
 def gather(features: Tensor) -> Tensor:
@@ -65,15 +71,28 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
 
 
 def join_processes(device: torch.device) -> torch.device:
-    """Joins the others if torchrun started this process; returns the device this process uses."""
+    """Joins the others if torchrun started this process; returns the device that this process uses.
+
+    Raises ValueError where a machine has more processes than GPUs.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return device
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        number, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if number >= count:
+            raise ValueError(f"this machine has {count} GPUs and at least {number + 1} processes; start as many "
+                             f"processes as there are GPUs: torchrun --nproc-per-node {count}")
+        device = torch.device("cuda", number)
         torch.cuda.set_device(device)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return device
+
+
+def leave_processes() -> None:
+    """Parts from the other processes at the end of a program."""
+    if rank_and_size()[1] > 1:
+        dist.destroy_process_group()
 
 
 def synchronize_batch_norm(model: nn.Module) -> nn.Module:
@@ -95,16 +114,26 @@ def synchronize_batch_norm(model: nn.Module) -> nn.Module:
     return nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
 
-def average_gradients(model: nn.Module) -> None:
-    """The mean of the gradients over the processes, in place. One message for all of them."""
-    size = rank_and_size()[1]
-    if size == 1:
-        return
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    flat = torch.cat([g.flatten() for g in gradients])
-    dist.all_reduce(flat)
-    for gradient, mean in zip(gradients, (flat / size).split([g.numel() for g in gradients])):
-        gradient.copy_(mean.view_as(gradient))
+def data_parallel(module: nn.Module, static_graph: bool) -> nn.Module:
+    """The module with the first process's weights, whose backward pass averages the gradients over the processes.
+
+    Args:
+        static_graph: whether every step uses the same parameters in the same way. Else
+            `DistributedDataParallel` looks anew in every step which parameters the losses do not use.
+    """
+    if rank_and_size()[1] == 1:
+        return module
+    return nn.parallel.DistributedDataParallel(
+        module, static_graph=static_graph, find_unused_parameters=not static_graph, gradient_as_bucket_view=True)
+
+
+def mean_over_processes(values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The mean of each number over the processes, without gradient."""
+    if rank_and_size()[1] == 1:
+        return values
+    means = torch.stack([value.detach() for value in values.values()])
+    dist.all_reduce(means)
+    return dict(zip(values, means / dist.get_world_size()))
 
 
 def any_process(flag: bool, device: torch.device) -> bool:

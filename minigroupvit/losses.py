@@ -51,10 +51,10 @@ def image_text_loss(images: Tensor, texts: Tensor, scale: Tensor | float) -> Ten
 def likeness(images: Tensor, texts: Tensor, scale: Tensor | float, areas: Tensor | None = None) -> Tensor:
     """Logits of images and texts (M, C): scaled cosines (B, M) of whole images (B, C).
 
-    Of segments (B, G, C) with their areas (B, G), shares of the picture, the text counts as seen if
-    a part of the picture shows it: log Σ_g area_g exp(s cos_g), the mean over the picture of the
+    Of segments (B, G, C) with their areas (B, G), shares of the image, the text counts as seen if
+    a part of the image shows it: log Σ_g area_g exp(s cos_g), the mean over the image of the
     exponentials, which is close to the largest. So each segment has to be matched to the text by itself, and
-    a name gains by covering all of its thing. (Not in the paper, which compares whole images.)
+    a name gains by covering all of its object. (Not in the paper, which compares whole images.)
     """
     if areas is None:
         return scale * cosines(images, texts)
@@ -91,15 +91,20 @@ def multi_label_loss(images: Tensor, prompts: Tensor, scale: Tensor | float, are
     rank, size = rank_and_size()
     A = B * size
     if positives is None:
-        positives = torch.eye(A, dtype=torch.bool, device=images.device).repeat_interleave(K, dim=1)
-    if positives.shape != (A, A * K):
+        own = torch.eye(B, dtype=torch.bool, device=images.device).repeat_interleave(K, dim=1)      # (B, B·K)
+        of_images = F.pad(own, (rank * B * K, (size - 1 - rank) * B * K))     # (B, A·K)
+        of_prompts = F.pad(own, (0, 0, rank * B, (size - 1 - rank) * B))      # (A, B·K)
+    elif positives.shape == (A, A * K):
+        of_images = positives[rank * B:(rank + 1) * B]
+        of_prompts = positives[:, rank * B * K:(rank + 1) * B * K]
+    else:
         raise ValueError(f"expected positives ({A}, {A * K}), a row for each image; got {tuple(positives.shape)}")
     logits = likeness(images, gather(prompts).reshape(-1, C), scale, areas)   # (B, A·K)
-    image_to_text = _cross_entropy(logits, positives[rank * B:(rank + 1) * B])
+    image_to_text = _cross_entropy(logits, of_images)
     if size > 1:
-        logits = likeness(gather(images), prompts.reshape(-1, C), scale, None if areas is None else gather(areas))
-    own = positives[:, rank * B * K:(rank + 1) * B * K]                       # (A, B·K)
-    return (image_to_text + _cross_entropy(logits.T, own.T)) / 2
+        areas = None if areas is None else gather(areas)
+        logits = likeness(gather(images), prompts.reshape(-1, C), scale, areas)     # (A, B·K)
+    return (image_to_text + _cross_entropy(logits.T, of_prompts.T)) / 2
 
 
 def _cross_entropy(logits: Tensor, positives: Tensor) -> Tensor:
@@ -160,7 +165,7 @@ def meaning_similarity_loss(soft: Tensor, segments: Tensor, areas: Tensor, margi
     Args:
         soft: assignment (B, G', G) of one stage's segments to the next stage's groups.
         segments: (B, G, C), unit vectors in the space shared with the texts; no gradient goes through them.
-        areas: (B, G), shares of the picture; a pair counts by the root of their product, so that two small
+        areas: (B, G), shares of the image; a pair counts by the root of their product, so that two small
             objects count beside an object and its large background.
         margin, softness: similar is sigmoid((cosine - margin) / softness).
     """

@@ -479,7 +479,8 @@ def test_a_recipe_without_options_is_itself():
 def test_options_take_the_place_of_the_recipes_values():
     recipe = changed("--preset groupvit_2stage --image-size 96 --assignment soft --steps 7 --batch-size 4 --lr 0.01 "
                      "--seed 3 --num-prompts 0 --precision bf16 --compile --eval-every 0 --num-scenes 50 "
-                     "--augmentation paper,erasing=0")
+                     "--augmentation paper,erasing=0 --micro-batch-size 2 --checkpoint-activations")
+    assert recipe.training.micro_batch_size == 2 and recipe.training.checkpoint_activations
     assert recipe.model.image.image_size == 96 and recipe.model.image.depths == (6, 3, 3)
     assert recipe.model.image.assignment == "soft" and recipe.model.tokenizer == "clip"
     training = recipe.training
@@ -500,7 +501,7 @@ def test_the_recipes_are_listed(capsys):
 def test_the_help_names_the_models_that_open_in_transformers():
     fits = [name for name, recipe in RECIPES.items() if not unlike_transformers(recipe.trained)]
     fits += [name for name in PRESETS if not unlike_transformers(changed(f"--preset {name}").trained)]
-    assert sorted(fits) == ["clip_vit", "groupvit_1stage", "groupvit_2stage", "photographs_paper"]
+    assert sorted(fits) == ["clip_vit", "groupvit_1stage", "groupvit_2stage", "photographs_gpu", "photographs_paper"]
     for command in ("train", "export"):
         assert all(name in cli.COMMANDS[command].EXAMPLES for name in fits)
 
@@ -541,11 +542,11 @@ def test_names_as_csv_and_from_a_file(tmp_path) -> None:
 
 def test_two_ways_to_validate_are_one_too_many(tmp_path, capsys) -> None:
     assert run("train --hold-out 3 --validation-data other --data", tmp_path, "--out", tmp_path / "run") == 2
-    assert "--validation-data has no effect: --hold-out keeps pictures of --data" in capsys.readouterr().err
+    assert "--validation-data has no effect: --hold-out keeps images of --data" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("options, said", [
-    ("--hold-out 3", "--hold-out has no effect: it belongs to captioned pictures, and these are the scenes"),
+    ("--hold-out 3", "--hold-out has no effect: it belongs to captioned images, and these are the scenes"),
     ("--caption-columns says", "--caption-columns has no effect"),
     ("--data PHOTOS --num-scenes 9", "--num-scenes has no effect: it belongs to the scenes, and --data is"),
     ("--data PHOTOS --buffer 9", "--buffer has no effect: it belongs to --stream and to shards"),
@@ -557,7 +558,7 @@ def test_two_ways_to_validate_are_one_too_many(tmp_path, capsys) -> None:
     ("--data shards/0.tar --split test", "tar shards have no splits, so there is no 'test' in shards/0.tar"),
     ("--data PHOTOS --caption-columns sings", "name the one of images with --image-column, those of captions with "
                                               "--caption-columns, and optionally that of nouns with --nouns-column"),
-    ("--nouns-column things", "--nouns-column has no effect: it belongs to captioned pictures"),
+    ("--nouns-column things", "--nouns-column has no effect: it belongs to captioned images"),
     ("--data PHOTOS --nouns-column things --num-prompts 0", "--nouns-column has no effect: nouns are not used with"),
     ("--recipe scenes_short --preset groupvit_1stage", "--recipe has no effect: --preset groupvit_1stage brings its own"),
     ("--data PHOTOS --max-skipped 3", "the share that may be skipped is 3"),
@@ -579,7 +580,7 @@ def test_a_batch_is_as_large_as_the_data_allow_and_that_is_said(photos, tmp_path
     small = TINY_DATA.replace("--batch-size 8", "--batch-size 100")
     assert run(f"train {small} --data {photos / 'train'} --caption-columns says --out", tmp_path / "run") == 0
     said = capsys.readouterr()
-    assert "batches are of 16 pictures, not of 100: there are no more to train on" in said.out + said.err
+    assert "batches are of 16 images, not of 100: there are no more to train on" in said.out + said.err
     header = read_checkpoint(tmp_path / "run" / "last.safetensors")[0]["about"]
     assert header["train_config"]["batch_size"] == 16 and header["step"] == 3
     again = f"train {small} --data {photos / 'train'} --caption-columns says --out"

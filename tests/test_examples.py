@@ -28,6 +28,7 @@ from minigroupvit.checkpoints.released.write import export_released, export_tran
 from minigroupvit.config import TextConfig
 from minigroupvit.model import GroupViT
 from minigroupvit.text.clip_tokenizer import ClipTokenizer
+from minigroupvit.training.recipes import RECIPES
 
 ROOT = Path(__file__).parents[1]
 TEXTS = [path for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), ROOT / "data" / "README.md")
@@ -62,9 +63,8 @@ def encoded(number: int, kind: str = "PNG") -> bytes:
     return file.getvalue()
 
 
-def small(name: str) -> config.GroupViTConfig:
-    """A preset with as few channels as there can be: the choices stay."""
-    whole = config.PRESETS[name]
+def small(whole: config.GroupViTConfig) -> config.GroupViTConfig:
+    """A model with as few channels as there can be: the choices stay."""
     stages = len(whole.image.depths)
     groups = tuple(count and 4 // (stage + 1) for stage, count in enumerate(whole.image.num_group_tokens))
     return replace(whole, embed_dim=16, head_width=32, text=TextConfig(width=64, num_heads=1, depth=1), image=replace(
@@ -116,7 +116,8 @@ def files(tmp_path_factory) -> Path:
     for name in ("cat", "dog"):
         save(f"imagenet/val/{name}/1.png", picture(3))
     os.symlink(ROOT / "data" / "scenes-sample.parquet", root / "data" / "scenes-sample.parquet")
-    tiny = replace(small("groupvit_2stage"), image=replace(small("groupvit_2stage").image, image_size=32))
+    tiny = small(config.PRESETS["groupvit_2stage"])
+    tiny = replace(tiny, image=replace(tiny.image, image_size=32))
     model = GroupViT(tiny, ClipTokenizer()).eval()
     export_released(model, root / "groupvit.pth")
     export_transformers(model, root / "nvidia" / "groupvit-gcc-yfcc")
@@ -141,7 +142,9 @@ def place(files: Path, tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     for name in config.PRESETS:
         if name != "scenes":
-            monkeypatch.setitem(config.PRESETS, name, small(name))
+            monkeypatch.setitem(config.PRESETS, name, small(config.PRESETS[name]))
+    large = RECIPES["photographs_gpu"]
+    monkeypatch.setitem(RECIPES, "photographs_gpu", replace(large, model=small(large.model)))
     return tmp_path
 
 
@@ -151,6 +154,7 @@ def cheap(example: str) -> str:
     if command == "train" and "--recipe list" not in example:
         example += " --steps 2 --batch-size 4 --warmup 0 --precision fp32 --quiet --device cpu --snapshot-every 0"
         example += " --image-size 32" if "--preset" in example else " --image-size 16 --patch-size 8"
+        example += " --micro-batch-size 3" * ("photographs_gpu" in example)
         if "--data" not in example:
             return example + " --num-scenes 20 --num-proc 1 --eval-every 0"
         example += " --eval-every 2" + " --hold-out 5" * ("--hold-out" in example)

@@ -26,7 +26,7 @@ from minigroupvit.model import GroupViT
 from minigroupvit.segmentation.steps import group_maps
 from minigroupvit.text.prompts import SIMPLE_TEMPLATES
 from minigroupvit.training import loop
-from minigroupvit.training.config import TrainConfig, uses_bf16
+from minigroupvit.training.config import TrainConfig
 from minigroupvit.training.loop import TrainingStopped, at_step, stop_on_interrupt, train, training_loss
 from minigroupvit.training.optimizer import decays, learning_rate, make_optimizer
 from minigroupvit.training.record import Recorder, differences
@@ -242,7 +242,8 @@ def test_what_a_run_writes_down(run, tmp_path: Path) -> None:
 # Stopping and going on
 
 # After steps 5 and 8 a validation is due; 11 is the last one.
-@pytest.mark.parametrize(("step", "precision"), [(1, "fp32"), (5, "fp32"), (8, "fp32"), (11, "fp32"), (8, "bf16")])
+@pytest.mark.parametrize(("step", "precision"), [(1, "fp32"), (5, "fp32"), (8, "fp32"), (11, "fp32"), (8, "bf16"),
+                                                  (8, "fp16")])
 def test_after_ctrl_c_a_run_goes_on_as_if_unbroken(
         run, unbroken, tmp_path: Path, captioned: CaptionedImages, capsys, step: int, precision: str) -> None:
     config = replace(SHORT, precision=precision)
@@ -366,7 +367,7 @@ def test_a_run_of_a_version_that_did_not_know_its_data_goes_on(run, unbroken, tm
     run(tmp_path, data=Watched(captioned, lambda s, batch: interrupt(s) if s == 6 else None))
     for name in ("last", "best"):
         header, tensors = read_checkpoint(tmp_path / f"{name}.safetensors")
-        del header["about"]["data"]
+        del header["about"]["data"], header["about"]["train_config"]["micro_batch_size"]
         save_file(tensors, tmp_path / f"{name}.safetensors", metadata={"minigroupvit": json.dumps(header)})
     run(tmp_path)
     assert read_checkpoint(tmp_path / "last.safetensors")[0]["about"]["data"] == captioned.fingerprint()
@@ -474,16 +475,11 @@ def test_the_loop_sets_the_rate_and_clips_the_gradient(
 
 @pytest.mark.parametrize(("field", "value"), [
     ("steps", 0), ("batch_size", 1), ("warmup", -1), ("num_prompts", -1), ("save_every", 0), ("lr", 0.0),
-    ("min_lr", -1.0), ("clip_norm", 0.0), ("precision", "fp16")])
+    ("min_lr", -1.0), ("clip_norm", 0.0), ("precision", "half"),
+    ("micro_batch_size", -1)])
 def test_bad_settings(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=field):
         TrainConfig(**{field: value})
-
-
-def test_precision() -> None:
-    cpu = torch.device("cpu")
-    assert uses_bf16("bf16", cpu) and not uses_bf16("fp32", cpu)
-    assert uses_bf16("auto", cpu) in (True, False)
 
 
 def test_segments_do_not_go_through_a_batch_norm_in_training(run, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the commands share: names, devices, files and the choices of the protocol."""
+"""What the commands share: names, devices, files and the inference options."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def make_parent(path: str) -> Path:
 
 
 def protocol_choices(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The fields of the protocol that were given, each by the option of its name; "all" and "none" are None."""
+    """The inference options that were given, each by the option of its name; "all" and "none" are None."""
     given = {field.name: getattr(arguments, field.name, None) for field in fields(InferenceOptions)}
     given = {name: value for name, value in given.items() if value is not None}
     if "templates" in given:
@@ -110,25 +110,25 @@ def load_weights(arguments: argparse.Namespace, name: str, device: Any = "cpu") 
 
 
 def add_protocol(parser: argparse.ArgumentParser) -> None:
-    """Weights, device and an option for each field of the protocol, which `evaluate` and `segment` share."""
+    """Weights, device and an option for each of the inference options, which `evaluate` and `segment` share."""
     parser.add_argument("--weights", default="scenes", metavar="NAME", help=f"{WEIGHTS}; default: %(default)s")
     add_weight_choices(parser)
     parser.add_argument("--device", help="cpu, cuda, mps; default: a GPU if there is one")
-    group = parser.add_argument_group("how the model looks at pictures", _HOW)
+    group = parser.add_argument_group("inference options", _HOW)
     group.add_argument("--short-side", type=int, metavar="PIXELS",
-                       help="of the picture in the model; where the weights name none, that of their training pictures")
+                       help="of the image in the model; where the weights name none, that of their training images")
     group.add_argument("--long-side", type=int, metavar="PIXELS", help="at most; default: 8 times the short side")
     group.add_argument("--antialias", action=argparse.BooleanOptionalAction, default=None,
-                       help="smooth before shrinking a picture; released: no")
+                       help="smooth before shrinking an image; released: no")
     group.add_argument("--mode", choices=("direct", "whole", "slide"),
-                       help="masks cut at the picture's size, or as released: at the size in the model, of the whole "
-                       "picture or of a sliding window")
+                       help="masks at the image's own size, or as released: at the size in the model, of the whole "
+                       "image or of a sliding window")
     group.add_argument("--window", type=int, metavar="PIXELS", help="of slide: its side; default: the short side")
     group.add_argument("--stride", type=int, metavar="PIXELS", help="of slide; default: half a window")
     group.add_argument("--flip", action=argparse.BooleanOptionalAction, default=None,
-                       help="look at the mirrored picture too; released: no")
+                       help="average with the mirrored image; released: no")
     group.add_argument("--refine", type=int, metavar="N",
-                       help="iterations in which the edges of masks move to edges of the picture; released: 0")
+                       help="iterations in which the edges of masks move to edges of the image; released: 0")
     group.add_argument("--overlap", type=int, metavar="N",
                        help="patches per patch side: finer masks, slower; released: 1")
     group.add_argument("--assignment", choices=("soft", "hard"), help="of patches to groups; released: soft")
@@ -138,11 +138,11 @@ def add_protocol(parser: argparse.ArgumentParser) -> None:
                        help="a pixel is named by its largest group (released), by all its groups, or, without groups, "
                        "by its patch")
     group.add_argument("--templates", metavar='"A, B"',
-                       help='sentences for the words, such as "a photo of a {}.", as --classes takes words')
+                       help='sentences for the class names, such as "a photo of a {}.", as --classes takes words')
     group.add_argument("--top-classes", type=_or("all", int), metavar="N",
-                       help="words kept per picture, those nearest to it, or all; released: 5")
+                       help="class names kept per image, those nearest to it, or all; released: 5")
     group.add_argument("--balance", type=_or("none", float), metavar="X",
-                       help="divide each class score by its mean over the picture plus this share, such as 0.03, so "
+                       help="divide each class score by its mean over the image plus this share, such as 0.03, so "
                        "that widespread classes do not win uncertain pixels; released: none")
     group.add_argument("--background-threshold", type=_or("none", float), metavar="P",
                        help="a probability: what scores less is background; none: there is no background")

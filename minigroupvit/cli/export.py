@@ -23,7 +23,8 @@ What is kept:
                  authors' code ignores them. It has CLIP's vocabulary only, and soft assignment must be set in it too.
 
 Both formats have the parts of the paper's model only: the presets groupvit_2stage, groupvit_1stage and clip_vit, and
-the recipe photographs_paper (see `train --recipe list`). For another model the error names the parts that they lack."""
+the recipes photographs_paper and photographs_gpu (see `train --recipe list`). For another model the error names the
+parts that they lack."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -24,22 +24,24 @@ examples:
   python -m minigroupvit train --data photos/ --hold-out 500 --image-size 96 --steps 5000 --out outputs/photos
   python -m minigroupvit train --data jxie/flickr8k --image-size 128 --augmentation paper --out outputs/flickr8k
   python -m minigroupvit train --data AKCIT/coco2017-captioning --cache disk --preset groupvit_2stage --out outputs/coco
+  python -m minigroupvit train --recipe photographs_gpu --data AKCIT/coco2017-captioning --out outputs/photographs_gpu
   python -m minigroupvit train --data lmms-lab/flickr30k --stream --workers 4 --out outputs/flickr30k
   python -m minigroupvit train --data "cc3m/{00000..00331}.tar" --preset groupvit_2stage --batch-size 4096 \\
       --augmentation paper,greyscale=0.1 --out outputs/cc3m
 
 Ctrl-C saves and stops; the same command goes on from there. --data takes a folder with parquet files, a
-folder of pictures with a metadata.jsonl, the id of a data set on the hub, or tar shards of the
+folder of images with a metadata.jsonl, the id of a data set on the hub, or tar shards of the
 webdataset kind (a folder, a pattern with a range in braces, addresses). It also recognises, as a folder
 or as the one file: Flickr8k's captions.txt and Flickr8k.token.txt (with Flickr_8k.trainImages.txt and so
-on beside it), Flickr30k's results.csv and other tables of pictures and captions, COCO's
+on beside it), Flickr30k's results.csv and other tables of images and captions, COCO's
 captions_train2017.json, Karpathy's dataset_coco.json (--split train+restval), and a 1.txt beside each
 1.jpg. Where the data have a split
-"validation", or with --hold-out, retrieval is measured on up to 1,000 of its pictures, and the best
+"validation", or with --hold-out, retrieval is measured on up to 1,000 of its images, and the best
 checkpoint kept. What is not given is as in the recipe.
 
-Models of --preset groupvit_2stage, groupvit_1stage and clip_vit, and of --recipe photographs_paper, open in
-transformers (see export --help); the other recipes have parts that it lacks. --recipe list says which."""
+Models of --preset groupvit_2stage, groupvit_1stage and clip_vit, and of --recipe photographs_paper and
+photographs_gpu, open in transformers (see export --help); the other recipes have parts that it lacks. --recipe list
+says which. Several GPUs and machines: torchrun, see docs/scale.md."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,21 +61,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--caption-columns", metavar="A,B",
                       help="default: caption, captions, text, or caption_0, caption_1, ...; of shards: txt")
     data.add_argument("--nouns-column", metavar="NAME",
-                      help="nouns of each picture, lists or texts with commas; default: found in the captions, if "
+                      help="nouns of each image, lists or texts with commas; default: found in the captions, if "
                       "they are English")
     data.add_argument("--cache", choices=("memory", "disk"),
-                      help="pictures decoded once, or anew for every batch; default: memory")
+                      help="images decoded once, or anew for every batch; default: memory")
     data.add_argument("--stream", action="store_true", help="read the data as they come; shards always are")
     data.add_argument("--workers", type=int, metavar="N",
-                      help="processes that decode pictures from disk or stream; default: all cores, at most 8")
+                      help="processes that decode images from disk or stream; default: all cores, at most 8")
     data.add_argument("--buffer", type=int, metavar="N",
                       help="samples that each worker of a stream shuffles together; default: 2000")
     data.add_argument("--validation-data", metavar="NAME",
                       help="measure retrieval on these, whose columns have the usual names; default: as --data")
     data.add_argument("--validation-split", metavar="NAME", help="default: validation, where there is one")
-    data.add_argument("--hold-out", type=int, metavar="N", help="keep N pictures of the split for validation instead")
+    data.add_argument("--hold-out", type=int, metavar="N", help="keep N images of the split for validation instead")
     data.add_argument("--max-skipped", type=float, metavar="SHARE",
-                      help="of broken pictures and empty captions, above which a run stops; default: 0.05")
+                      help="of broken images and empty captions, above which a run stops; default: 0.05")
 
     model = parser.add_argument_group("model")
     model.add_argument("--preset", metavar="NAME",
@@ -87,20 +89,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, kind, about in (
             ("steps", int, ""), ("batch-size", int, ""), ("lr", float, "learning rate at its highest"),
             ("warmup", int, "steps of warm-up"), ("weight-decay", float, ""),
-            ("num-prompts", int, "prompted nouns a picture; 0: no multi-label loss"),
+            ("num-prompts", int, "prompted nouns an image; 0: no multi-label loss"),
             ("segment-weight", float, "of nouns with single segments; 0: as in the paper"), ("seed", int, ""),
-            ("precision", str, "auto, bf16 or fp32"), ("eval-every", int, "steps; 0: never"),
+            ("precision", str, "auto, bf16, fp16, tf32 or fp32; auto: what the device is good at"),
+            ("micro-batch-size", int, "images encoded at a time, with the gradient of the whole batch: for cards with "
+             "little memory; 0: all at once"), ("eval-every", int, "steps; 0: never"),
             ("save-every", int, "steps"), ("snapshot-every", int, "steps; 0: never")):
         training.add_argument(f"--{name}", type=kind, metavar={int: "N", float: "X", str: "NAME"}[kind], help=about)
     training.add_argument("--augmentation", metavar="NAMES",
                           help="none, flip, paper, or values such as paper,erasing=0 or "
                                "crop=0.3,greyscale=0.2,channel_permutation=0.5; default: flip")
+    training.add_argument("--checkpoint-activations", action=argparse.BooleanOptionalAction, default=None,
+                          help="compute activations again in the backward pass: less memory, slower")
     training.add_argument("--compile", action=argparse.BooleanOptionalAction, default=None,
-                          help="torch.compile the encoders")
+                          help="torch.compile the image encoder")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from ..distributed import pick_device
+    from ..distributed import leave_processes, pick_device, rank_and_size
     from ..training.loop import TrainingStopped
     from ..training.recipes import RECIPES, recipe
     from ..training.run import train_on_dataset, train_on_scenes
@@ -121,7 +127,9 @@ def run(arguments: argparse.Namespace) -> int:
             model = train_on_dataset(wanted, data, arguments.out, validation=validation, **shared)
     except TrainingStopped as error:
         return fail(str(error), 1)
-    return _after_training(arguments.out, wanted, model)
+    first = rank_and_size()[0] == 0       # of several processes
+    leave_processes()
+    return _after_training(arguments.out, wanted, model) if first else 0
 
 
 def _list_recipes(recipes: dict[str, Recipe]) -> None:
@@ -147,7 +155,7 @@ def check_data_options(arguments: argparse.Namespace, recipe: Recipe) -> None:
     if arguments.data == "scenes":
         refuse((*of_validation, "split", "image_column", "caption_columns", "nouns_column", "cache", "stream",
                 "workers", "buffer", "max_skipped"),
-               "it belongs to captioned pictures, and these are the scenes; say which with --data")
+               "it belongs to captioned images, and these are the scenes; say which with --data")
         return
     refuse(("num_scenes", "num_proc"), f"it belongs to the scenes, and --data is {arguments.data}")
     if is_streamed(arguments.data):
@@ -158,13 +166,13 @@ def check_data_options(arguments: argparse.Namespace, recipe: Recipe) -> None:
         refuse(("buffer",), "it belongs to --stream and to shards")
         refuse(("workers",) if arguments.cache != "disk" else (), "it belongs to --cache disk, --stream and shards")
     if arguments.hold_out is not None:
-        refuse(of_validation[1:], "--hold-out keeps pictures of --data for validation; give one of them")
+        refuse(of_validation[1:], "--hold-out keeps images of --data for validation; give one of them")
     refuse(of_validation if not recipe.training.eval_every else (), "nothing is validated with --eval-every 0")
     refuse(("nouns_column",) if not recipe.training.num_prompts else (), "nouns are not used with --num-prompts 0")
 
 
 def open_data(arguments: argparse.Namespace, recipe: Recipe) -> tuple[Captioned, CaptionedImages | None]:
-    """What to train on, and the pictures to measure retrieval on, if there are any."""
+    """What to train on, and the images to measure retrieval on, if there are any."""
     from ..data.captioned.caption_files import known_split
     from ..data.captioned.open import open_captioned, open_held_out, open_validation, splits
 

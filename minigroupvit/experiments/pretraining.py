@@ -31,9 +31,10 @@ from ..extras import extra
 from ..files import write_atomically
 from ..image_encoder import ImageEncoder
 from ..images import normalize
-from ..training.config import TrainConfig, uses_bf16
+from ..training.config import TrainConfig
 from ..training.loop import TrainingStopped, stop_on_interrupt
 from ..training.optimizer import learning_rate, make_optimizer
+from ..training.precision import uses_bf16
 
 _VIEW = Augmentation(colour_jitter=0.4, greyscale=0.2)
 _LABELLED = Augmentation(colour_jitter=0.2)     # no crop: it could remove an object that the labels name

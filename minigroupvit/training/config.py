@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from ..data.captioned.augment import Augmentation
 from ..text.prompts import SIMPLE_TEMPLATES
+from .precision import PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -36,11 +35,13 @@ class TrainConfig:
     patch_margin: float = 0.5         # cosine from which two patches mean the same
     meaning_from: float = 0.0         # share of the steps after which these two losses count: a meaning comes first
     templates: tuple[str, ...] = SIMPLE_TEMPLATES
-    augmentation: Augmentation = Augmentation()   # of the pictures; by itself only mirrors them
+    augmentation: Augmentation = Augmentation()   # of the images; by itself only mirrors them
     final_temperature: float | None = None   # of the assignment at hard_from; None: as the model's, always
     hard_from: float = 1.0            # share of the steps after which the model is switched to hard assignment
-    precision: str = "auto"           # "bf16" autocast | "fp32" | "auto": bf16 where it is fast
+    precision: str = "auto"           # "bf16" | "fp16" autocast | "tf32" | "fp32" | "auto": see choose_precision
     compile: bool = False             # torch.compile the image encoder
+    micro_batch_size: int = 0         # images a process encodes at a time, see memory.py; 0: all of its batch
+    checkpoint_activations: bool = False   # blocks are computed again in the backward pass, see memory.py
     seed: int = 0
     eval_every: int = 250             # steps between validations; 0: never
     save_every: int = 250             # steps between checkpoints
@@ -49,7 +50,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "templates", tuple(self.templates))
         for name, least in (("steps", 1), ("batch_size", 2), ("warmup", 0), ("num_prompts", 0),
-                            ("eval_every", 0), ("save_every", 1), ("snapshot_every", 0)):
+                            ("micro_batch_size", 0), ("eval_every", 0), ("save_every", 1), ("snapshot_every", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         if not self.lr > 0 or min(self.min_lr, self.text_lr) < 0 or self.clip_norm <= 0:
@@ -60,15 +61,5 @@ class TrainConfig:
         if not 0 <= self.hard_from <= 1 or (self.final_temperature or 1) <= 0:
             raise ValueError(f"hard_from is a share from 0 to 1 and final_temperature above 0; got "
                              f"{self.hard_from} and {self.final_temperature}")
-        if self.precision not in ("auto", "bf16", "fp32"):
-            raise ValueError(f"precision is {self.precision!r}; choose 'auto', 'bf16' or 'fp32'")
-
-
-def uses_bf16(precision: str, device: torch.device) -> bool:
-    """Whether to autocast to bf16: on GPUs and CPUs whose instructions make it fast."""
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return device.type == "cpu" and torch.backends.mkldnn.is_available() and (
-        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision is {self.precision!r}; choose one of {', '.join(map(repr, PRECISIONS))}")

@@ -28,15 +28,16 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..checkpoints.native import load_tensors, read_checkpoint, save_checkpoint
-from ..distributed import rank_and_size
+from ..distributed import gather_lists, rank_and_size
 from ..extras import missing
 from ..files import write_atomically
 from ..images import normalize
 from ..model import GroupViT
 from ..segmentation.steps import group_maps
+from .config import TrainConfig
 
 if TYPE_CHECKING:
-    from .config import TrainConfig
+    from .precision import MixedPrecision
 
 
 def current_commit() -> str:
@@ -48,6 +49,8 @@ def current_commit() -> str:
         return "unknown"
 
 
+# What changes how a step is computed and not what is learnt: a run may go on with other values, on another card.
+_FREE = ("micro_batch_size", "checkpoint_activations")
 _EARLY = (10, 20, *range(50, 501, 50))   # snapshots also after these steps: most groups emerge early
 
 
@@ -55,9 +58,9 @@ class Recorder:
     """Writes a run into `folder`, and goes on with the run that is there.
 
     Args:
-        validate: model -> figures.
-        watch: the figure whose highest value makes a checkpoint the best.
-        snapshot_images: (S, 3, H, W) uint8 pictures whose groups are kept for the time-lapse.
+        validate: model -> metrics.
+        watch: the metric whose highest value makes a checkpoint the best.
+        snapshot_images: (S, 3, H, W) uint8 images whose groups are kept for the time-lapse.
         watch_groups: model -> metrics of its groups, logged with every snapshot.
         log_every: steps between lines of metrics.
     """
@@ -82,23 +85,30 @@ class Recorder:
         self.data: dict[str, Any] = {}
         self.best = -1.0
         self.seconds = 0.0           # of training, over all parts of the run
+        self.precision: MixedPrecision | None = None
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def resume(self, model: GroupViT, optimizer: torch.optim.Optimizer, data: dict[str, Any] | None = None) -> int:
+    def resume(self, model: GroupViT, optimizer: torch.optim.Optimizer, data: dict[str, Any] | None = None,
+               precision: MixedPrecision | None = None) -> int:
         """Loads the last checkpoint, if there is one, and returns the step to go on from.
 
-        `data`: their `Captioned.fingerprint`. Raises ValueError, which names each difference, where the folder holds a
-        run with other settings or data.
+        `data`: their `Captioned.fingerprint`. `precision`: stored with every checkpoint from here on. Raises
+        ValueError, which names each difference, where the folder holds a run with other settings or data, and where
+        several processes do not find the same checkpoint.
         """
         start = 0
+        self.precision = precision
         self.data = data or {}
         self.model_config = model.config.to_dict()   # at the start: training may anneal the assignment
         if self.last_path.exists():
             header, tensors = read_checkpoint(self.last_path)
             about = header["about"]
-            then = {"data": about.get("data", {}), "vocabulary": header["tokenizer"], **about["train_config"],
+            # A run of an older version has no value for a field that is younger: it was trained as its default.
+            settings = json.loads(json.dumps(asdict(TrainConfig()))) | about["train_config"]
+            then = {"data": about.get("data", {}), "vocabulary": header["tokenizer"], **settings,
                     **(about.get("model_config") or {})}
             now = {"data": self.data, "vocabulary": model.tokenizer.state(), **asdict(self.config), **self.model_config}
+            then, now = ({k: v for k, v in values.items() if k not in _FREE} for values in (then, now))
             # Of data nothing is known in runs of older versions.
             if found := differences(then, now if then["data"] else now | {"data": {}}):
                 raise ValueError(
@@ -108,6 +118,13 @@ class Recorder:
                                  if n.startswith("model.")}, self.last_path)
             _restore_optimizer(optimizer, model, tensors)
             start, self.best, self.seconds = about["step"], about["best"], about["seconds"]
+            if precision is not None:
+                precision.restore(about.get("precision", {}))
+        found = gather_lists([start])
+        if len(set(found)) > 1:
+            raise ValueError(f"the processes find other checkpoints in {self.folder}: of steps {found}. The folder "
+                             "(--out) must be one that all machines share")
+        if start:
             if self.writes:
                 self._drop_lines_after(start)
         elif self.writes:
@@ -145,16 +162,22 @@ class Recorder:
         bar.set_postfix(loss=f"{values['loss']:.3f}", images=f"{speed:.0f}/s")
         self._write(step + 1, values, "train")
 
-    def after_step(self, done: int, model: GroupViT, optimizer: torch.optim.Optimizer) -> None:
-        """Every so often, after `done` steps: snapshot, validation, checkpoint."""
-        if not self.writes:
-            return
+    def due(self, done: int) -> set[str]:
+        """What is due after `done` steps, if anything: "snapshot", "validation", "checkpoint"."""
         config, end = self.config, done == self.config.steps
-        if config.snapshot_every and (done % config.snapshot_every == 0 or done in _EARLY or end):
+        return {name for name, every, early in (("snapshot", config.snapshot_every, done in _EARLY),
+                                                ("validation", config.eval_every, False),
+                                                ("checkpoint", config.save_every, False))
+                if every and (done % every == 0 or early or end)}
+
+    def after_step(self, done: int, model: GroupViT, optimizer: torch.optim.Optimizer) -> None:
+        """What is due after `done` steps; of several processes the first one does it."""
+        due = self.due(done) if self.writes else ()
+        if "snapshot" in due:
             self._snapshot(done, model)
-        if self.validate and config.eval_every and (done % config.eval_every == 0 or end):
+        if "validation" in due and self.validate:
             self._validation(done, model)
-        if done % config.save_every == 0 or end:
+        if "checkpoint" in due:
             self.save(done, model, optimizer)
 
     def interrupted(self, done: int, model: GroupViT, optimizer: torch.optim.Optimizer) -> None:
@@ -174,21 +197,22 @@ class Recorder:
         return {"step": done, "seed": self.config.seed, "commit": current_commit(),
                 "device": device_name(), "seconds": round(self.seconds, 1),
                 "best": self.best, "data": self.data,
-                "train_config": asdict(self.config), "model_config": self.model_config}
+                "train_config": asdict(self.config), "model_config": self.model_config,
+                **({"precision": state} if (state := self.precision and self.precision.state()) else {})}
 
     def _validation(self, done: int, model: GroupViT) -> None:
-        figures = self.validate(model)
+        metrics = self.validate(model)
         model.train()
-        self._write(done, figures, "validation")
-        shown = {k: round(figures[k], 3) for k in (self.watch, "miou_objects", "oracle_miou", "recognition_ap",
-                                                   "groups_used", "image_to_text_recall_1") if k in figures}
+        self._write(done, metrics, "validation")
+        shown = {k: round(metrics[k], 3) for k in (self.watch, "miou_objects", "oracle_miou", "recognition_ap",
+                                                   "groups_used", "image_to_text_recall_1") if k in metrics}
         if self.progress:
             tqdm.write(f"step {done}: " + ", ".join(f"{k} {v}" for k, v in shown.items()))
         # Only checkpoints after the switch to hard assignment can be best.
         on_the_way = self.config.hard_from < 1 and done <= self.config.hard_from * self.config.steps
-        if figures[self.watch] > self.best and not on_the_way:
-            self.best = figures[self.watch]
-            save_checkpoint(self.best_path, model, self._about(done) | {"validation": figures})
+        if metrics[self.watch] > self.best and not on_the_way:
+            self.best = metrics[self.watch]
+            save_checkpoint(self.best_path, model, self._about(done) | {"validation": metrics})
 
     @torch.no_grad()
     def _snapshot(self, done: int, model: GroupViT) -> None:

@@ -17,11 +17,10 @@ from ..data.captioned.on_disk import CaptionedFiles
 from ..data.mask_sets import scene_masks
 from ..data.scenes.config import SceneConfig
 from ..data.scenes.sets import scene_arrays
-from ..distributed import join_processes, pick_device
+from ..distributed import join_processes, pick_device, rank_and_size
 from ..evaluation.evaluate import evaluate
 from ..evaluation.groups import emergence
 from ..evaluation.image_level import evaluate_retrieval
-from ..losses import rank_and_size
 from ..model import GroupViT
 from ..text.caption_tokenizer import CaptionTokenizer
 from .config import TrainConfig
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 NUM_VALIDATION = 500    # scenes on which a run is watched, and choices are made
 NUM_EMERGENCE = 200     # of them show how far groups have emerged, at every snapshot
-NUM_SNAPSHOTS = 8       # of their pictures are kept for the time-lapse
+NUM_SNAPSHOTS = 8       # of their images are kept for the time-lapse
 
 
 def build_model(recipe: Recipe, data: Captioned) -> GroupViT:
@@ -50,7 +49,7 @@ def build_model(recipe: Recipe, data: Captioned) -> GroupViT:
     model = GroupViT(config, tokenizer)
     if recipe.grown_from:
         grow(model, load(recipe.grown_from))
-    # How it looks at pictures goes with it, the size included: a model knows things at the size of its training.
+    # Its inference options go with it, and the size of images: a model knows objects at the size of its training.
     model.protocol = replace(recipe.protocol, templates=recipe.training.templates,
                              short_side=recipe.protocol.short_side or config.image.image_size)
     return model
@@ -100,20 +99,20 @@ def train_on_dataset(recipe: Recipe, dataset: Dataset | Captioned, out: str | Pa
                      device: str | torch.device | None = None, validation: Dataset | CaptionedImages | None = None,
                      cache: str = "memory", num_workers: int | None = None, max_skipped: float = 0.05,
                      nouns: str | FindNouns | None = None) -> GroupViT:
-    """Trains on captioned pictures from anywhere; a picture with several captions shows one at random.
+    """Trains on captioned images from anywhere; an image with several captions shows one at random.
 
     Goes on with the run that `out` holds. At the end it says how many rows were left out, and why.
 
     Args:
         dataset: a `datasets.Dataset` (`open_dataset`), or any source that `open_captioned` gives.
         image_column, caption_columns: of a `datasets.Dataset`; None: as they mostly are.
-        validation: captioned pictures that are not trained on, such as a split of their own or those
+        validation: captioned images that are not trained on, such as a split of their own or those
             that `hold_out` gives. Every `eval_every` steps retrieval is measured on them, and the
             checkpoint with the highest mean of recall@1, 5, 10 in both directions is the run's best.
             None: there are no masks to judge by, so the run keeps its last model.
-        cache: "memory": pictures are decoded once; "disk": whenever a batch needs them, by `num_workers`
+        cache: "memory": images are decoded once; "disk": whenever a batch needs them, by `num_workers`
             processes.
-        max_skipped: share of the rows that may have no readable picture or no caption.
+        max_skipped: share of the rows that may have no readable image or no caption.
         nouns: of a `datasets.Dataset`: the column that has them, or a function of a caption; see `open_captioned`.
 
     Returns the best model of the run by retrieval, or its last one.
@@ -144,11 +143,12 @@ def train_on_dataset(recipe: Recipe, dataset: Dataset | Captioned, out: str | Pa
 def fit_batch(config: TrainConfig, data: Captioned) -> TrainConfig:
     """The configuration with a batch as large as the data allow, which is said where it is smaller than it was."""
     count = len(data) if isinstance(data, (CaptionedImages, CaptionedFiles)) else config.batch_size
-    processes = rank_and_size()[1]
+    rank, processes = rank_and_size()
     largest = count // processes * processes
-    if config.batch_size <= count or largest < 2:    # of one picture nothing can be learnt: the training says so
+    if config.batch_size <= count or largest < 2:    # of one image nothing can be learnt: the training says so
         return config
-    tqdm.write(f"batches are of {largest:,} pictures, not of {config.batch_size:,}: there are no more to train on")
+    if rank == 0:
+        tqdm.write(f"batches are of {largest:,} images, not of {config.batch_size:,}: there are no more to train on")
     return replace(config, batch_size=largest)
 
 
