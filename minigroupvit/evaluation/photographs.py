@@ -154,7 +154,7 @@ class _Counters:
     def update(self, example: Example, seen: EncodedImage, whole: EncodedImage) -> None:
         """`seen` by the protocol, `whole` without windows."""
         truth = self._as_classes(example.mask)
-        labels = self._as_classes(name_pixels(seen, self.protocol)[0].cpu())
+        labels = self._as_classes(name_pixels(seen, self.protocol).cpu())
         self.figures[""].update(labels, truth)
         self.pictures[example.name] = picture_miou(labels, truth, self.num_classes)
         if "boundary" in self.metrics:

@@ -113,7 +113,7 @@ def clustered(method: str) -> Callable[[GroupViT, Conditions], dict[str, Any]]:
         with threadpool_limits(1):
             for image, truth in zip(*on.pictures()):
                 (seen,) = encode_windows(model, [image.to(model.device).float() / 255], classes, protocol, regroup=regroup)
-                labels, _ = name_pixels(seen, replace(protocol, pixels="largest"))
+                labels = name_pixels(seen, replace(protocol, pixels="largest"))
                 found.update(labels, pixel_groups(seen.maps[-1], seen.size)[0], truth)
         return found.compute()
 
