@@ -147,7 +147,7 @@ class StageOutput:
     group_tokens: Tensor | None    # (B, T, D) as they left the blocks
     grouping: Grouping | None      # assignments (B, G, N) of this stage's N input tokens
     merged: Tensor | None = None   # (B, N, D) the tokens whose values were merged
-    patches: Tensor | None = None  # (B, G) how many patches each segment holds
+    patches: Tensor | None = None  # (B, G) how many patches each segment holds; with merge_weights="patches"
 
 
 @dataclass
@@ -205,8 +205,10 @@ class Stage(nn.Module):
             return StageOutput(tokens=x, group_tokens=None, grouping=None, patches=patches)
         x, group_tokens = x[:, :N], x[:, N:]
         merged = before if self.merged_values == "before" else x
-        weights = patches if self.merge_weights == "patches" else None
-        segments, grouping = self.grouping(x, group_tokens, merged, weights)       # (B, G, D)
+        if self.merge_weights == "tokens":
+            segments, grouping = self.grouping(x, group_tokens, merged)   # (B, G, D)
+            return StageOutput(segments, group_tokens, grouping, merged)
+        segments, grouping = self.grouping(x, group_tokens, merged, weights=patches)
         shares = grouping.soft if self.grouping.assignment == "soft" else grouping.hard
         held = shares.sum(dim=2) if patches is None else (shares @ patches[:, :, None].to(shares.dtype)).squeeze(2)
         return StageOutput(segments, group_tokens, grouping, merged, held)
@@ -246,7 +248,7 @@ class ImageEncoder(nn.Module):
             outputs.append(out)
         segment_tokens = self.norm(x)                                     # (B, G, D)
         feature = segment_tokens.mean(dim=1)                              # (B, D)
-        if self.config.merge_weights == "patches" and patches is not None:
+        if patches is not None:
             counts = patches.clamp(max=1).to(segment_tokens.dtype)        # an empty segment does not count here either
             feature = (counts[..., None] * segment_tokens).sum(dim=1) / counts.sum(dim=1, keepdim=True)
         return ImageOutput(feature, segment_tokens, outputs, grid)

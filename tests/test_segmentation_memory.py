@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from protocol_steps import picture, telling_weights
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from minigroupvit.config import GROUPVIT_2STAGE, GroupViTConfig, ImageConfig, TextConfig
@@ -12,8 +13,6 @@ from minigroupvit.model import GroupViT
 from minigroupvit.segmentation.options import InferenceOptions
 from minigroupvit.segmentation.segment import encode_windows, name_pixels, pixel_channels, segment
 from minigroupvit.segmentation.steps import balance_scores, best_class
-
-from protocol_steps import picture, telling_weights
 
 C, SIDE = 80, 448
 NAMES = [f"class {n}" for n in range(C)]

@@ -1,6 +1,6 @@
-"""The command line: `python -m minigroupvit demo | train | evaluate | segment | export | import | experiments`.
+"""The command line: `python -m minigroupvit demo | train | evaluate | segment | export | import | experiments | bench`.
 
-A module for each; argparse, because it is in the standard library and seven commands need no more. What takes time to
+A module for each; argparse, because it is in the standard library and eight commands need no more. What takes time to
 import (torch, datasets, matplotlib) is imported by the command that needs it: `--help` is instant.
 Mistakes of the user are ValueErrors of the package, and libraries may be missing (`extras`): one line on stderr
 and exit code 2.
@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..extras import MissingExtra
-from . import demo, evaluate, experiments, export, import_weights, segment, train
+from . import bench, demo, evaluate, experiments, export, import_weights, segment, train
 from .common import fail, in_options
 
 COMMANDS = {"demo": demo, "train": train, "evaluate": evaluate, "segment": segment, "export": export,
-            "import": import_weights, "experiments": experiments}
+            "import": import_weights, "experiments": experiments, "bench": bench}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
