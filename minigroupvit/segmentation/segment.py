@@ -1,14 +1,14 @@
-"""Zero-shot masks: from a model, pictures and words to a label for every pixel.
+"""Zero-shot masks: from a model, images and class names to a label for every pixel.
 
-`steps` has the five steps of the inference protocol, `options` its options, and `windows` what
-there is to a window that slides over a picture. Here they become one:
+`steps` has the five steps of the inference protocol, `options` its options, and `windows` the sliding
+windows. Here they are put together:
 
-    encode_windows    pictures of any sizes through the model, window by window
-    name_pixels       what was encoded of a picture becomes its labels
-    segment           both, for pictures of one size: the way in for one's own pictures and words
+    encode_windows    images of any sizes through the model, window by window
+    name_pixels       labels of an image from its encoding
+    segment           both, for images of one size: the function for one's own images and class names
 
 B images  V windows of an image  G final groups  C classes  K channels: background, classes
-E shared channels  h, w patch grid  a, b window  H, W picture
+E shared channels  h, w patch grid  a, b window  H, W image
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from .steps import (
 )
 from .windows import Window, canvas_size, look_through, mask_size, stitch, windows_on
 
-# From a model and what its encoder saw: maps per stage (B, G, h, w), segments (B, G, E) of length 1.
+# From a model and the results of its encoder: maps per stage (B, G, h, w), segments (B, G, E) of length 1.
 Regroup = Callable[[GroupViT, ImageOutput], tuple[list[Tensor], Tensor]]
 
 _PIXELS_AT_ONCE = 8 * 448 * 448   # of windows in the model, unless told otherwise: bounds its memory
@@ -48,11 +48,11 @@ _PIXELS_AT_ONCE = 8 * 448 * 448   # of windows in the model, unless told otherwi
 
 @dataclass
 class EncodedImage:
-    """What a model makes of one picture before any pixel is named: small, however large the picture."""
+    """The encoding of one image, before any pixel is labelled: small, however large the image."""
 
     picture: tuple[int, int]    # its height and width, and those of its labels
     size: tuple[int, int]       # H, W at which its masks are made: `windows.mask_size`
-    canvas: tuple[int, int]     # at which they are cut, and on which the windows lie
+    canvas: tuple[int, int]     # at which they are segmented, and on which the windows lie
     windows: list[Window]       # V, all of one size (a, b)
     maps: list[Tensor]          # per stage (V, G, h, w): share of each patch (refined: pixel) in each group
     group_scores: Tensor        # (V, G, C) score of each class for each final group
@@ -65,7 +65,7 @@ class EncodedImage:
 
     @property
     def embedding(self) -> Tensor:
-        """The picture's unit vector (E,): the mean of its windows."""
+        """The image's unit vector (E,): the mean of its windows."""
         return self.embeddings[0] if len(self.embeddings) == 1 else unit(self.embeddings.mean(dim=0))
 
 
@@ -104,15 +104,15 @@ class Segmentation:
 @torch.no_grad()
 def encode_windows(model: GroupViT, pictures: Sequence[Tensor], classes: Tensor, protocol: InferenceOptions,
         windows_at_once: int | None = None, regroup: Regroup | None = None) -> list[EncodedImage]:
-    """Pictures of any sizes through the model: windows of one size go in together, whosever they are.
+    """Images of any sizes through the model: windows of one size are encoded together, of whichever image they are.
 
     Args:
         model: any GroupViT; it is put into evaluation mode for the call.
         pictures: (3, H, W) each, values from 0 to 1, on the model's device.
         classes: (C, E) from `embed_classes`.
-        protocol: the inference options; `protocol_for` says which size they mean where they name none.
-        windows_at_once: None: as many as have the pixels of 8 released ones.
-        regroup: what makes groups of the encoder's output; None: the model's own.
+        protocol: the inference options; `protocol_for` says which size is meant where they name none.
+        windows_at_once: None: as many as have the pixels of 8 windows of 448 x 448.
+        regroup: what makes groups of the results of the encoder; None: the model's own.
 
     Raises ValueError for `pixels="patches"` and a model with groups.
     """
@@ -223,19 +223,19 @@ def name_pixels(seen: EncodedImage, protocol: InferenceOptions) -> Tensor:
 @torch.no_grad()
 def segment(model: GroupViT, images, class_names: Sequence[str], protocol: InferenceOptions | None = None,
             *, class_embeddings: Tensor | None = None, **choices) -> Segmentation:
-    """Names every pixel of the pictures with one of the words.
+    """Labels every pixel of the images with one of the class names.
 
     Args:
         model: any GroupViT; it is put into evaluation mode for the call.
-        images: one picture or many of one size (`images.to_batch` says which kinds), any size: it is brought to
-            the size at which the model looks at pictures, and labels and groups come back at its own.
-        class_names: any words, each once.
+        images: one image or many of one size (`images.to_batch` says which kinds), any size: it is resized to
+            the size of the protocol, and labels and groups come back at its own.
+        class_names: any, each once.
         protocol: the inference options; None: those the model was saved with (`protocol_for`). `PROTOCOLS` has
             the released ones.
-        class_embeddings: (C, E) from `embed_classes`, where many pictures share their words.
+        class_embeddings: (C, E) from `embed_classes`, where many images share their class names.
         choices: single fields of the protocol to change, such as `top_classes=3`.
 
-    Raises ValueError for pictures or words that cannot be used.
+    Raises ValueError for images or class names that cannot be used.
     """
     protocol = protocol_for(model, protocol, **choices)
     # NumPy's floats are double: the model's own precision here.

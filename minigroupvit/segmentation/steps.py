@@ -1,19 +1,20 @@
-"""The five steps from what a model has seen to a label for every pixel, each a function of tensors.
+"""The five steps from the results of the encoders to a label for every pixel, each a function of tensors.
 
 The protocol of the released evaluation (the paper's Section 3.3):
 
     1. group_maps        multiply the soft assignments of the stages: which patch is in which
                          final group
-    2. pixel_groups      upsample them to the picture, take the largest group of each pixel
-                         (refine_maps, not in the paper: first move their edges to those of the picture)
-    3. embed_classes     words in templates, through the text encoder
-    4. score_groups      how well each word names each group, given what the whole image shows
-    5. label_pixels      each pixel takes its group's best word, or background: `add_background`, then
+    2. pixel_groups      upsample them to the image, take the largest group of each pixel
+                         (refine_maps, not in the paper: first move their edges to those of the image)
+    3. embed_classes     class names in templates, through the text encoder
+    4. score_groups      how well each class name fits each group, given what the whole image shows
+    5. label_pixels      each pixel takes its group's best class, or background: `add_background`, then
                          `best_class`; where windows slide, `segment` takes their mean between the two
 
-`segment` puts them together. There, "picture" is one window of it if windows slide.
+`segment` puts them together, and labels each group once instead of each of its pixels where that is the
+same. There, "image" is one window of it if windows slide.
 
-B images  G final groups  C classes  E shared channels  h, w patch grid  H, W picture
+B images  G final groups  C classes  E shared channels  h, w patch grid  H, W image
 """
 
 from __future__ import annotations
@@ -155,7 +156,7 @@ def score_groups(segments: Tensor, image: Tensor, classes: Tensor, scale: Tensor
     """Probability of each class for each group, (B, G, C), given what the image shows.
 
     A softmax over all classes times a softmax over the `top_classes` nearest to the whole
-    image, so that a group cannot take a name that the image does not have.
+    image, so that a group cannot take the name of a class that the image does not show.
 
     segments (B, G, E), image (B, E), classes (C, E): unit vectors. scale: inverse temperature.
     """
@@ -179,7 +180,7 @@ def shared_scores(maps: Tensor, group_scores: Tensor, size: tuple[int, int]) -> 
 
     Parts of an object that lie in several groups then agree on a name. Not in the released code.
     """
-    scores = group_scores / group_scores.sum(dim=-1, keepdim=True)        # each group speaks as loud
+    scores = group_scores / group_scores.sum(dim=-1, keepdim=True)        # each group counts alike
     scores = torch.einsum("bghw,bgc->bchw", maps, scores)
     return F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
 
