@@ -112,4 +112,4 @@ def test_another_answer_is_an_error():
 
 def test_unknown_rows(capsys):
     assert cli.main(["bench", "--rows", "forward,speed"]) == 2
-    assert "unknown rows speed; there are forward, train, masks, small, attention, data" in capsys.readouterr().err
+    assert "unknown rows speed; there are forward, train, masks, small, attention, linear, data" in capsys.readouterr().err

@@ -209,6 +209,19 @@ def masks(settings: Settings) -> Iterator[Case]:
                    counts_flops=True, items=1, remembered=True)
 
 
+def linear(settings: Settings) -> Iterator[Case]:
+    """A linear layer of the paper's size by torch, and on a CPU by oneDNN, which torch uses for bf16 only."""
+    image = settings.sizes.model.image
+    D, N = image.width, settings.sizes.train_batch * (image.grid_size ** 2 + image.num_group_tokens[0])
+    x, weight, bias = (torch.randn(*shape, device=settings.device, dtype=DTYPES[settings.precision])
+                       for shape in ((N, D), (4 * D, D), (4 * D,)))
+    contenders: dict[str, Run] = {"torch": lambda: F.linear(x, weight, bias)}
+    if settings.device.type == "cpu" and torch.backends.mkldnn.is_available():
+        # The compiler's own operation: torch has no switch that sends fp32 products there.
+        contenders["oneDNN"] = lambda: torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    yield Case(f"linear layer {D} to {4 * D} on {N} tokens", contenders)
+
+
 @lru_cache(maxsize=1)
 def _scenes(count: int) -> CaptionedImages:
     scenes = scene_arrays("train", count)
@@ -296,4 +309,5 @@ def data(settings: Settings) -> Iterator[Case]:
 
 
 ROWS: dict[str, Callable[[Settings], Iterator[Case]]] = {
-    "forward": forward, "train": train, "masks": masks, "small": small, "attention": attention, "data": data}
+    "forward": forward, "train": train, "masks": masks, "small": small, "attention": attention,
+    "linear": linear, "data": data}

@@ -13,7 +13,7 @@ examples:
   python -m minigroupvit bench --profile --rows train
 
 Rows: forward, train and masks of the paper's model, small (a training step of the small model, and its texts), attention,
-data. Writes <device>.json, a table <device>.md and a plot <device>.png into --out. Contenders take turns, so a busy machine
+linear, data. Writes <device>.json, a table <device>.md and a plot <device>.png into --out. Contenders take turns, so a busy machine
 slows all of them; times by themselves are good for nothing there."""
 
 
