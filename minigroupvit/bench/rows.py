@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from ..training.run import build_model
 from .measure import DTYPES, Run
 
 OURS, THEIRS = "minigroupvit", "transformers"
+HAS_TRANSFORMERS = find_spec("transformers") is not None
 NUM_TEXTS = 4                    # of an image in a training step: its caption and three prompted nouns
 
 
@@ -84,9 +86,10 @@ class Settings:
 
 @lru_cache(maxsize=1)
 def models(sizes: Sizes, device: torch.device, side: int | None = None) -> tuple[GroupViT, Any]:
-    """Our model and transformers' with the same random weights; `side`: pixels that their positions are for."""
-    from transformers import GroupViTModel
+    """Our model and transformers' with the same random weights; `side`: pixels that their positions are for.
 
+    None in the place of transformers' where it is not installed.
+    """
     torch.manual_seed(0)
     ours = GroupViT(sizes.model if side is None else replace(
         sizes.model, image=replace(sizes.model.image, image_size=side)))
@@ -94,6 +97,11 @@ def models(sizes: Sizes, device: torch.device, side: int | None = None) -> tuple
         for name, value in ours.image_encoder.named_parameters():
             if value.ndim >= 2:                  # so that groups differ, and rounding does not decide which is largest
                 value.normal_(std=1.0 if "tokens" in name and "norm" not in name else 2 * value[0].numel() ** -0.5)
+    if not HAS_TRANSFORMERS:
+        return ours.to(device).eval(), None
+    from transformers import GroupViTModel, logging
+
+    logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as folder:
         export_transformers(ours, folder)
         theirs = GroupViTModel.from_pretrained(folder)
@@ -121,12 +129,13 @@ def forward(settings: Settings) -> Iterator[Case]:
     side = settings.sizes.model.image.image_size
     for B in settings.sizes.batches:
         images = torch.randn(B, 3, side, side, device=settings.device)
-        contenders = {
-            OURS: _without_gradient(lambda: ours.encode_image(images)[0], settings),
-            THEIRS: _without_gradient(lambda: theirs.get_image_features(pixel_values=images).pooler_output, settings)}
-        with torch.inference_mode():
-            _same(ours.encode_image(images[:1])[0], theirs.get_image_features(pixel_values=images[:1]).pooler_output,
-                  "image forward")
+        contenders = {OURS: _without_gradient(lambda: ours.encode_image(images)[0], settings)}
+        if theirs is not None:
+            contenders[THEIRS] = _without_gradient(
+                lambda: theirs.get_image_features(pixel_values=images).pooler_output, settings)
+            with torch.inference_mode():
+                _same(ours.encode_image(images[:1])[0],
+                      theirs.get_image_features(pixel_values=images[:1]).pooler_output, "image forward")
         if settings.compiled:
             # "freezing" lets the compiler prepare the weights once: for inference only.
             fast = torch.compile(lambda x: ours.encode_image(x)[0], dynamic=False, options={"freezing": True})
@@ -174,16 +183,18 @@ def train(settings: Settings) -> Iterator[Case]:
 
     def training(step: Callable[..., None], *given: Tensor) -> Run:
         def run() -> None:
-            ours.train(), theirs.train()
+            for model in filter(None, (ours, theirs)):
+                model.train()
             step(*given)
-            ours.eval(), theirs.eval()
+            for model in filter(None, (ours, theirs)):
+                model.eval()
 
         return run
 
-    yield Case(f"training step, batch {B}, {NUM_TEXTS} texts",
-               {OURS: training(our_step), THEIRS: training(their_step, whole),
-                f"{THEIRS}, texts cut as ours": training(their_step, cut)},
-               counts_flops=True, items=B, remembered=True)
+    contenders = {OURS: training(our_step)}
+    if theirs is not None:
+        contenders |= {THEIRS: training(their_step, whole), f"{THEIRS}, texts truncated as ours": training(their_step, cut)}
+    yield Case(f"training step, batch {B}, {NUM_TEXTS} texts", contenders, counts_flops=True, items=B, remembered=True)
 
 
 def masks(settings: Settings) -> Iterator[Case]:
@@ -204,9 +215,10 @@ def masks(settings: Settings) -> Iterator[Case]:
             out = theirs(input_ids=ids, pixel_values=image, output_segmentation=True)
             return out.segmentation_logits.argmax(dim=1)
 
-        yield Case(f"zero-shot masks, {side} x {side}, {C} classes",
-                   {OURS: _without_gradient(our_masks, settings), THEIRS: _without_gradient(their_masks, settings)},
-                   counts_flops=True, items=1, remembered=True)
+        contenders = {OURS: _without_gradient(our_masks, settings)}
+        if theirs is not None:
+            contenders[THEIRS] = _without_gradient(their_masks, settings)
+        yield Case(f"zero-shot masks, {side} x {side}, {C} classes", contenders, counts_flops=True, items=1, remembered=True)
 
 
 def linear(settings: Settings) -> Iterator[Case]:

@@ -8,7 +8,7 @@ import json
 import multiprocessing
 import re
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from torch.profiler import ProfilerActivity, profile
 from ..files import write_atomically
 from ..training.record import current_commit, device_name
 from .measure import flops, interleave, matrix_product, peak_bytes, ratio, why_no_compiler, why_not
-from .rows import OURS, QUICK, ROWS, THEIRS, Case, Settings, Sizes, models
+from .rows import HAS_TRANSFORMERS, OURS, QUICK, ROWS, Case, Settings, Sizes, models
 
 LIMIT = "large matrix product"
 ONCE = ("data",)                 # rows that have no precision
@@ -62,17 +62,14 @@ def run_bench(out: str | Path, device: torch.device, rows: Sequence[str] | None 
                 print(_in_words(lines[-1]), flush=True)
         models.cache_clear()
         gc.collect()
-    record = {
-        "command": command, "commit": current_commit(), "date": datetime.date.today().isoformat(),
-        "device": device_name() if device.type != "cpu" else _cpu_name(), "threads": torch.get_num_threads(),
-        "torch": torch.__version__, "left_out": {name: reason for name, reason in left_out.items() if reason} | (
-            {"compiled": no_compiler} if no_compiler else {}),
+    record = _about(device, command) | {
+        "left_out": {name: reason for name, reason in left_out.items() if reason} | (
+            {"compiled": no_compiler} if no_compiler else {}) | (
+            {} if HAS_TRANSFORMERS else {"transformers": "it is not installed (pip install transformers)"}),
         "lines": lines}
-    folder, name = Path(out), re.sub(r"[^a-z0-9]+", "-", record["device"].lower()).strip("-")
-    folder.mkdir(parents=True, exist_ok=True)
-    for suffix, text in (("json", json.dumps(record, indent=2) + "\n"), ("md", table(record))):
-        write_atomically(folder / f"{name}.{suffix}", lambda path, text=text: path.write_text(text, encoding="utf-8"))
-    write_atomically(folder / f"{name}.png", lambda path: plot(record).savefig(path, format="png", dpi=120))
+    for suffix, text in ((".json", json.dumps(record, indent=2) + "\n"), (".md", table(record))):
+        _write(out, record, suffix, lambda path, text=text: path.write_text(text, encoding="utf-8"))
+    _write(out, record, ".png", lambda path: plot(record).savefig(path, format="png", dpi=120))
     return record
 
 
@@ -138,8 +135,7 @@ def _in_words(line: dict[str, Any]) -> str:
 
 def table(record: dict[str, Any]) -> str:
     """The results as a table in Markdown, one contender a line."""
-    rows = [f"`{record['command']}` on {record['device']}, torch {record['torch']}, commit {record['commit']}, "
-            f"{record['date']}. Times are medians of rounds in which the contenders take turns. Ratio: the contender's time "
+    rows = [f"{_origin(record)} Times are medians of rounds in which the contenders take turns. Ratio: the contender's time "
             "over that of the first line, median and quartiles of the rounds; above 1 the first is faster. Of the limit: "
             "its FLOP/s over those of a large matrix product in the same precision. Peak: memory above the models "
             "themselves, in a process of its own.", ""]
@@ -176,26 +172,51 @@ def plot(record: dict[str, Any]) -> Figure:
     return figure
 
 
-def profiles(device: torch.device, rows: Sequence[str] | None = None, quick: bool = False, most: int = 8) -> Iterator[str]:
-    """Where the time of each row goes: lines of a table in Markdown, with the operations that take most of it themselves.
+def run_profile(out: str | Path, device: torch.device, rows: Sequence[str] | None = None, quick: bool = False,
+                command: str = "", sizes: Sizes | None = None, most: int = 7) -> str:
+    """Where the time of rows goes: prints and writes a table of the operations that take most of it themselves.
 
+    Args: as of `run_bench`. rows: None: forward, train and masks. most: operations named of each line.
     Raises ValueError for an unknown row.
     """
     _check(rows)
-    sizes = QUICK if quick else Sizes()
     kinds = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")
+    field = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
+    record = _about(device, command)
+    lines = [f"{_origin(record)} Of each operation: the share of the time that it takes itself.", "",
+             "| what | precision | model | ms | operations, % |", "|---|---|---|---:|---|"]
+    print("\n".join(lines))
     for row in rows or ("forward", "train", "masks"):
         for precision in ("fp32", "bf16"):
-            for case in ROWS[row](Settings(device, precision, sizes)):
-                for contender in (OURS, THEIRS):
-                    if contender not in case.contenders:
-                        continue
-                    case.contenders[contender]()
+            for case in ROWS[row](Settings(device, precision, sizes or (QUICK if quick else Sizes()))):
+                for name, run in case.contenders.items():
+                    run()
                     with profile(activities=kinds) as found:
-                        case.contenders[contender]()
-                    field = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
-                    events = sorted(found.key_averages(), key=lambda event: -getattr(event, field))
-                    whole = sum(getattr(event, field) for event in events)
-                    shares = ", ".join(f"{event.key.removeprefix('aten::')} {100 * getattr(event, field) / whole:.0f}"
-                                       for event in events[:most])
-                    yield f"| {case.name} | {precision} | {contender} | {whole / 1000:.0f} | {shares} |"
+                        run()
+                    times = {event.key.removeprefix("aten::").lstrip("_"): getattr(event, field)
+                             for event in found.key_averages()}
+                    whole = sum(times.values())
+                    shares = ", ".join(f"{key} {100 * times[key] / whole:.0f}"
+                                       for key in sorted(times, key=times.get, reverse=True)[:most])
+                    lines.append(f"| {case.name} | {precision} | {name} | {whole / 1000:.0f} | {shares} |")
+                    print(lines[-1], flush=True)
+    text = "\n".join(lines) + "\n"
+    _write(out, record, "-profile.md", lambda path: path.write_text(text, encoding="utf-8"))
+    return text
+
+
+def _about(device: torch.device, command: str) -> dict[str, Any]:
+    """Where results come from."""
+    return {"command": command, "commit": current_commit(), "date": datetime.date.today().isoformat(),
+            "device": device_name() if device.type == "cuda" else _cpu_name(), "threads": torch.get_num_threads(),
+            "torch": torch.__version__}
+
+
+def _origin(record: dict[str, Any]) -> str:
+    return (f"`{record['command']}` on {record['device']}, torch {record['torch']}, commit {record['commit']}, "
+            f"{record['date']}.")
+
+
+def _write(out: str | Path, record: dict[str, Any], suffix: str, write: Callable[[Path], object]) -> None:
+    Path(out).mkdir(parents=True, exist_ok=True)
+    write_atomically(Path(out) / (re.sub(r"[^a-z0-9]+", "-", record["device"].lower()).strip("-") + suffix), write)

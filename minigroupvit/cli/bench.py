@@ -13,8 +13,8 @@ examples:
   python -m minigroupvit bench --profile --rows train
 
 Rows: forward, train and masks of the paper's model, small (a training step of the small model, and its texts), attention,
-linear, data. Writes <device>.json, a table <device>.md and a plot <device>.png into --out. Contenders take turns, so a busy machine
-slows all of them; times by themselves are good for nothing there."""
+linear (by torch and by oneDNN), data. Writes <device>.json, a table <device>.md and a plot <device>.png into --out.
+Contenders take turns, so their ratios hold on a busy machine; times by themselves do not."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,24 +24,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="small batches, 3 rounds, no compiler, no memory: a minute")
     parser.add_argument("--no-compile", action="store_true", help="without torch.compile")
     parser.add_argument("--no-memory", action="store_true", help="without peak memory, which takes a process each")
-    parser.add_argument("--profile", action="store_true", help="print where the time goes instead; writes nothing")
+    parser.add_argument("--profile", action="store_true",
+                        help="instead, print where the time goes and write it to <device>-profile.md")
     parser.add_argument("--device", help="cpu, cuda, mps; default: a GPU if there is one")
     parser.add_argument("--out", default="results/bench", metavar="FOLDER", help="default: %(default)s")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from ..bench.run import profiles, run_bench
+    from ..bench.run import run_bench, run_profile
     from ..distributed import pick_device
 
     rows = arguments.rows.split(",") if arguments.rows else None
     device = pick_device(arguments.device)
-    if arguments.profile:
-        print("| what | precision | model | ms | operations, % of the time that they take themselves |\n|---|---|---|---:|---|")
-        for line in profiles(device, rows, arguments.quick):
-            print(line, flush=True)
-        return
-    options = [f"--rows {arguments.rows}"] * bool(rows) + ["--quick"] * arguments.quick
+    options = ["--profile"] * arguments.profile + [f"--rows {arguments.rows}"] * bool(rows) + ["--quick"] * arguments.quick
     options += ["--no-compile"] * arguments.no_compile + ["--no-memory"] * arguments.no_memory
     options += [f"--rounds {arguments.rounds}"] * (arguments.rounds != 7)
-    run_bench(arguments.out, device, rows, arguments.rounds, arguments.quick, not arguments.no_compile,
-              not arguments.no_memory, " ".join(["python -m minigroupvit bench", *options]))
+    command = " ".join(["python -m minigroupvit bench", *options])
+    if arguments.profile:
+        run_profile(arguments.out, device, rows, arguments.quick, command)
+    else:
+        run_bench(arguments.out, device, rows, arguments.rounds, arguments.quick, not arguments.no_compile,
+                  not arguments.no_memory, command)
