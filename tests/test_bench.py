@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -86,6 +87,8 @@ def test_every_row_runs(row, precision):
 
 def test_what_is_written(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bench, "why_not", lambda device, precision: None if precision == "fp32" else "not in this test")
+    monkeypatch.setattr(bench, "_in_own_process", lambda row, case, contender, settings: bench.peak_of(
+        row, case, contender, torch.get_num_threads(), settings))
     record = bench.run_bench(tmp_path, CPU, ["forward"], rounds=3, compiled=False, command="a command", sizes=TINY)
     (file,) = tmp_path.glob("*.json")
     assert json.loads(file.read_text()) == record
@@ -101,6 +104,14 @@ def test_what_is_written(tmp_path, monkeypatch, capsys):
     assert "image forward, batch 2 fp32: minigroupvit" in capsys.readouterr().out
 
 
+def test_memory_is_measured_in_another_process():
+    settings = Settings(CPU, "fp32", replace(TINY, train_batch=64))
+    (case,) = ROWS["linear"](settings)
+    peak = bench._in_own_process("linear", case.name, "torch", settings)
+    result = 4 * 64 * (16 + 8) * 4 * 24                   # bytes of what the layer returns
+    assert peak is None or peak >= result / 2             # a part may lie in memory that was held before
+
+
 def test_another_answer_is_an_error():
     settings = Settings(CPU, "fp32", TINY)
     ours, _ = models(TINY, CPU)
@@ -113,3 +124,10 @@ def test_another_answer_is_an_error():
 def test_unknown_rows(capsys):
     assert cli.main(["bench", "--rows", "forward,speed"]) == 2
     assert "unknown rows speed; there are forward, train, masks, small, attention, linear, data" in capsys.readouterr().err
+
+
+def test_a_profile_names_the_operations(tmp_path):
+    text = bench.run_profile(tmp_path, CPU, ["linear"], command="a command", sizes=TINY)
+    (file,) = tmp_path.glob("*-profile.md")
+    assert file.read_text() == text and text.startswith("`a command` on ")
+    assert "| linear layer 24 to 96 on 48 tokens | fp32 | torch |" in text and "addmm" in text
