@@ -9,6 +9,7 @@
 #   make html      the notebooks as web pages: outputs/html/
 #   make student   the notebooks without solutions, for students: outputs/student/
 #   make train     train a small model in 15 minutes: outputs/train/ (RECIPE=scenes: the best model)
+#   make bench     measure speed and memory here, beside transformers: results/bench/
 #   make weights   train the shipped weights again from their seeds: data/weights/
 #   make clean     remove .venv and caches, but not outputs/, which may hold trained models
 #
@@ -22,7 +23,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FIRST_NOTEBOOK := notebooks/00_quickstart.ipynb
 
-.PHONY: help demo test browser lab notebooks twice html student train weights clean
+.PHONY: help demo test browser lab notebooks twice html student train bench weights clean
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -63,6 +64,9 @@ student: $(STAMP)
 
 train: $(STAMP)
 	$(BIN)/python -m minigroupvit train --recipe $(RECIPE) $(ARGS)
+
+bench: $(STAMP)
+	$(BIN)/python -m minigroupvit bench $(ARGS)
 
 weights: $(STAMP)
 	$(BIN)/python scripts/make_weights.py $(ARGS)

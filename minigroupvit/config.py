@@ -85,7 +85,7 @@ class ImageConfig:
         check_choice("merge_weights", self.merge_weights, "tokens", "patches")
         if self.stem == "convolution" and (self.patch_size < 2 or self.patch_size & (self.patch_size - 1)):
             raise ValueError(
-                f"the convolution stem halves the picture step by step: patch_size {self.patch_size} "
+                f"the convolution stem halves the image step by step: patch_size {self.patch_size} "
                 "is no power of two above 1; take 4, 8 or 16, or stem='linear'")
         if not isinstance(self.stem_depth, int) or self.stem_depth < 0 or self.stem_depth and self.stem == "linear":
             raise ValueError(f"stem_depth counts the residual convolutions of a stem of convolutions; got "
@@ -175,7 +175,7 @@ GROUPVIT_1STAGE = GroupViTConfig(
 CLIP_VIT = GroupViTConfig(
     image=ImageConfig(depths=(12,), num_group_tokens=(0,), num_output_groups=(0,)))
 
-# A small model for the scenes: 1 M parameters, and choices that let it learn from 40,000 pictures.
+# A small model for the scenes: 1 M parameters, and choices that let it learn from 40,000 images.
 # No positions and no Transformer block before the grouping: a patch knows its surroundings only, so
 # that nothing but grouping can tell what a shape is (results/EXPERIMENTS.md).
 SCENES = GroupViTConfig(

@@ -1,15 +1,15 @@
 """The grouping block: the one new idea of GroupViT (Section 3.1 of the paper).
 
-Group tokens look at the image, every image token is assigned to one group, and the tokens of
+Group tokens attend to the image, every image token is assigned to one group, and the tokens of
 a group are merged into one segment token. With several stages, segments are grouped again.
 
 B batch  N tokens that come in  T group tokens  G groups that go out  D width
 
 Differences to the released code: the residual of the merge is a choice. The paper adds the
-projected group tokens to the merged segments (`projected`). They have looked at the whole
-image, so on small data a segment can carry a name from another place: `none` and `learned`
-(one constant per group) close that way. And the merged values may come from other tokens than the
-assignment: see `GroupingBlock.forward`.
+projected group tokens to the merged segments (`projected`). They have attended to the whole
+image, so on small data the embedding of a segment can name an object that is elsewhere: `none` and
+`learned` (one constant per group) prevent that. And the merged values may come from other tokens than
+the assignment: see `GroupingBlock.forward`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def gumbel_noise(like: Tensor) -> Tensor:
 
 def one_hot_largest(assignment: Tensor) -> Tensor:
     """1 for the group with the largest share of each token, else 0. (B, G, N) -> (B, G, N)."""
-    winner = assignment.argmax(dim=1, keepdim=True)                   # (B, 1, N)
+    # On a CPU max is ten times as fast as argmax over an axis that is not the last; of equals both take the first.
+    winner = assignment.detach().max(dim=1, keepdim=True).indices     # (B, 1, N)
     return torch.zeros_like(assignment).scatter_(1, winner, 1.0)
 
 
@@ -87,9 +88,9 @@ def _check(what: str, tensor: Tensor) -> None:
 
 @dataclass
 class Grouping:
-    """How the tokens of one stage were shared among its groups."""
+    """The assignment of the tokens of one stage to its groups."""
 
-    soft: Tensor  # (B, G, N) softmax over the groups, free of noise: what masks are made of
+    soft: Tensor  # (B, G, N) softmax over the groups, free of noise; masks are made of it
 
     @property
     def hard(self) -> Tensor:
@@ -109,7 +110,7 @@ class Assign(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def logits(self, groups: Tensor, tokens: Tensor) -> Tensor:
-        """Likeness of each group (B, G, D) to each token (B, N, D): (B, G, N)."""
+        """Scaled dot product of each group (B, G, D) and each token (B, N, D): (B, G, N)."""
         # Half precision has too few digits for a softmax and its noise.
         return at_least_single(self.q_proj(groups) @ self.k_proj(tokens).transpose(-2, -1) * self.scale)
 
@@ -131,7 +132,7 @@ class TokenMixer(nn.Module):
 
 
 class CrossAttentionBlock(nn.Module):
-    """Lets the groups look at the tokens. No norm on its inputs, one on its output."""
+    """Cross-attention from the groups to the tokens, and an MLP. No norm on its inputs, one on its output."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
@@ -159,10 +160,10 @@ class GroupingBlock(nn.Module):
         temperature: of the softmax over groups; 1 in the paper.
         residual: what is added to the merged segments: "projected", "learned" or "none".
         straight_through: whether the loss of the segments has a gradient for a hard assignment, that of the soft
-            one. Without it only what looks at the soft assignment teaches it: areas, and the losses of similarity.
-            An empty group is a vector close to zero, whose layer norm makes that gradient hundreds of times larger.
+            one. Without it only losses of the soft assignment train it: those of areas and of similarity.
+            An empty group is a vector close to zero, and layer norm makes its gradient hundreds of times larger.
 
-    Raises ValueError for any other word, sizes below 1, and tokens of another width.
+    Raises ValueError for another assignment or residual, sizes below 1, and tokens of another width.
     """
 
     def __init__(self, width: int, num_heads: int, num_group_tokens: int, num_output_groups: int,
@@ -200,8 +201,8 @@ class GroupingBlock(nn.Module):
         """tokens (B, N, D) and group tokens (B, T, D) to segments (B, G, D) and how they were grouped.
 
         `merged` (B, N, D): the tokens whose values are merged, None for `tokens` themselves as in the paper.
-        The tokens before a stage's Transformer blocks know only their own place: merged, they keep a
-        segment's content tied to its mask, while the assignment still comes from tokens that know the image.
+        The tokens before a stage's Transformer blocks depend on their own patch only: merged, they keep the
+        content of a segment tied to its mask, while the assignment still comes from tokens that have seen the image.
         `weights` (B, N): how much each token counts in a merge, None for 1 as in the paper.
         """
         for what, given in (("tokens (B, N, D)", tokens), ("group_tokens (B, T, D)", group_tokens)):

@@ -18,14 +18,14 @@ CARD = """---
 {{ card_data }}
 ---
 
-A GroupViT: it cuts pictures into segments and names them, and has learnt both from captions alone
-(arXiv 2202.11094). Made with minigroupvit:
+A GroupViT: it partitions images into segments and labels them with class names, and has learnt both from captions
+alone (arXiv 2202.11094). Made with minigroupvit:
 
 ```python
 import minigroupvit
 
 model = minigroupvit.load("owner/name")      # the id of this page, or the folder
-result = minigroupvit.segment(model, minigroupvit.load_image("my.png"), ["words", "of", "your", "own"])
+result = minigroupvit.segment(model, minigroupvit.load_image("my.png"), ["class", "names", "of", "your", "own"])
 ```
 """
 

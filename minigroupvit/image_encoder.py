@@ -3,7 +3,7 @@
 Section 3.1 of the paper. Group tokens are appended after the image tokens, run through the
 blocks with them, and are split off again for the grouping block.
 
-B batch  N tokens  T group tokens  G groups  D width  h, w patch grid  H, W picture
+B batch  N tokens  T group tokens  G groups  D width  h, w patch grid  H, W image
 
 Differences to the released code: the patch grid is carried along with the tokens instead of
 being guessed from their number; any size that is a multiple of the patch works in training too.
@@ -54,15 +54,15 @@ class ResidualConvolution(nn.Module):
 
 
 class ConvolutionStem(nn.Module):
-    """4 × 4 convolutions of stride 2 that halve the picture until one cell is one patch.
+    """4 × 4 convolutions of stride 2 that halve the image until one cell is one patch.
 
     `depth` residual 3 × 3 convolutions follow, each of which lets a token see one patch further on every side.
 
-    A patch of 8 pixels cut out is a spot of colour; here each token has seen its surroundings,
+    A patch of 8 pixels by itself is little more than a colour; here each token has seen its surroundings,
     22 pixels wide. The even kernel keeps the middle of what a token sees in the middle of its
     patch: with a 3 × 3 kernel it would sit at the corner, and masks would be shifted by half a
-    patch. Edges are repeated outwards: zeros would mark the border, and groups are quick to cut a
-    picture into border and middle, a fair guess at background and object that needs no look at either.
+    patch. Edges are repeated outwards: zeros would mark the border, and groups quickly learn to
+    partition an image into border and middle, which resembles background and object but ignores the content.
     """
 
     def __init__(self, width: int, patch_size: int, depth: int = 0) -> None:
@@ -83,12 +83,12 @@ class ConvolutionStem(nn.Module):
 
 
 class PatchEmbedding(nn.Module):
-    """Pictures (B, 3, H, W) to patch tokens (B, h·w, D), row by row, and the grid (h, w).
+    """Images (B, 3, H, W) to patch tokens (B, h·w, D), row by row, and the grid (h, w).
 
     No class token. Positions are resized for other sizes and aspect ratios.
 
     `overlap` k > 1 takes a patch at every k-th part of a patch instead of side by side, so the
-    grid is k times finer and masks are sharper; the model is as trained. For evaluation.
+    grid is k times finer and the edges of masks are more exact; the model is as trained. For evaluation.
     Raises ValueError for sides that are no multiple of the patch size.
     """
 
@@ -110,7 +110,7 @@ class PatchEmbedding(nn.Module):
 
     def forward(self, images: Tensor, overlap: int = 1) -> tuple[Tensor, tuple[int, int]]:
         if images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"expected pictures of shape (B, 3, H, W), got {tuple(images.shape)}")
+            raise ValueError(f"expected images of shape (B, 3, H, W), got {tuple(images.shape)}")
         H, W = images.shape[-2:]
         p = self.patch_size
         if H % p or W % p or not H or not W:
@@ -126,13 +126,13 @@ class PatchEmbedding(nn.Module):
         return tokens, grid
 
     def _overlapping(self, images: Tensor, k: int) -> Tensor:
-        """Patches of k × k shifted copies of the pictures, woven into one grid (B, D, k·h, k·w)."""
+        """Patches of k × k shifted copies of the images, interleaved into one grid (B, D, k·h, k·w)."""
         p = self.patch_size
         if p % (2 * k):
             raise ValueError(f"overlap {k} shifts a patch of {p} by parts of a pixel; take 1 or 2 (patches of 4), 4")
         H, W = images.shape[-2:]
         padded = F.pad(images, (p // 2,) * 4, mode="replicate")
-        # Copy i is shifted so that the middles of all patches lie evenly over the picture.
+        # Copy i is shifted so that the middles of all patches lie evenly over the image.
         shifts = [p // 2 + p * (2 * i + 1 - k) // (2 * k) for i in range(k)]
         copies = torch.stack([self.proj(padded[..., y:y + H, x:x + W])
                               for y in shifts for x in shifts], dim=-1)   # (B, D, h, w, k·k)
@@ -141,18 +141,18 @@ class PatchEmbedding(nn.Module):
 
 @dataclass
 class StageOutput:
-    """What one stage did. The grouping is None where the stage does not group."""
+    """The results of one stage. The grouping is None where the stage does not group."""
 
     tokens: Tensor                 # (B, G, D) segments, or (B, N, D) tokens if it does not group
     group_tokens: Tensor | None    # (B, T, D) as they left the blocks
     grouping: Grouping | None      # assignments (B, G, N) of this stage's N input tokens
     merged: Tensor | None = None   # (B, N, D) the tokens whose values were merged
-    patches: Tensor | None = None  # (B, G) how many patches each segment holds
+    patches: Tensor | None = None  # (B, G) how many patches each segment holds; with merge_weights="patches"
 
 
 @dataclass
 class ImageOutput:
-    """Everything the image encoder found out about a batch of pictures."""
+    """The results of the image encoder for a batch of images."""
 
     feature: Tensor                # (B, D) mean of the segment tokens (merge_weights="patches": of those not empty)
     segment_tokens: Tensor         # (B, G, D) after the last norm; patches if nothing groups
@@ -205,15 +205,17 @@ class Stage(nn.Module):
             return StageOutput(tokens=x, group_tokens=None, grouping=None, patches=patches)
         x, group_tokens = x[:, :N], x[:, N:]
         merged = before if self.merged_values == "before" else x
-        weights = patches if self.merge_weights == "patches" else None
-        segments, grouping = self.grouping(x, group_tokens, merged, weights)       # (B, G, D)
+        if self.merge_weights == "tokens":
+            segments, grouping = self.grouping(x, group_tokens, merged)   # (B, G, D)
+            return StageOutput(segments, group_tokens, grouping, merged)
+        segments, grouping = self.grouping(x, group_tokens, merged, weights=patches)
         shares = grouping.soft if self.grouping.assignment == "soft" else grouping.hard
         held = shares.sum(dim=2) if patches is None else (shares @ patches[:, :, None].to(shares.dtype)).squeeze(2)
         return StageOutput(segments, group_tokens, grouping, merged, held)
 
 
 class ImageEncoder(nn.Module):
-    """Pictures (B, 3, H, W), normalised, to an `ImageOutput`."""
+    """Images (B, 3, H, W), normalised, to an `ImageOutput`."""
 
     def __init__(self, config: ImageConfig) -> None:
         super().__init__()
@@ -246,7 +248,7 @@ class ImageEncoder(nn.Module):
             outputs.append(out)
         segment_tokens = self.norm(x)                                     # (B, G, D)
         feature = segment_tokens.mean(dim=1)                              # (B, D)
-        if self.config.merge_weights == "patches" and patches is not None:
+        if patches is not None:
             counts = patches.clamp(max=1).to(segment_tokens.dtype)        # an empty segment does not count here either
             feature = (counts[..., None] * segment_tokens).sum(dim=1) / counts.sum(dim=1, keepdim=True)
         return ImageOutput(feature, segment_tokens, outputs, grid)

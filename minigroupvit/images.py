@@ -1,11 +1,11 @@
-"""Pictures of any kind to the tensors that the model takes, and from one size to another.
+"""Images of any kind to the tensors that the model takes, and from one size to another.
 
 Which value is white follows from the type, one rule for files, arrays and tensors (`to_unit`):
 
     bool, mode "1"                  True is white
     8 bits (uint8; most modes)      255
     other whole numbers (uint16,    the largest number of 8, 10, 12, 14 or 16 bits, the fewest that hold the
-    int32; "I;16", "I")             picture's largest value: cameras and scanners store 12 bits in 16
+    int32; "I;16", "I")             image's largest value: cameras and scanners store 12 bits in 16
     floats (also "F")               1 where no value is above 1; from 2 upwards as whole numbers
 
 A warning says what was taken for white where that may be wrong: 10, 12 or 14 bits, more than 16, floats above 255; and
@@ -38,7 +38,7 @@ PICTURE_ENDINGS = frozenset((".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", "
 
 
 def pictures_below(folder: str | Path) -> Iterator[str]:
-    """The paths of the pictures of a folder and of those in it, in order. Text: there may be a million."""
+    """The paths of the images of a folder and of those in it, in order. Text: there may be a million."""
     for inner, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (os.path.join(inner, name) for name in sorted(names)
@@ -46,10 +46,10 @@ def pictures_below(folder: str | Path) -> Iterator[str]:
 
 
 def load_image(path: str | Path) -> Image.Image:
-    """An upright RGB picture from a file: EXIF rotation applied; grey, palette, alpha converted.
+    """An upright RGB image from a file: EXIF rotation applied; grey, palette, alpha converted.
 
     Transparent pixels turn white. Which value is white: see above. Raises ValueError for a missing, truncated
-    or foreign file, and for values that no picture has.
+    or foreign file, and for values that no image has.
     """
     try:
         with Image.open(path) as file:
@@ -63,7 +63,7 @@ def load_image(path: str | Path) -> Image.Image:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Upright, three channels of 8 bits, transparency on white. Raises ValueError for values that no picture has."""
+    """Upright, three channels of 8 bits, transparency on white. Raises ValueError for values that no image has."""
     sixteen_bits = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))     # of a file not yet read
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):     # grey of more than 8 bits
@@ -80,7 +80,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _wide_grey(image: Image.Image) -> Image.Image:
-    """RGB of a picture of mode "I;16", "I" or "F"."""
+    """RGB of an image of mode "I;16", "I" or "F"."""
     values = np.array(image)
     values = values.astype(values.dtype.newbyteorder("="))
     grey = (to_unit(torch.from_numpy(values)) * 255).round().byte().numpy()
@@ -92,7 +92,7 @@ def _wide_grey(image: Image.Image) -> Image.Image:
 def to_unit(values: Tensor) -> Tensor:
     """Values of any type as floats from 0, black, to 1, white, of the same shape; the rule stands above.
 
-    Floats keep their precision, half becomes single. Raises ValueError for values that no picture has.
+    Floats keep their precision, half becomes single. Raises ValueError for values that no image has.
     """
     if values.dtype in (torch.bool, torch.uint8):
         return values.float() if values.dtype == torch.bool else values.float().div_(255)
@@ -124,11 +124,11 @@ def to_unit(values: Tensor) -> Tensor:
 
 
 def to_batch(images: Tensor | np.ndarray | Image.Image | list) -> Tensor:
-    """One picture or many of one size to a float tensor (B, 3, H, W) with values from 0 to 1.
+    """One image or many of one size to a float tensor (B, 3, H, W) with values from 0 to 1.
 
-    Takes PIL pictures; arrays (H, W, 3) or (B, H, W, 3); tensors (3, H, W) or (B, 3, H, W); lists of these.
+    Takes PIL images; arrays (H, W, 3) or (B, H, W, 3); tensors (3, H, W) or (B, 3, H, W); lists of these.
     Of any type: which value is white stands above.
-    Raises ValueError for another shape, values that no picture has, or pictures of several sizes.
+    Raises ValueError for another shape, values that no image has, or images of several sizes.
     """
     if isinstance(images, (list, tuple)):
         if not images:
@@ -184,7 +184,7 @@ def enlarge(labels: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def size_for(height: int, width: int, patch_size: int, short_side: int | None = None) -> tuple[int, int]:
-    """The size at which a picture enters the model: aspect ratio kept as well as patches allow.
+    """The size at which an image enters the model: aspect ratio kept as well as patches allow.
 
     `short_side` scales the shorter side to that many pixels (None: as it is); then each side
     is rounded to the nearest multiple of the patch, at least one patch.

@@ -1,4 +1,4 @@
-"""Attention, MLP and Transformer block: what every Vision Transformer is made of.
+"""Attention, MLP and Transformer block: the parts of every Vision Transformer.
 
 Pre-norm blocks as in ViT and the released code, x + attention(LN(x)), then x + MLP(LN(x)).
 The names of the weights (`qkv`, `proj`, `fc1`, `fc2`) are those of the released checkpoint.
@@ -21,10 +21,11 @@ def at_least_single(x: Tensor) -> Tensor:
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """softmax(q kᵀ / √d) v for q (B, H, N, d) and k, v (B, H, M, d): (B, H, N, d).
 
-    `mask` (N, M) is added to the logits. On a CPU in training this is written out in plain
-    products: the backward pass of the fused kernel takes twice as long there.
+    `mask` (N, M) is added to the logits. In bf16 on a CPU this is written out in plain products: the fused kernel takes
+    1.5 times as long there, and 1.4 to 4 times with its backward pass. In fp32 the fused kernel is the faster one
+    (docs/speed.md).
     """
-    if q.device.type == "cpu" and torch.is_grad_enabled():
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16:
         logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)      # (B, H, N, M)
         if mask is not None:
             logits = logits + mask.to(logits.dtype)
@@ -50,7 +51,7 @@ class Attention(nn.Module):
         return q, k, v
 
     def weights(self, x: Tensor) -> Tensor:
-        """The attention itself, (B, H, N, N): who looks at whom, rows sum to 1. For looking at."""
+        """Attention weights (B, H, N, N): how much each token attends to each other one; rows sum to 1. For figures."""
         q, k, _ = self.split(x)
         return (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(dim=-1)
 
@@ -61,7 +62,7 @@ class Attention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention from queries (B, N, D) to the tokens they look at (B, M, D)."""
+    """Multi-head attention from queries (B, N, D) to tokens (B, M, D)."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
@@ -103,7 +104,7 @@ class MLP(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Leaves out a whole residual branch for some images of a batch (stochastic depth)."""
+    """Stochastic depth: leaves out a whole residual branch for some images of a batch, at this rate from 0 to 1."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()

@@ -97,7 +97,7 @@ class GroupViT(nn.Module, HubModel):
         return self.logit_scale.device
 
     def encode_image(self, images: Tensor, overlap: int = 1) -> tuple[Tensor, ImageOutput]:
-        """Pictures (B, 3, H, W) to unit vectors (B, C), and what the encoder saw on the way.
+        """Images (B, 3, H, W) to unit vectors (B, C), and the results of the encoder.
 
         `overlap`: see `PatchEmbedding`; for evaluation.
         """

@@ -1,7 +1,7 @@
 """The text encoder: CLIP's causal Transformer, as the paper uses it (Section 3.2).
 
-Causal: a token sees itself and what came before, so the padding behind the end-of-text token
-changes nothing, and a batch may be cut to its longest text. The feature is read at the
+Causal: a token attends to itself and to those before it, so the padding behind the end-of-text token
+changes nothing, and a batch may be truncated to its longest text. The feature is read at the
 end-of-text token, which has the largest id of the vocabulary.
 
 B texts  L tokens  D width
@@ -17,7 +17,7 @@ from .layers import Block, QuickGELU
 
 
 class TextEncoder(nn.Module):
-    """Token ids (B, L), L at most `context_length`, to features (B, D)."""
+    """Token ids (B, L), L at most `context_length`, to features (B, D). Raises ValueError for longer texts."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class TextEncoder(nn.Module):
         if L > self.config.context_length:
             raise ValueError(
                 f"texts have {L} tokens, the encoder takes at most {self.config.context_length}; "
-                "let its tokenizer cut them")
+                "let its tokenizer truncate them")
         x = self.token_embedding(ids) + self.positions[:L]                # (B, L, D)
         causal = torch.full((L, L), float("-inf"), device=ids.device).triu(1)
         for block in self.layers:

@@ -78,11 +78,8 @@ def _one_softmax(segments, image, classes, scale, top_classes):
 
 def _background_at_the_end(seen, protocol):
     """`name_pixels` whose windows do not vote on background."""
-    _, scores = NAME_PIXELS(seen, replace(protocol, background_threshold=None))
-    return steps.label_pixels(scores[None], seen.group_scores.flatten(0, 1)[None], 0.95)[0], scores
-
-
-NAME_PIXELS = segmentation.name_pixels
+    scores = segmentation.pixel_channels(seen, replace(protocol, background_threshold=None))
+    return steps.label_pixels(scores[None], seen.group_scores.flatten(0, 1)[None], 0.95)[0]
 
 
 def _fixed_background(scores, group_scores, threshold):

@@ -66,7 +66,7 @@ def run(command: str, *more: object) -> int:
 # --- help and mistakes ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["", "demo", "train", "evaluate", "segment", "export", "import", "experiments"])
+@pytest.mark.parametrize("command", ["", "demo", "train", "evaluate", "segment", "export", "import", "experiments", "bench"])
 def test_help_has_examples(command, capsys):
     with pytest.raises(SystemExit) as end:
         run(f"{command} --help")

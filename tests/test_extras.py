@@ -131,11 +131,3 @@ def test_another_error_within_an_extra_stays_itself():
     with pytest.raises(MissingExtra, match="no_such_library is not installed"):
         with extra("data"):
             import no_such_library  # noqa: F401
-
-
-def test_a_model_is_loaded_and_used_without_what_takes_long_to_import():
-    heavy = ["datasets", "transformers", "sklearn", "matplotlib", "skimage", "pycocotools", "tensorboard", "webdataset",
-             "ipywidgets", "IPython", "torchmetrics"]
-    look = f"import json, sys; print(json.dumps([n for n in {heavy + ['torch']} if n in sys.modules]))"
-    assert json.loads(run(f"import minigroupvit; {look}")) == []
-    assert json.loads(run(f"import minigroupvit; minigroupvit.load; minigroupvit.segment; {look}")) == ["torch"]

@@ -53,8 +53,8 @@ def test_without_groups_the_segments_are_the_patches() -> None:
     ((2, 3, 16, 23), "image is 16x23, not a multiple of the patch size 4; resize it to 16x20"),
     ((2, 3, 3, 16), "image is 3x16, not a multiple of the patch size 4; resize it to 4x16"),
     ((2, 3, 0, 16), "image is 0x16, not a multiple of the patch size 4; resize it to 4x16"),
-    ((2, 1, 16, 16), r"expected pictures of shape \(B, 3, H, W\), got \(2, 1, 16, 16\)"),
-    ((3, 16, 16), r"expected pictures of shape \(B, 3, H, W\), got \(3, 16, 16\)"),
+    ((2, 1, 16, 16), r"expected images of shape \(B, 3, H, W\), got \(2, 1, 16, 16\)"),
+    ((3, 16, 16), r"expected images of shape \(B, 3, H, W\), got \(3, 16, 16\)"),
 ])
 def test_pictures_that_do_not_fit(shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -113,5 +113,5 @@ def test_a_folder_of_pictures(tmp_path) -> None:
 
 @pytest.mark.parametrize("smallest", [-0.1, 1.5])
 def test_a_share_that_is_none(smallest: float) -> None:
-    with pytest.raises(ValueError, match="share of the picture"):
+    with pytest.raises(ValueError, match="share of the image"):
         find_instances(LABELS, SCORES, smallest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +13,6 @@ from minigroupvit.data.scenes.config import SceneConfig
 from minigroupvit.evaluation import interventions
 from minigroupvit.evaluation.interventions import INTERVENTIONS, evaluate_interventions, lone_objects, without_blocks
 from minigroupvit.segmentation.options import InferenceOptions
-from minigroupvit.segmentation.segment import Segmentation
 
 CONFIG = SceneConfig()
 
@@ -71,7 +71,7 @@ def judge(monkeypatch):
 
     def segment(model, images, names, protocol, class_embeddings):
         labels = torch.stack([torch.full(image.shape[1:], model.name(image)) for image in images])
-        return Segmentation(labels, None, [labels % 3], None, [], None, list(names))
+        return SimpleNamespace(labels=labels, groups=[labels % 3])
 
     monkeypatch.setattr(interventions, "segment", segment)
     return lambda rule, **choices: evaluate_interventions(Fake(rule), num_objects=6, batch_size=6, **choices)

@@ -20,7 +20,7 @@ FLOORS = (
     ("evaluation",),
     ("training",),
     ("visual",),
-    ("segment_files", "experiments"),
+    ("bench", "segment_files", "experiments"),
     ("demo", "cli"),
     ("__main__",),
 )

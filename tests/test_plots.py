@@ -1,5 +1,7 @@
 """Figures: what is drawn where, colours that people can tell apart, and no figure left in pyplot."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from minigroupvit.data.scenes.config import SceneConfig
-from minigroupvit.segmentation.segment import Segmentation, segment
+from minigroupvit.segmentation.segment import segment
 from minigroupvit.visual import plots
 from minigroupvit.visual.figures import demo_figure
 from minigroupvit.visual.palette import (
@@ -220,8 +222,8 @@ def test_the_demo_figure_has_one_palette():
     labels[:, 4, 2] = -1                                                   # a pixel without a name
     image = torch.rand(1, 3, 12, 12)
     maps = [torch.zeros(1, groups, 3, 3) for groups in (6, 2)]
-    found = Segmentation(labels, torch.zeros(1, 4, 12, 12), [first, second], torch.zeros(1, 2, 4), maps,
-                         torch.zeros(1, 4), NAMES)
+    found = SimpleNamespace(labels=labels, groups=[first, second], group_scores=torch.zeros(1, 2, 4), maps=maps,
+                            class_names=NAMES)
     truth = torch.full((1, 12, 12), 3)
     fig = demo_figure(image, found, truth, NAMES)
     colours = class_colours(NAMES)

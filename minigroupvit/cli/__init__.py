@@ -1,4 +1,4 @@
-"""The command line: `python -m minigroupvit demo | train | evaluate | segment | export | import | experiments`.
+"""The command line: `python -m minigroupvit demo | train | evaluate | segment | export | import | experiments | bench`.
 
 Each command has a module. Slow imports (torch, datasets, matplotlib) are inside the functions that need them, so that
 `--help` is instant. Errors of the user (ValueError) and missing libraries (`extras`) give one line on stderr and exit
@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..extras import MissingExtra
-from . import demo, evaluate, experiments, export, import_weights, segment, train
+from . import bench, demo, evaluate, experiments, export, import_weights, segment, train
 from .common import fail, in_options
 
 COMMANDS = {"demo": demo, "train": train, "evaluate": evaluate, "segment": segment, "export": export,
-            "import": import_weights, "experiments": experiments}
+            "import": import_weights, "experiments": experiments, "bench": bench}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -291,7 +291,7 @@ def _update(found: Evaluation, examples: Sequence[Example], encoded: Sequence[En
     embeddings = torch.stack([one.embedding for one in encoded])                          # (B, E)
     found.update(
         names=[example.name for example in examples], masks=masks,
-        labels=torch.stack([name_pixels(one, protocol)[0] for one in encoded]), groups=groups, shares=shares,
+        labels=torch.stack([name_pixels(one, protocol) for one in encoded]), groups=groups, shares=shares,
         oracle=oracle, scores=embeddings @ classes[:found.masks.num_objects].T)
 
 

@@ -1,13 +1,13 @@
-"""Instances: the single things of each class, found in masks that only know classes.
+"""Instances: the single objects of each class, found in masks that only know classes.
 
-Groups with the same name make up the region of a class; each connected piece of it counts as one
-thing. So two cats that touch are one instance: `evaluation/instances.py` measures what that costs.
+Groups with the same name make up the region of a class; each connected component of it counts as one
+object. So two cats that touch are one instance: `evaluation/instances.py` measures what that costs.
 
-    result = segment(model, picture, ["cat", "grass"])
-    for thing in find_instances(result.labels[0], result.scores[0]):
-        thing.label, thing.score, thing.area, thing.box, encode_rle(thing.mask)
+    result = segment(model, image, ["cat", "grass"])
+    for found in find_instances(result.labels[0], result.scores[0]):
+        found.label, found.score, found.area, found.box, encode_rle(found.mask)
 
-H, W picture  C classes
+H, W image  C classes
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor
 from ..extras import extra
 from ..images import enlarge
 
-SMALLEST = 0.01   # share of the picture: less is no thing of its own
+SMALLEST = 0.01   # share of the image: less is no object of its own
 
 # Pixels that touch at a corner belong together.
 _NEIGHBOURS = np.ones((3, 3), dtype=bool)
@@ -31,7 +31,7 @@ _NEIGHBOURS = np.ones((3, 3), dtype=bool)
 
 @dataclass(frozen=True, eq=False)
 class FoundInstance:
-    """One thing in a picture."""
+    """One object in an image."""
 
     label: int           # index of its class
     score: float         # mean score of the class over its pixels
@@ -50,29 +50,29 @@ class FoundInstance:
 
 
 def find_instances(labels: Tensor, scores: Tensor, smallest: float = SMALLEST) -> list[FoundInstance]:
-    """The connected pieces of each class in one picture, the highest score first.
+    """The connected components of each class in one image, the highest score first.
 
     Args:
         labels: index of the class; -1, background, has no instances.
-        scores: (C, H, W) score of each class at each pixel. Labels of a large picture, whose scores are of a smaller
+        scores: (C, H, W) score of each class at each pixel. Labels of a large image, whose scores are of a smaller
             size, are brought to that: the masks of the instances have the size of the scores.
-        smallest: the least area, as a share of the picture from 0 to 1.
+        smallest: the least area, as a share of the image from 0 to 1.
 
     Raises ValueError for another shape or share.
     """
     if labels.ndim != 2 or scores.ndim != 3 or any(s > n for s, n in zip(scores.shape[1:], labels.shape)):
-        raise ValueError(f"expected labels (H, W) and scores (C, H, W) of one picture, got {tuple(labels.shape)} and "
-                         f"{tuple(scores.shape)}; take one picture of the batch: result.labels[0], result.scores[0]")
+        raise ValueError(f"expected labels (H, W) and scores (C, H, W) of one image, got {tuple(labels.shape)} and "
+                         f"{tuple(scores.shape)}; take one image of the batch: result.labels[0], result.scores[0]")
     if not 0 <= smallest <= 1:
-        raise ValueError(f"smallest is {smallest}; it is a share of the picture, from 0 to 1")
+        raise ValueError(f"smallest is {smallest}; it is a share of the image, from 0 to 1")
     label_map = enlarge(labels, scores.shape[1:]).cpu().numpy()           # (H, W) as the scores
     found = []
     for label in np.unique(label_map[label_map >= 0]).tolist():
-        pieces, count = ndimage.label(label_map == label, _NEIGHBOURS)    # (H, W): 0 elsewhere, then 1, 2, ...
-        areas = np.bincount(pieces.ravel())
+        components, count = ndimage.label(label_map == label, _NEIGHBOURS)    # (H, W): 0 elsewhere, then 1, 2, ...
+        areas = np.bincount(components.ravel())
         kept = [n for n in range(1, count + 1) if areas[n] >= smallest * label_map.size]
-        means = ndimage.mean(scores[label].float().cpu().numpy(), pieces, kept)
-        found += [FoundInstance(label, float(mean), pieces == n) for n, mean in zip(kept, means)]
+        means = ndimage.mean(scores[label].float().cpu().numpy(), components, kept)
+        found += [FoundInstance(label, float(mean), components == n) for n, mean in zip(kept, means)]
     return sorted(found, key=lambda instance: -instance.score)
 
 
@@ -92,10 +92,10 @@ def decode_rle(rle: dict[str, Any]) -> np.ndarray:
 
 
 def coco_result(instance: FoundInstance, size: tuple[int, int] | None = None) -> dict[str, Any]:
-    """An instance in the words of COCO's results, which lack only an `image_id`.
+    """An instance as an entry of COCO's results, which lacks only an `image_id`.
 
     `category_id` counts classes from 1, `bbox` is [x, y, width, height] in pixels. `size`: H, W of a
-    larger picture that the mask is meant for.
+    larger image that the mask is meant for.
     """
     if size is not None:
         instance = replace(instance, mask=enlarge(torch.from_numpy(instance.mask), size).numpy())

@@ -25,24 +25,24 @@ class InferenceOptions:
     """The options of zero-shot segmentation. The defaults are for scenes and for one's own class names."""
 
     templates: tuple[str, ...] = ("a photo of a {}.",)   # averaged, un-normalised, as released
-    top_classes: int | None = 5      # classes kept per picture (or window), nearest to its embedding; None: all
+    top_classes: int | None = 5      # classes kept per image (or window), nearest to its embedding; None: all
     background_threshold: float | None = None   # a probability; None: there is no background class
     assignment: str = "soft"         # "soft" (released) | "hard": what step 1 multiplies
     upsample: str = "maps"           # "maps" (released): upsample, then argmax | "groups": argmax first
     pixels: str = "largest"          # a pixel takes the scores of its "largest" group (released) | "shared": of all
     #                                  | "patches": of its patch, for models without groups (Table 4, pixel-wise)
-    balance: float | None = None     # share of the picture added to each word's mean (balance_scores); released: None
+    balance: float | None = None     # share of the image added to each class's mean (balance_scores); released: None
     refine: int = 0                  # iterations of pixel-adaptive mask refinement (refine_maps); released: none
     overlap: int = 1                 # patches per patch side; 1: side by side, as trained and released
     short_side: int | None = None    # pixels of the shorter side in the model; None: as in the model's training
     long_side: int | None = None     # the longer side is at most this, however short the other gets; None: 8 times
     #                                  the shorter
-    antialias: bool = True           # smooth while shrinking a picture, bicubic in mode "direct"; released: bilinear
-    mode: str = "direct"             # "direct": masks are cut at the picture's own size; at the size in the model,
-    #                                  scores then resized: the "whole" picture (released demo) | "slide" a window
+    antialias: bool = True           # smooth while shrinking an image, bicubic in mode "direct"; released: bilinear
+    mode: str = "direct"             # "direct": masks are made at the image's own size; at the size in the model,
+    #                                  scores then resized: the "whole" image (released demo) | "slide" a window
     window: int | None = None        # of "slide": its side in pixels; None: that of short_side
     stride: int | None = None        # of "slide": pixels from window to window; None: half a window
-    flip: bool = False               # look at the mirrored picture too and take the mean; released: no
+    flip: bool = False               # segment the mirrored image too and take the mean; released: no
 
     def __post_init__(self) -> None:
         check_choice("assignment", self.assignment, "soft", "hard")
@@ -86,14 +86,14 @@ class InferenceOptions:
 
 
 def protocol_for(model: GroupViT, protocol: InferenceOptions | None = None, **choices: Any) -> InferenceOptions:
-    """How a model looks at pictures, its size included: the one answer for `segment`, `evaluate` and the commands.
+    """The inference options of a model, the size of images included, as `segment`, `evaluate` and the commands take them.
 
     Args:
         protocol: None: the one that the model was saved with.
         choices: single fields to change, such as `top_classes=3`.
 
-    A model knows things at one size, so pictures of all sizes are brought to it: where none of the above names a
-    `short_side`, that is the side of the model's training pictures, and `long_side` 8 times as much.
+    A model recognises objects at the size of its training, so images of all sizes are resized to it: where none of the
+    above names a `short_side`, that is the side of the model's training images, and `long_side` 8 times as much.
     """
     protocol = protocol or model.protocol or InferenceOptions()
     short, long = (choices.get(name, getattr(protocol, name)) for name in ("short_side", "long_side"))
@@ -103,7 +103,7 @@ def protocol_for(model: GroupViT, protocol: InferenceOptions | None = None, **ch
 
 
 def released_sizes(image_size: int) -> dict[str, int]:
-    """The sides at which the paper's models look at whole pictures: twice those of training; 448 and 2048 for 224."""
+    """The sides to which images are resized for the paper's models: 448 and 2048 pixels where training has 224."""
     return {"short_side": 448 * image_size // 224, "long_side": 2048 * image_size // 224}
 
 

@@ -1,19 +1,20 @@
-"""The five steps from what a model has seen to a label for every pixel, each a function of tensors.
+"""The five steps from the results of the encoders to a label for every pixel, each a function of tensors.
 
 The protocol of the released evaluation (the paper's Section 3.3):
 
     1. group_maps        multiply the soft assignments of the stages: which patch is in which
                          final group
-    2. pixel_groups      upsample them to the picture, take the largest group of each pixel
-                         (refine_maps, not in the paper: first move their edges to those of the picture)
-    3. embed_classes     words in templates, through the text encoder
-    4. score_groups      how well each word names each group, given what the whole image shows
-    5. label_pixels      each pixel takes its group's best word, or background: `add_background`, then
+    2. pixel_groups      upsample them to the image, take the largest group of each pixel
+                         (refine_maps, not in the paper: first move their edges to those of the image)
+    3. embed_classes     class names in templates, through the text encoder
+    4. score_groups      how well each class name fits each group, given what the whole image shows
+    5. label_pixels      each pixel takes its group's best class, or background: `add_background`, then
                          `best_class`; where windows slide, `segment` takes their mean between the two
 
-`segment` puts them together. There, "picture" is one window of it if windows slide.
+`segment` puts them together, and labels each group once instead of each of its pixels where that is the
+same. There, "image" is one window of it if windows slide.
 
-B images  G final groups  C classes  E shared channels  h, w patch grid  H, W picture
+B images  G final groups  C classes  E shared channels  h, w patch grid  H, W image
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def group_maps(output: ImageOutput, assignment: str = "soft") -> list[Tensor]:
 def pixel_groups(maps: Tensor, size: tuple[int, int], upsample: str = "maps") -> Tensor:
     """The group of each pixel: (B, G, h, w) -> (B, H, W)."""
     if upsample == "maps":
-        return F.interpolate(maps, size=size, mode="bilinear", align_corners=False).argmax(dim=1)
+        # On a CPU max is ten times as fast as argmax over an axis that is not the last; of equals both take the first.
+        return F.interpolate(maps, size=size, mode="bilinear", align_corners=False).max(dim=1).indices
     groups = maps.argmax(dim=1, keepdim=True).float()                     # (B, 1, h, w)
     return F.interpolate(groups, size=size, mode="nearest")[:, 0].long()
 
@@ -154,7 +156,7 @@ def score_groups(segments: Tensor, image: Tensor, classes: Tensor, scale: Tensor
     """Probability of each class for each group, (B, G, C), given what the image shows.
 
     A softmax over all classes times a softmax over the `top_classes` nearest to the whole
-    image, so that a group cannot take a name that the image does not have.
+    image, so that a group cannot take the name of a class that the image does not show.
 
     segments (B, G, E), image (B, E), classes (C, E): unit vectors. scale: inverse temperature.
     """
@@ -178,7 +180,7 @@ def shared_scores(maps: Tensor, group_scores: Tensor, size: tuple[int, int]) -> 
 
     Parts of an object that lie in several groups then agree on a name. Not in the released code.
     """
-    scores = group_scores / group_scores.sum(dim=-1, keepdim=True)        # each group speaks as loud
+    scores = group_scores / group_scores.sum(dim=-1, keepdim=True)        # each group counts alike
     scores = torch.einsum("bghw,bgc->bchw", maps, scores)
     return F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
 
@@ -189,16 +191,24 @@ def patch_scores(group_scores: Tensor, grid: tuple[int, int], size: tuple[int, i
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
-def balance_scores(scores: Tensor, least: float) -> Tensor:
-    """Each word's share of a pixel over its mean share of the picture: scores (B, C, H, W), the same that sum to 1.
+def balance_scores(scores: Tensor, least: float, areas: Tensor | None = None) -> Tensor:
+    """Each class's share of a pixel over its mean share of the image: scores (B, C, H, W), the same that sum to 1.
 
     Divides each class score by its mean over the image, so that widespread classes do not win uncertain pixels. Without
-    this, what a model is unsure of takes the name of its surroundings. `least`, a share of the
-    picture, is added to every mean, so that a word that is nowhere does not win. Not in the
-    released code, whose background has no name.
+    this, what a model is unsure of takes the name of its surroundings. Not in the released code, whose background has no
+    name.
+
+    Args:
+        scores: (B, C, H, W), at least 0.
+        least: a share of the image from 0 to 1, added to every mean, so that a class that is nowhere does not win.
+        areas: (H, W) or (B, 1, H, W), how much each place counts in the mean, sum 1; None: all alike.
     """
     shares = scores / scores.sum(dim=1, keepdim=True).clamp_min(1e-12)
-    relative = shares / (shares.mean(dim=(2, 3), keepdim=True) + least)
+    if areas is None:
+        mean = shares.mean(dim=(2, 3), keepdim=True)                      # (B, C, 1, 1)
+    else:
+        mean = (shares * areas).sum(dim=(2, 3), keepdim=True)
+    relative = shares / (mean + least)
     return relative / relative.sum(dim=1, keepdim=True).clamp_min(1e-12)
 
 

@@ -1,18 +1,18 @@
-"""A picture seen through windows: where they lie, and how their scores become those of the picture.
+"""Sliding windows: where they lie on an image, and how their scores become those of the image.
 
-The released evaluation slides a window over the resized picture. Everything else of the protocol
+The released evaluation slides a window over the resized image. Everything else of the protocol
 happens within a window; here is only where windows lie, and what is done with their scores:
 
     mask_size      the size at which masks are made: a bound for memory
-    canvas_size    the size at which a picture is looked at
+    canvas_size    the size to which an image is resized for the windows
     windows_on     the windows that cover it
-    look_through   what the model gets to see of a picture through each of them
-    stitch         mean of the windows' scores, resized, softmax, mean with the mirrored picture
+    look_through   the pixels of an image in each of them, at the size of the model
+    stitch         mean of the windows' scores, resized, softmax, mean with the mirrored image
 
 The released order matters: background is a channel of 0 and 1 beside the scores of the classes, so
-that windows vote on it, and the softmax weighs the votes of the picture and its mirror image.
+that windows vote on it, and the softmax weighs the votes of the image and its mirror image.
 
-H, W masks, as large as the picture or less  h, w canvas  a, b window
+H, W masks, as large as the image or less  h, w canvas  a, b window
 K channels: background, if there is one, then the classes
 """
 
@@ -27,10 +27,10 @@ from torch import Tensor
 from ..images import resize, size_for
 from .options import InferenceOptions
 
-# Scores of all words for all pixels take most of the memory. What goes beyond a good screen adds nothing: even at 448
+# Scores of all classes for all pixels take most of the memory. More pixels than a screen has add nothing: even at 448
 # pixels a patch is a 28th of the shorter side.
 MOST_PIXELS = 500_000
-_MOST_SCORES = 25_000_000      # pixels times words: 80 words fit a picture of 640 x 480
+_MOST_SCORES = 25_000_000      # pixels times classes: 80 classes fit an image of 640 x 480
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Window:
 
 
 def mask_size(height: int, width: int, num_classes: int) -> tuple[int, int]:
-    """The size at which the masks of a picture are made: its own, unless that is half a million pixels or more, or
+    """The size at which the masks of an image are made: its own, unless that is half a million pixels or more, or
     25 million pixels times classes. Labels are then enlarged (`images.enlarge`)."""
     return bounded_size(height, width, min(MOST_PIXELS, _MOST_SCORES // max(1, num_classes)))
 
@@ -62,7 +62,7 @@ def bounded_size(height: int, width: int, most: int) -> tuple[int, int]:
 
 
 def canvas_size(height: int, width: int, protocol: InferenceOptions) -> tuple[int, int]:
-    """The size at which masks are cut, and on which windows lie, of masks (height, width).
+    """The size at which masks are made, and on which windows lie, of masks (height, width).
 
     In mode "direct" that is the same. Else its shorter side becomes `short_side`, or less
     if the longer one would go over `long_side`; the aspect ratio stays, halves are rounded up.
@@ -76,7 +76,7 @@ def canvas_size(height: int, width: int, protocol: InferenceOptions) -> tuple[in
 
 
 def resize_picture(picture: Tensor, size: tuple[int, int], antialias: bool = True, mode: str = "bilinear") -> Tensor:
-    """Resize of a picture (3, H, W) with values from 0 to 1. The released code does not smooth, and is bilinear."""
+    """Resize of an image (3, H, W) with values from 0 to 1. The released code does not smooth, and is bilinear."""
     if antialias or tuple(picture.shape[-2:]) == tuple(size):
         return resize(picture[None], size, mode)[0]
     return F.interpolate(picture[None], size=size, mode="bilinear", align_corners=False)[0]
@@ -109,13 +109,13 @@ def windows_on(canvas: tuple[int, int], protocol: InferenceOptions) -> list[Wind
 
 def look_through(picture: Tensor, windows: Sequence[Window], canvas: tuple[int, int], patch_size: int,
                  protocol: InferenceOptions) -> list[Tensor]:
-    """What is in each window of a picture (3, H, W), at a size that the model can take: (3, a', b') each.
+    """What is in each window of an image (3, H, W), at a size that the model can take: (3, a', b') each.
 
     A window of the released protocol is a multiple of the patch. Where one is not, the released code
-    cuts the rest off and stretches the masks over it; here the window is resized, so they stay in place.
+    crops the rest and stretches the masks over it; here the window is resized, so they stay in place.
 
-    In mode "direct" the picture goes to the model's size in one step, resized as pictures are for training: bicubic.
-    A blurred picture is another one to a small model (bilinear costs the shipped ones a fifth of the right pixels).
+    In mode "direct" the image goes to the model's size in one step, resized as images are for training: bicubic.
+    A small model is sensitive to blur (bilinear costs the shipped ones a fifth of the right pixels).
     """
     if protocol.mode == "direct":
         height, width = picture.shape[-2:]
@@ -129,10 +129,10 @@ def look_through(picture: Tensor, windows: Sequence[Window], canvas: tuple[int, 
 
 def stitch(windows: Sequence[Window], scores: Iterable[Tensor], canvas: tuple[int, int], size: tuple[int, int],
            protocol: InferenceOptions) -> Tensor:
-    """The scores of windows, (K, a, b) each, become those of the picture, (K, H, W).
+    """The scores of windows, (K, a, b) each, become those of the image, (K, H, W).
 
     Each pixel takes the mean of the windows that it lies in. Then, as released, the mean is resized
-    to the picture, and a softmax runs over the channels; in mode "direct" there is nothing to
+    to the image, and a softmax runs over the channels; in mode "direct" there is nothing to
     resize, and the scores stay as they are. With `flip` the result is the mean over both views.
 
     `scores` may be a generator: one window is held at a time.

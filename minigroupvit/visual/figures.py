@@ -161,7 +161,7 @@ def examples_page(model: GroupViT, masks: MaskSet, pictures: Mapping[str, float 
             example = masks[numbers[name]]
             picture = to_batch(example.image)[0].to(model.device, model.logit_scale.dtype)
             seen = encode_windows(model, [picture], class_embeddings, protocol, regroup=regroup)[0]
-            labels, _ = name_pixels(seen, protocol)
+            labels = name_pixels(seen, protocol)
             # Pixels that are not evaluated become a class without a name.
             truth = example.mask.masked_fill(example.mask == IGNORED, len(masks.class_names))
             for ax in row:

@@ -1,0 +1,1 @@
+"""How fast the package is on a machine, beside transformers and beside the machine's own limit."""
