@@ -21,7 +21,7 @@ from minigroupvit.evaluation.controls import evaluate_partition, rings
 from minigroupvit.evaluation.evaluate import METRICS, Evaluation, background_share, evaluate
 from minigroupvit.segmentation.options import PROTOCOLS, InferenceOptions, protocol_for
 from minigroupvit.segmentation.segment import segment
-from minigroupvit.visual.report import best_and_worst, examples_page
+from minigroupvit.visual.figures import best_and_worst, examples_page
 
 WORDS = ["sun", "heart", "brick", "cloud"]
 PLAIN = {"depths": (2,), "num_group_tokens": (0,), "num_output_groups": (0,)}
