@@ -99,7 +99,7 @@ def _measure(row: str, case: Case, settings: Settings, rounds: int, memory: bool
             found["items_per_second"] = case.items / seconds
         if case.counts_flops and name.startswith(OURS):
             found["share_of_limit"] = line["flops"] / seconds / line["limit_flops_per_second"]
-        if memory and case.remembered:
+        if memory and case.remembered and not name.endswith("compiled"):   # compiling again takes a minute
             found["peak_bytes"] = _in_own_process(row, case.name, name, settings)
     return line
 
@@ -112,10 +112,7 @@ def _in_own_process(row: str, case: str, contender: str, settings: Settings) -> 
 def peak_of(row: str, case: str, contender: str, threads: int, settings: Settings) -> int | None:
     """Peak bytes of one contender above the models that it uses."""
     torch.set_num_threads(threads)
-    settings = replace(settings, compiled=settings.compiled and "compiled" in contender)
-    own = next(one for one in ROWS[row](settings) if one.name == case)
-    if "compiled" in contender:
-        own.contenders[contender]()              # the compiler's own memory does not count
+    own = next(one for one in ROWS[row](replace(settings, compiled=False)) if one.name == case)
     return peak_bytes(own.contenders[contender], settings.device)
 
 
