@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -99,12 +100,11 @@ def models(sizes: Sizes, device: torch.device, side: int | None = None) -> tuple
                 value.normal_(std=1.0 if "tokens" in name and "norm" not in name else 2 * value[0].numel() ** -0.5)
     if not HAS_TRANSFORMERS:
         return ours.to(device).eval(), None
-    from transformers import GroupViTModel, logging
-
-    logging.disable_progress_bar()
+    transformers = import_module("transformers")      # to compare with, where it is there: no requirement of the package
+    transformers.logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as folder:
         export_transformers(ours, folder)
-        theirs = GroupViTModel.from_pretrained(folder)
+        theirs = transformers.GroupViTModel.from_pretrained(folder)
     return ours.to(device).eval(), theirs.to(device).eval()
 
 

@@ -190,8 +190,10 @@ def run_profile(out: str | Path, device: torch.device, rows: Sequence[str] | Non
                     run()
                     with profile(activities=kinds) as found:
                         run()
-                    times = {event.key.removeprefix("aten::").lstrip("_"): getattr(event, field)
-                             for event in found.key_averages()}
+                    times: dict[str, float] = {}
+                    for event in found.key_averages():
+                        key = event.key.removeprefix("aten::").lstrip("_")       # softmax calls _softmax: one operation
+                        times[key] = times.get(key, 0) + getattr(event, field)
                     whole = sum(times.values())
                     shares = ", ".join(f"{key} {100 * times[key] / whole:.0f}"
                                        for key in sorted(times, key=times.get, reverse=True)[:most])
