@@ -22,7 +22,7 @@ from minigroupvit.visual.widgets.sliders import (
     draw_assignment,
     draw_groups_once,
     gumbel_figure,
-    unsureness,
+    normalised_entropy,
 )
 
 
@@ -70,10 +70,10 @@ def test_a_model_without_groups_is_refused(make_model, image):
         GumbelSliders(make_model(depths=(2,), num_group_tokens=(0,), num_output_groups=(0,)), image)
 
 
-def test_unsureness_by_hand():
+def test_normalised_entropy_by_hand():
     soft = torch.tensor([[1.0, 0.5, 0.25], [0.0, 0.5, 0.25], [0.0, 0.0, 0.25], [0.0, 0.0, 0.25]])[:, None]
-    torch.testing.assert_close(unsureness(soft), torch.tensor([[0.0, 0.5, 1.0]]))
-    assert unsureness(torch.ones(1, 2, 2)).eq(0).all()                 # one group: nothing to be unsure of
+    torch.testing.assert_close(normalised_entropy(soft), torch.tensor([[0.0, 0.5, 1.0]]))
+    assert normalised_entropy(torch.ones(1, 2, 2)).eq(0).all()                 # one group: nothing to be unsure of
 
 
 def test_the_same_seed_draws_the_same_and_nobody_else_s_random_numbers_change():

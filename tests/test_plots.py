@@ -174,8 +174,6 @@ def test_borders_run_between_the_pixels(ax):
 def test_legends_name_what_occurs_largest_first(ax):
     labels = np.array([[2, 2, 2], [0, 0, -1]])
     assert [t.get_text() for t in plots.class_legend(ax, labels, NAMES).get_texts()] == ["brick", "sun", "background"]
-    texts = plots.group_legend(ax, [[0, 3]], meanings=["sky", "", "", "things"]).get_texts()
-    assert [t.get_text() for t in texts] == ["group 0: sky", "group 3: things"]
 
 
 @pytest.mark.parametrize("labels, names, message", [

@@ -24,8 +24,8 @@ from minigroupvit.visual.widgets import (
     SceneDrawer,
     draw_group,
     draw_masks,
-    split_words,
 )
+from minigroupvit.visual.widgets.text_boxes import typed_names
 
 NOW = datetime.now(timezone.utc)
 WORDS = ["sun", "heart", "brick"]
@@ -120,9 +120,9 @@ def test_wrong_and_unknown_words_are_reported_and_the_image_stays(counted, image
     assert box.message.value == ""
 
 
-def test_split_words():
-    assert split_words(" sun,the  starry night ,, sun") == ["sun", "the starry night"]
-    assert split_words(" , ") == []
+def test_typed_names():
+    assert typed_names(" sun,the  starry night ,, sun") == ["sun", "the starry night"]
+    assert typed_names(" , ") == []
 
 
 def test_a_slider_of_the_inference_options_encodes_no_image_again(counted, image):

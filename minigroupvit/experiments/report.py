@@ -6,7 +6,7 @@ if it lies below, and cannot be told otherwise, or with fewer than two seeds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,18 +128,12 @@ and otherwise **cannot be told** at this spread, or with fewer than two seeds.
 {columns}"""
 
 
-def _pairs(name: str) -> Iterator[tuple[Row, Row]]:
-    """The rows of a table that the paper orders: the better one, the worse one."""
-    rows = {row.name: row for row in TABLES[name].rows}
-    return ((row, rows[other]) for row in rows.values() for other in row.above)
-
-
 def _orderings(found: Results) -> str:
     """All orderings of rows that are trained, and how many hold."""
     lines, verdicts = [], []
     for name in TABLES:
-        judged = found.judged(name)
-        for better, worse in _pairs(name):
+        judged, rows = found.judged(name), {row.name: row for row in TABLES[name].rows}
+        for better, worse in ((row, rows[other]) for row in rows.values() for other in row.above):
             ours = judged[better.name], judged[worse.name]
             if not all(ours):
                 continue

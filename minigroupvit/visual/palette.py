@@ -1,10 +1,10 @@
 """Two palettes: one for groups, which have numbers, and one for classes, which have names.
 
-Where a figure shows how groups become named masks, `family_colours` gives them shades of the second.
+Where a figure shows how groups become named masks, `family_colours` gives the groups shades of the class colours.
 
-Both begin with known colours (groups: Okabe and Ito's seven, then Tol's) that were pushed apart until
-people with any of the three kinds of colour blindness can tell them too, as far as 24 and 32
-colours can be told at all. That is why figures also draw borders and write on the regions.
+Both palettes began with published colours (groups: Okabe and Ito's seven, then Tol's), which were moved apart so that
+people with any of the three kinds of colour blindness can tell them apart too, as far as that is possible with 24 and 32
+colours. Because it is not always possible, figures also draw borders and write on the regions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.colors import to_rgb
 
-# A group has no meaning that a colour could hint at. The first are the easiest to tell.
+# A group's number has no meaning that a colour could show. The first colours are the easiest to tell apart.
 GROUP_COLOURS: tuple[str, ...] = (
     "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#332288",
     "#e0c170", "#2c6a2f", "#871245", "#94ccfc", "#5d8d47", "#e96a83", "#aeb989", "#b13779",
@@ -22,7 +22,7 @@ GROUP_COLOURS: tuple[str, ...] = (
     "#ae2d09", "#75ea9e", "#661205", "#6688c7", "#fcc9d1", "#586e91", "#c0a7aa", "#055055",
 )
 
-# The classes of the scenes look a little like what they name, where that leaves them apart.
+# The colours of the scenes' classes are near to those of what they name, where that keeps them apart.
 CLASS_COLOURS: dict[str, str] = {
     "cat": "#474050", "rabbit": "#f9fccb", "elephant": "#374976", "bird": "#5f62d3", "fish": "#e57805",
     "butterfly": "#7a42ac", "tree": "#057673", "flower": "#f87da8", "mushroom": "#d0560f", "house": "#bd4a98",
@@ -34,9 +34,9 @@ CLASS_COLOURS: dict[str, str] = {
 
 NO_CLASS = "#8a8a8a"   # background, where there is such a class: label -1
 
-_CLEAR = 0.09          # of `colour_distances`: told apart at a glance
+_CLEAR = 0.09          # of `colour_distances`: told apart easily
 
-# What is left of red, green and blue, as light (linear RGB), to all kinds of sight.
+# Linear RGB as it appears in normal vision, protanopia, deuteranopia and tritanopia: matrices.
 _SIGHT = np.array([
     [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
     [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
@@ -50,8 +50,8 @@ _TO_OKLAB = np.array([[0.2105, 0.7936, -0.0041], [1.9780, -2.4286, 0.4506], [0.0
 def group_colours(num_groups: int) -> np.ndarray:
     """The colours of groups 0, 1, 2, ...: (num_groups, 3) from 0 to 1.
 
-    A group has its colour in all figures. After 32 they come again, darker: 64 groups as in the
-    paper's first stage are told apart by their borders.
+    A group has the same colour in all figures. After 32 groups the colours repeat, darker: of 64 groups, as in the
+    paper's first stage, not all can be told apart by colour alone.
     """
     known = np.array([to_rgb(colour) for colour in GROUP_COLOURS])
     rounds = [known * 0.72 ** k for k in range(-(-num_groups // len(known)))]
@@ -61,8 +61,8 @@ def group_colours(num_groups: int) -> np.ndarray:
 def class_colours(class_names: Sequence[str]) -> np.ndarray:
     """The colours of classes: (C, 3) from 0 to 1.
 
-    The classes of the scenes have their own in all figures. Another word takes the first group's
-    colour that can be told from all that are taken, or, if there is none left, the farthest.
+    The classes of the scenes have the same colours in all figures. Another class takes the first group's colour that can
+    be told easily from all colours in use, or, if there is none left, the most distant one.
     """
     colours = {name: to_rgb(CLASS_COLOURS[name]) for name in class_names if name in CLASS_COLOURS}
     others = [name for name in class_names if name not in CLASS_COLOURS]
@@ -81,11 +81,11 @@ def class_colours(class_names: Sequence[str]) -> np.ndarray:
 
 
 def family_colours(groups: np.ndarray, parents: np.ndarray, parent_colours: np.ndarray) -> np.ndarray:
-    """Shades that show where the segments of a picture go: those that make up one parent have shades of its colour.
+    """Colours of an image's segments: those that are merged into one parent have shades of its colour.
 
-    groups, parents (H, W): the segment of each pixel, and what these become: segments of the next stage, or classes.
-    A segment belongs to the parent that has most of its pixels. parent_colours (P, 3) -> (G, 3), G as many as the
-    highest number of `groups` says; the largest segment of a parent has its very colour.
+    groups, parents (H, W): the segment of each pixel, and what the segments become: segments of the next stage, or
+    classes. A segment belongs to the parent that has most of its pixels. parent_colours (P, 3) -> (G, 3), where G - 1 is
+    the highest number in `groups`; the largest segment of a parent has exactly its colour.
     """
     num_groups, num_parents = int(groups.max()) + 1, len(parent_colours)
     pixels = np.bincount((groups * num_parents + parents).ravel(), minlength=num_groups * num_parents)
@@ -99,7 +99,7 @@ def family_colours(groups: np.ndarray, parents: np.ndarray, parent_colours: np.n
 
 
 def _shades(colour: np.ndarray, number: int) -> np.ndarray:
-    """The colour itself, then shades of it, the strongest first: paler and darker in turn; (number, 3)."""
+    """The colour itself, then paler and darker shades in turn, from strong to weak; (number, 3)."""
     paler, darker = (np.array([to_rgb(end) for end in ends]) for ends in (["white"], ["black"]))
     shades = [np.asarray(colour)]
     for k in range(1, number):
@@ -109,10 +109,10 @@ def _shades(colour: np.ndarray, number: int) -> np.ndarray:
 
 
 def colour_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """How far apart colours (n, 3) and (m, 3) look to whom they look most alike: (n, m).
+    """Distances of colours (n, 3) and (m, 3) for the kind of colour vision that finds them most similar: (n, m).
 
-    In Ottosson's space OKLab, where 0.02 is just noticed, for normal sight and three kinds of
-    colour blindness (Machado, Oliveira and Fernandes 2009, their full strength).
+    In Ottosson's OKLab space, where 0.02 is just noticeable; for normal vision and three kinds of colour blindness
+    (Machado, Oliveira and Fernandes 2009, at full strength).
     """
     def seen(colours: np.ndarray) -> np.ndarray:                       # (n, 3) -> (4, n, 3)
         linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)

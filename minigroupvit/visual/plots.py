@@ -153,16 +153,6 @@ def class_legend(ax: Axes, label_map, class_names: Sequence[str], shares: bool =
                                          | options))
 
 
-def group_legend(ax: Axes, group_map, meanings: Sequence[str] | None = None, **options) -> Legend:
-    """A legend of the groups that occur; `meanings`: of each group, a text beside its number."""
-    numbers = np.unique(_map(group_map))
-    colours = group_colours(int(numbers.max()) + 1)
-    patches = [Patch(facecolor=colours[n], edgecolor=_GREY,
-                     label=f"group {n}" + (f": {meanings[n]}" if meanings else "")) for n in numbers]
-    return ax.legend(handles=patches, **({"loc": "center left", "bbox_to_anchor": (1.02, 0.5), "frameon": False}
-                                         | options))
-
-
 def overlay_figure(image, segmentation: Segmentation, side: float = 5.0) -> Figure:
     """An image, its named masks laid over it, and a legend with the share of each class.
 

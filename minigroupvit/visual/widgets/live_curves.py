@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from IPython import get_ipython
 from IPython.display import DisplayHandle, display
@@ -158,6 +159,5 @@ def _spread(steps: list[int], count: int) -> list[int]:
     """At most so many of the steps, spread evenly, with the first and the last one."""
     if len(steps) <= count:
         return steps
-    first, last = min(steps), max(steps)
-    even = [first + i * (last - first) / (count - 1) for i in range(count)]
+    even = np.linspace(min(steps), max(steps), count)
     return sorted({min(steps, key=lambda step: abs(step - place)) for place in even})

@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from ...images import enlarge
 from ...model import GroupViT
 from ...segmentation.options import protocol_for
 from ...segmentation.segment import Segmentation, segment
@@ -95,7 +96,6 @@ class Memory:
     def __init__(self, model: GroupViT) -> None:
         self.model = model
         self.num_looks = 0      # calls of the image encoder
-        self.num_readings = 0   # class names that the text encoder has encoded
         self._pictures: dict[tuple, Any] = {}
         self._words: dict[tuple[str, tuple[str, ...]], Tensor] = {}
 
@@ -121,7 +121,6 @@ class Memory:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)   # the widget itself names unknown words
                 embeddings = embed_classes(self.model, new, templates, distinct=False)
-            self.num_readings += len(new)
             self._words |= {(name, templates): vector for name, vector in zip(new, embeddings)}
         return torch.stack([self._words[name, templates] for name in class_names])
 
@@ -139,11 +138,6 @@ class Memory:
     def unknown_words(self, class_names: Sequence[str]) -> list[str]:
         """Words that were not in the training captions, as far as the tokenizer knows."""
         return list(dict.fromkeys(word for name in class_names for word in self.model.tokenizer.unknown_words(name)))
-
-
-def split_words(text: str) -> list[str]:
-    """The class names of a line, separated by commas: each once, in order."""
-    return list(dict.fromkeys(word for part in text.split(",") if (word := " ".join(part.split()))))
 
 
 def row_of_axes(columns: int, names: Sequence[str] = (), ratio: float = 1.0) -> tuple[Figure, list[Axes]]:
@@ -201,7 +195,7 @@ def draw_group(axes: Sequence[Axes], image, segmentation: Segmentation, row: int
     for ax, stage in zip(axes[1:], range(len(segmentation.maps))):
         groups = patch_groups(segmentation, stage)
         group = int(groups[row, column])
-        lit = np.repeat(np.repeat(groups == group, -(-H // h), axis=0), -(-W // w), axis=1)[:H, :W]
+        lit = enlarge(torch.from_numpy(groups == group), (H, W)).numpy()
         grey = 0.35 * pixels.mean(axis=-1, keepdims=True) + 0.6
         shown = (np.where(lit[..., None], pixels, grey).clip(0, 1) * 255 + 0.5).astype(np.uint8)
         show_image(ax, shown, group_title(segmentation, stage, group))

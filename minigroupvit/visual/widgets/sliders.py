@@ -24,7 +24,7 @@ from torch import Tensor
 from ...data.scenes.config import SceneConfig
 from ...data.scenes.make import Scene, make_scene
 from ...grouping import hard_assignment, soft_assignment
-from ...images import to_batch
+from ...images import enlarge, to_batch
 from ...model import GroupViT
 from ...segmentation.options import InferenceOptions, protocol_for
 from ...segmentation.segment import Segmentation, encode_windows
@@ -181,7 +181,7 @@ def assignment_logits(model: GroupViT | Memory, image) -> Tensor:
     return logits - logits.amax(dim=0)
 
 
-def unsureness(soft: Tensor) -> Tensor:
+def normalised_entropy(soft: Tensor) -> Tensor:
     """Normalised entropy of each patch's assignment (G, h, w), (h, w): 0 for one group, 1 for equal shares in all."""
     return torch.special.entr(soft).sum(dim=0) / math.log(max(2, len(soft)))
 
@@ -205,14 +205,14 @@ def draw_assignment(axes: Sequence[Axes], image, logits: Tensor, temperature: fl
     if temperature <= 0 or noise < 0:
         raise ValueError(f"temperature must be above 0 and noise at least 0, got {temperature} and {noise}")
     H, W = to_batch(image).shape[-2:]
-    unsure = unsureness(soft_assignment(logits[None], temperature)[0])
+    entropy = normalised_entropy(soft_assignment(logits[None], temperature)[0])
     largest = draw_groups_once(logits, temperature, 0.0, seed)
     drawn = draw_groups_once(logits, temperature, noise, seed)
     moved = (drawn != largest).float().mean().item()
     show_image(axes[0], image, "image")
-    show_groups(axes[1], _spread(largest, H, W), image, "largest group")
-    show_heat(axes[2], unsure, title=f"temperature {temperature:.2g}: entropy {unsure.mean():.2f}", limits=(0, 1))
-    show_groups(axes[3], _spread(drawn, H, W), image, f"noise {noise:.2g}: {moved:.0%} moved")
+    show_groups(axes[1], enlarge(largest, (H, W)), image, "largest group")
+    show_heat(axes[2], entropy, title=f"temperature {temperature:.2g}: entropy {entropy.mean():.2f}", limits=(0, 1))
+    show_groups(axes[3], enlarge(drawn, (H, W)), image, f"noise {noise:.2g}: {moved:.0%} moved")
     return axes
 
 
@@ -247,10 +247,3 @@ class GumbelSliders(Panel):
     def draw(self) -> Figure:
         self.say("")
         return gumbel_figure(self.image, self.logits, self.temperature.value, self.noise.value, self.seed.value)
-
-
-def _spread(groups: Tensor, height: int, width: int) -> Tensor:
-    """Groups of the patches (h, w) as those of the pixels (H, W)."""
-    rows = torch.arange(height) * groups.shape[0] // height
-    columns = torch.arange(width) * groups.shape[1] // width
-    return groups[rows[:, None], columns]

@@ -20,7 +20,7 @@ from ...segmentation.segment import Segmentation
 from ...text.caption_tokenizer import UNKNOWN
 from ...text.prompts import SIMPLE_TEMPLATES, nouns, prompts_from_nouns
 from ...text.tokenizer import Tokenizer
-from .panel import Memory, Panel, mask_figure, split_words
+from .panel import Memory, Panel, mask_figure
 
 _WIDE = {"width": "min(700px, 100%)"}
 _LARGEST_SHOWN = 320                                      # pixels of the longer side of an uploaded image, for speed
@@ -64,11 +64,16 @@ class ClassPromptBox(Panel):
         self.redraw()
 
     def draw(self) -> Figure:
-        class_names = split_words(self.words.value)
+        class_names = typed_names(self.words.value)
         self.segmentation = self.memory.segment(self.image, class_names, **self.choices)
         unknown = self.memory.unknown_words(class_names)
         self.say(f"In no caption of the training, so a guess at best: {', '.join(unknown)}." if unknown else "")
         return mask_figure(self.image, self.segmentation)
+
+
+def typed_names(text: str) -> list[str]:
+    """The class names of a line, separated by commas: each once, in order."""
+    return list(dict.fromkeys(name for part in text.split(",") if (name := " ".join(part.split()))))
 
 
 class PictureUpload(ClassPromptBox):
