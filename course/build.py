@@ -1,6 +1,6 @@
 """Build what a course hands out, from the notebooks and the texts beside this file.
 
-    python -m course.build [--out outputs/course]
+    python -m course build [--out outputs/course]
 
 `student/` has the assignments (notebooks without solutions), the syllabus and the glossary; `teacher/` the same
 notebooks with solutions, hidden tests and answers to the questions, the rubric of the report, and typical errors;
@@ -9,8 +9,7 @@ notebooks with solutions, hidden tests and answers to the questions, the rubric 
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
+import importlib
 import inspect
 import re
 import shutil
@@ -94,12 +93,13 @@ def table() -> str:
 def draw_figures(folder: Path) -> int:
     """The diagrams of the package, and every SVG that a notebook shows; how many."""
     folder.mkdir(parents=True, exist_ok=True)
-    if importlib.util.find_spec("minigroupvit.visual.diagrams"):
+    try:
         diagrams = importlib.import_module("minigroupvit.visual.diagrams")
-        for name, draw in vars(diagrams).items():
-            own = inspect.isfunction(draw) and draw.__module__ == diagrams.__name__ and not name.startswith("_")
-            if own and not inspect.signature(draw).parameters:
-                draw().savefig(folder / f"{name}.svg")
+    except ModuleNotFoundError:                       # an older package
+        diagrams = None
+    for name, draw in inspect.getmembers(diagrams, inspect.isfunction):
+        if draw.__module__ == diagrams.__name__ and name[0] != "_" and not inspect.signature(draw).parameters:
+            draw().savefig(folder / f"{name}.svg")
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         shown = [o.data["image/svg+xml"] for c in nbformat.read(path, as_version=4).cells for o in c.get("outputs", [])
                  if "image/svg+xml" in o.get("data", {})]
@@ -131,9 +131,3 @@ def build(out: Path) -> None:
     for name in ("answers.md", "rubric.md", "errors.md"):
         shutil.copy(TEXTS / name, out / "teacher")
     print(f"{out}: {len(ASSIGNMENTS)} assignments, {draw_figures(out / 'figures')} figures")
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "course")
-    build(parser.parse_args().out)

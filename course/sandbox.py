@@ -84,7 +84,7 @@ def run(context: multiprocessing.context.ForkServerContext, job: Job) -> dict:
         timer.start()
         try:
             # Tensors, numbers and texts alone: nothing that a student's process sends is unpickled.
-            return torch.load(io.BytesIO(receive.recv_bytes(MOST_BYTES)), weights_only=True)
+            return torch.load(io.BytesIO(receive.recv_bytes(MOST_BYTES)), "cpu", weights_only=True)
         except Exception as error:
             process.join()
             if late.is_set() or process.exitcode == -signal.SIGXCPU:

@@ -8,15 +8,18 @@ import importlib
 import re
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import nbformat
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from course import blanks, build, grade, sandbox  # noqa: E402
+from course.__main__ import main  # noqa: E402
 from course.blanks import ASSIGNMENTS, Blank, blanks_of, source_of  # noqa: E402
 
 NOTEBOOKS = [number for assignment in ASSIGNMENTS.values() for number in assignment.notebooks]
@@ -67,6 +70,19 @@ EATS = "def uncut(patches, grid, p):\n    return [torch.ones(10**8) for _ in ran
 FORKS = "import os\ndef uncut(patches, grid, p):\n    while True:\n        os.fork()"
 KILLS = "import os\ndef uncut(patches, grid, p):\n    os.kill(os.getppid(), 9)"
 CALLS = "import urllib.request\ndef uncut(patches, grid, p):\n    urllib.request.urlopen('http://127.0.0.1:1')"
+FORGES = """
+import io, os, struct, torch
+def uncut(patches, grid, p):          # sends what it would like to have been found
+    file = io.BytesIO()
+    torch.save({"square": "", "channels": "", "oblong": "", "tried": [1, None]}, file)
+    for number in range(3, 60):
+        try:
+            os.write(number, struct.pack("!i", len(file.getvalue())) + file.getvalue())
+        except OSError:
+            pass
+    os._exit(0)
+"""
+FORGES_A_LIST = FORGES.replace('{"square"', '[{"square"').replace("None]}", "None]}]")
 WRITES = "def uncut(patches, grid, p):\n    open('big.bin', 'wb').write(bytes(10**9))"
 IMPORTS = """
 def uncut(patches, grid, p):
@@ -101,6 +117,8 @@ A1 = {
     "calls home": (RIGHT | {"uncut": CALLS}, (0, 9), "may not: socket"),
     "deletes files": (RIGHT | {"uncut": DELETES}, (0, 9), "may not: os.remove .*Makefile"),
     "writes files": (RIGHT | {"uncut": WRITES}, (0, 9), "may not: .*big.bin"),
+    "forges marks": (RIGHT | {"uncut": FORGES}, (0, 9), "wrong: one image of one channel on a square grid .another result"),
+    "forges a list": (RIGHT | {"uncut": FORGES_A_LIST}, (0, 9), "cannot be read"),
     "opens the sandbox": (RIGHT | {"uncut": IMPORTS}, (0, 9), "ModuleNotFoundError|may not"),
     "renames the function": (RIGHT | {"uncut": RIGHT["uncut"].replace("uncut", "my_uncut")}, (0, 9), "no cell defines uncut"),
 }
@@ -173,7 +191,7 @@ def marked(tmp_path_factory) -> Path:
         hand_in(folder / name, RIGHT)
         spoil(folder / name, name)
     before = sorted(folder.rglob("*"))
-    grade.main([str(folder), "--seed", "a secret", "--out", str(out), "--seconds", "10", "--memory", "300"])
+    main(["grade", str(folder), "--seed", "a secret", "--out", str(out), "--seconds", "10", "--memory", "300"])
     assert sorted(folder.rglob("*")) == before
     return out / "A1"
 
@@ -214,7 +232,7 @@ def test_who_calls_the_package_for_the_answer_gets_nothing(tmp_path):
     for name, answer in CHEATS.items():
         hand_in(tmp_path / "in" / name, {"my_balance": answer}, "A3")
     hand_in(tmp_path / "in" / "honest", {"my_balance": BLANKS["my_balance"].solution}, "A3")
-    grade.main([str(tmp_path / "in"), "--out", str(tmp_path / "out")])
+    main(["grade", str(tmp_path / "in"), "--out", str(tmp_path / "out")])
     rows = rows_of(tmp_path / "out" / "A3" / "marks.csv")
     assert {name: float(row["code"]) for name, row in rows.items()} == dict.fromkeys(CHEATS, 0) | {"honest": 9}
     for name in ("imports the answer", "by pieces of its name"):
@@ -259,6 +277,19 @@ def test_every_blank_has_hidden_tests_that_say_what_they_test():
                 and not n.startswith("_") and not issubclass(v, torch.nn.Module)} <= functions
 
 
+def test_points_without_hidden_tests_are_an_error():
+    with pytest.raises(ValueError, match="nothing has points, but course/hidden/notebook_03.py has no class"):
+        grade.Grader.tests(Blank("03", "nothing", "", 3))
+
+
+def test_a_solution_that_does_not_pass_is_an_error(monkeypatch):
+    wrong = Blank("06", "my_balance", "", 9)
+    monkeypatch.setattr(grade, "blanks_of", lambda _: [wrong])
+    monkeypatch.setattr(grade, "answer", lambda *_: "def my_balance(*_):\n    raise KeyError('no')")
+    with pytest.raises(ValueError, match="the solution of 06 my_balance does not pass its hidden tests"):
+        grade.Grader("A3", "seed")
+
+
 def test_a_seed_gives_the_same_marks_and_another_gives_other_inputs():
     grader, again, other = (grade.Grader("A3", seed) for seed in ("one", "one", "two"))
     (blank,) = grader.right
@@ -270,7 +301,9 @@ def test_a_seed_gives_the_same_marks_and_another_gives_other_inputs():
     (1, 1, True), (1, 1.0, False), (1.0, 1, True), ("a", "a", True), (None, None, True), (True, 1, False),
     (torch.ones(2), torch.ones(2, dtype=torch.double), True), (torch.ones(2), torch.ones(2, 1), False),
     (torch.ones(2), torch.ones(2) + 1e-3, False), (torch.tensor(float("nan")), torch.tensor(float("nan")), True),
-    ([1, [2.0]], [1, [2.0]], True), ([1, 2], [1], False), (torch.ones(()), 1.0, True), ([1], "1", False), (1.0, None, False)])
+    ([1, [2.0]], [1, [2.0]], True), ([1, 2], [1], False), (torch.ones(()), 1.0, True), ([1], "1", False), (1.0, None, False),
+    (torch.ones(2), torch.ones(2).to_sparse(), False),
+    (torch.ones(2), torch.ones(2, dtype=torch.cfloat), False), ([], {}, False), ("", "", True)])
 def test_results_are_compared(right, given, equal):
     assert grade.same(right, given) == equal
 
@@ -324,8 +357,8 @@ def test_the_release_changes_with_exercise_and_check_and_with_nothing_else():
 
 
 def test_the_course_is_built(tmp_path):
-    build.build(tmp_path)
-    build.build(tmp_path)                                 # over what is there
+    for _ in range(2):                                    # and over what is there
+        main(["build", "--out", str(tmp_path)])
     for name, assignment in ASSIGNMENTS.items():
         for number in assignment.notebooks:
             student, teacher = (nbformat.read(tmp_path / part / name / source_of(number).name, 4)
@@ -364,9 +397,19 @@ def test_the_glossary_names_what_there_is():
 
 
 def test_figures_are_svg(tmp_path, monkeypatch):
+    """The package's diagrams, one drawn here in their place, and what notebooks show."""
+    def architecture():
+        return Figure()
+
+    diagrams = ModuleType("minigroupvit.visual.diagrams")
+    architecture.__module__ = diagrams.__name__
+    diagrams.architecture, diagrams.with_size, diagrams.Figure = architecture, lambda size: None, Figure
+    monkeypatch.setitem(sys.modules, diagrams.__name__, diagrams)
     count = build.draw_figures(tmp_path)
-    assert count == len(list(tmp_path.glob("*.svg")))
+    assert count == len(list(tmp_path.glob("*.svg"))) and (tmp_path / "architecture.svg").is_file()
     assert all("<svg" in path.read_text(encoding="utf-8") for path in tmp_path.glob("*.svg"))
+    monkeypatch.setitem(sys.modules, diagrams.__name__, None)
+    assert build.draw_figures(tmp_path / "without") == count - 1
 
 
 def test_errors_of_students_are_of_blanks_that_are_there():
@@ -386,11 +429,10 @@ def test_what_is_said_of_a_report(tmp_path, text, says):
     assert says in grade.read_report(tmp_path)
 
 
-def test_a_folder_without_submissions_is_an_error(tmp_path, capsys):
+def test_a_folder_without_submissions_is_an_error(tmp_path):
     for folder, words in ((tmp_path / "none", "is no folder; make grade SUBMISSIONS=folder"), (tmp_path, "has a notebook of an")):
-        with pytest.raises(SystemExit):
-            grade.main([str(folder)])
-        assert words in capsys.readouterr().err
+        with pytest.raises(SystemExit, match=words):
+            main(["grade", str(folder)])
 
 
 def test_a_spreadsheet_runs_nothing(tmp_path):
