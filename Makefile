@@ -8,6 +8,8 @@
 #   make twice     run all cells of each notebook twice in one kernel; keeps nothing
 #   make html      the notebooks as web pages: outputs/html/
 #   make student   the notebooks without solutions, for students: outputs/student/
+#   make course    assignments for students, solutions and answers for teachers: outputs/course/
+#   make grade     marks and feedback for a folder of submissions, SUBMISSIONS=folder: outputs/course/marks/
 #   make train     train a small model in 15 minutes: outputs/train/ (RECIPE=scenes: the best model)
 #   make bench     measure speed and memory here, beside transformers: results/bench/
 #   make weights   train the shipped weights again from their seeds: data/weights/
@@ -23,7 +25,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FIRST_NOTEBOOK := notebooks/00_quickstart.ipynb
 
-.PHONY: help demo test browser lab notebooks twice html student train bench weights clean
+.PHONY: help demo test browser lab notebooks twice html student course grade train bench weights clean
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -61,6 +63,13 @@ html: $(STAMP)
 
 student: $(STAMP)
 	$(BIN)/python scripts/student_notebooks.py $(ARGS)
+
+course: $(STAMP)
+	$(BIN)/python -m course build $(ARGS)
+
+grade: $(STAMP)
+	@[ -n "$(SUBMISSIONS)" ] || { echo "make grade SUBMISSIONS=folder, with a folder for each student"; exit 1; }
+	$(BIN)/python -m course grade "$(SUBMISSIONS)" $(ARGS)
 
 train: $(STAMP)
 	$(BIN)/python -m minigroupvit train --recipe $(RECIPE) $(ARGS)

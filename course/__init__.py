@@ -1,0 +1,1 @@
+"""The notebooks as a course: what students get, what teachers get, and marks. See docs/course.md."""
