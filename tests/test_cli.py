@@ -292,7 +292,7 @@ def test_an_export_replaces_no_model(weights, tmp_path, capsys):
             (f"export {weights} --to original {tmp_path / 'folder'}", "writes a file of torch.save"),
             (f"export {weights} --to transformers {weights}", "is the checkpoint itself"),
             (f"export {weights} --to transformers {tmp_path / 'folder' / 'config.json'}", "writes a folder"),
-            (f"export {weights} --to transformers {tmp_path / 'folder'}", "checkpoint of this package, which would be"),
+            (f"export {weights} --to transformers {tmp_path / 'folder'}", "checkpoint of this package and would be"),
             (f"import {weights} {weights}", "is the model itself"),
             (f"import {weights} {tmp_path / 'model.bin'}", "give a file that ends in .safetensors"),
             (f"export scenes --to transformers {tmp_path / 'scenes'}", "no place for this model's image.stem")]:
