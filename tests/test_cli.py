@@ -608,7 +608,7 @@ def test_words_of_the_package_become_options_but_not_in_paths():
     assert cli.common.in_options("num_workers is -1", own) == "--workers is -1"
 
 
-@pytest.mark.filterwarnings("default:.* pictures in folders of:UserWarning")
+@pytest.mark.filterwarnings("default:.* images in subfolders of:UserWarning")
 def test_pictures_in_folders_of_a_folder_are_told(weights, picture, tmp_path, capsys):
     (tmp_path / "all" / "more").mkdir(parents=True)
     for place in ("all", "all/more"):
