@@ -295,7 +295,7 @@ def test_an_export_replaces_no_model(weights, tmp_path, capsys):
             (f"export {weights} --to original {tmp_path / 'folder'}", "writes a file of torch.save"),
             (f"export {weights} --to transformers {weights}", "is the checkpoint itself"),
             (f"export {weights} --to transformers {tmp_path / 'folder' / 'config.json'}", "writes a folder"),
-            (f"export {weights} --to transformers {tmp_path / 'folder'}", "checkpoint of this package, which would be"),
+            (f"export {weights} --to transformers {tmp_path / 'folder'}", "checkpoint of this package and would be"),
             (f"import {weights} {weights}", "is the model itself"),
             (f"import {weights} {tmp_path / 'model.bin'}", "give a file that ends in .safetensors"),
             (f"export scenes --to transformers {tmp_path / 'scenes'}", "no place for this model's image.stem")]:
@@ -612,7 +612,7 @@ def test_words_of_the_package_become_options_but_not_in_paths():
     assert cli.common.in_options("num_workers is -1", own) == "--workers is -1"
 
 
-@pytest.mark.filterwarnings("default:.* pictures in folders of:UserWarning")
+@pytest.mark.filterwarnings("default:.* images in subfolders of:UserWarning")
 def test_pictures_in_folders_of_a_folder_are_told(weights, picture, tmp_path, capsys):
     (tmp_path / "all" / "more").mkdir(parents=True)
     for place in ("all", "all/more"):
