@@ -49,7 +49,7 @@ class Job:
     forbid: tuple[str, ...]
     seeds: tuple[int, ...]       # each part is tried once with each of them
     memory: int                  # MB, beyond what torch itself takes
-    seconds: int                 # of the processor; six times as many by the clock, for answers that sleep
+    seconds: int                 # of the processor; three times as many by the clock, for answers that sleep
     folder: str = ""
 
 
@@ -80,7 +80,7 @@ def run(context: multiprocessing.context.ForkServerContext, job: Job) -> dict:
                 except (ProcessLookupError, PermissionError):
                     pass
 
-        timer = threading.Timer(6 * job.seconds, lambda: (late.set(), kill()))
+        timer = threading.Timer(3 * job.seconds, lambda: (late.set(), kill()))
         timer.start()
         try:
             # Tensors, numbers and texts alone: nothing that a student's process sends is unpickled.
@@ -105,6 +105,8 @@ def work(pipe: multiprocessing.connection.Connection, job: Job) -> None:
     os.environ.update(HOME=job.folder, TMPDIR=job.folder)
     for stream in (1, 2):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    os.closerange(3, pipe.fileno())               # whatever is shared with the server, which a write could end
+    os.closerange(pipe.fileno() + 1, 4096)
     torch.set_num_threads(1)
     hidden = getattr(importlib.import_module(f"course.hidden.notebook_{job.notebook}"), job.name)
     result = {"tried": [], "offline": leave_network()}
