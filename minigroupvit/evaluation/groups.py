@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,8 @@ from ..segmentation.options import InferenceOptions
 from ..segmentation.segment import EncodedImage
 from ..segmentation.steps import evaluating, group_maps, pixel_groups
 from ..segmentation.windows import stitch
-from .metrics import adjusted_rand, count_pairs, oracle_miou, segments_used
+from .intervals import draws, interval, mean_of
+from .metrics import MaskMetrics, adjusted_rand, count_pairs, oracle_labels, oracle_miou, segments_used
 
 
 def oracle_pixels(seen: EncodedImage, mask: Tensor, num_classes: int, protocol: InferenceOptions) -> Tensor:
@@ -57,6 +59,20 @@ def whole_groups(seen: EncodedImage, protocol: InferenceOptions) -> tuple[Tensor
     """The final groups of a picture seen as a whole: of each pixel (H, W), and shares of each patch (G, N)."""
     maps = seen.maps[-1][:1]                                              # a mirrored one may follow
     return enlarge(pixel_groups(maps, seen.size, protocol.upsample)[0], seen.picture), maps[0].flatten(1)
+
+
+def judge_groups(groups: Tensor, masks: Tensor, num_classes: int) -> dict[str, Any]:
+    """How well groups agree with true masks, without any name and wherever they come from: groups, masks (N, H, W).
+
+    Returns `ari`, the mean over the pictures, and `ari_of_each`; `oracle_miou`; each with its 95 % `_interval` over
+    draws of pictures; and `groups_used`, those that hold 2 % of a picture's pixels or more.
+    """
+    masks, weights = masks.long(), draws(len(groups))
+    rand, oracle = adjusted_rand(groups, masks), MaskMetrics([str(c) for c in range(num_classes)], num_classes)
+    oracle.update(oracle_labels(groups, masks, num_classes), masks)
+    return {"ari": float(np.mean(rand)), "ari_interval": interval(mean_of(rand, weights)), "ari_of_each": rand,
+            "oracle_miou": oracle.compute()["miou"], "oracle_miou_interval": interval(oracle.draws_of("miou", weights)),
+            "groups_used": float(np.mean(segments_used(groups)))}
 
 
 @torch.no_grad()

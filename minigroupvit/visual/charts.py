@@ -52,6 +52,24 @@ def show_matrix(ax: Axes, values, rows: Sequence[str] = (), columns: Sequence[st
     return _titled(ax, title)
 
 
+def show_contents(ax: Axes, pixels, class_names: Sequence[str], title: str | None = None, bar: str | None = None) -> Axes:
+    """What the groups hold: pixels (G, C) of each class in each group, drawn as shares of the group.
+
+    The largest group comes first, and the classes in the order of the group that has most of their pixels: what
+    structure there is lies on a staircase from the upper left to the lower right. Groups without pixels are left out.
+    """
+    pixels = _array(pixels)
+    rows = [g for g in np.argsort(-pixels.sum(axis=1), kind="stable") if pixels[g].any()]
+    table = pixels[rows]
+    home = table / np.maximum(table.sum(axis=0), 1)                        # of a class: its share in each group
+    columns = np.argsort(home.argmax(axis=0) - home.max(axis=0), kind="stable")
+    show_matrix(ax, (table / table.sum(axis=1, keepdims=True))[:, columns], [f"group {g}" for g in rows],
+                [class_names[c] for c in columns], title, limits=(0, 1), numbers=False, bar=bar)
+    ax.set_xticks(range(len(columns)), [class_names[c] for c in columns], rotation=90, ha="center", va="top",
+                  rotation_mode="default", fontsize=8)
+    return ax
+
+
 def show_heat(ax: Axes, values, image=None, title: str | None = None, limits: tuple[float, float] | None = None,
               mark: tuple[int, int] | None = None, bar: str | None = None) -> Axes:
     """One value for each patch, (h, w), bright where it is high; over the shades of grey of a picture if given.
@@ -109,6 +127,30 @@ def show_bars(ax: Axes, values: Mapping[str, float], colours=None, ylabel: str =
                   rotation_mode="anchor", fontsize=9)
     ax.set_ylabel(ylabel)
     ax.spines[["top", "right"]].set_visible(False)
+    return _titled(ax, title)
+
+
+def show_intervals(ax: Axes, series: Mapping[str, Mapping[str, tuple[float, float, float]]], xlabel: str = "",
+                   title: str | None = None) -> Axes:
+    """Values with their intervals, (value, low, high): a row for each name, a dot for each of the series that has it.
+
+    The first name is at the top. Series are told apart by colour and by the shape of the dot.
+    """
+    names = list(dict.fromkeys(name for values in series.values() for name in values))
+    step = 0.6 / max(1, len(series) - 1)
+    for n, (label, values) in enumerate(series.items()):
+        for name, (value, low, high) in values.items():
+            y = names.index(name) + (n - (len(series) - 1) / 2) * step * (len(series) > 1)
+            ax.plot((low, high), (y, y), color=_CURVES[n % 5][0], linewidth=1.6)
+            ax.plot(value, y, marker="os^Dv"[n % 5], color=_CURVES[n % 5][0], linestyle="none", markersize=5.5,
+                    label=label if name == next(iter(values)) else None)
+    ax.set_yticks(range(len(names)), names, fontsize=9)
+    ax.set_ylim(len(names) - 0.45, -0.55)
+    ax.set_xlabel(xlabel)
+    ax.grid(axis="x", color=_FAINT, linewidth=0.6)
+    ax.spines[["top", "right"]].set_visible(False)
+    if len(series) > 1:
+        ax.legend(frameon=False, fontsize=8.5, loc="center left", bbox_to_anchor=(1, 0.5))
     return _titled(ax, title)
 
 

@@ -23,6 +23,7 @@ from matplotlib.legend import Legend
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from scipy.ndimage import distance_transform_edt, label as connected_regions
+from torch.nn.functional import pad
 
 from ..files import write_atomically
 from ..images import enlarge, resize, to_batch
@@ -157,6 +158,38 @@ def group_legend(ax: Axes, group_map, meanings: Sequence[str] | None = None, **o
                      label=f"group {n}" + (f": {meanings[n]}" if meanings else "")) for n in numbers]
     return ax.legend(handles=patches, **({"loc": "center left", "bbox_to_anchor": (1.02, 0.5), "frameon": False}
                                          | options))
+
+
+def images_figure(rows: Sequence[Sequence], titles: Sequence[str]) -> Figure:
+    """Rows of images, with titles over the columns."""
+    fig = Figure(figsize=(9.5, 9.5 / len(titles) * len(rows) + 0.3), layout="constrained", dpi=96, facecolor="white")
+    for n, (axes, row) in enumerate(zip(fig.subplots(len(rows), len(titles), squeeze=False), rows)):
+        for ax, image, title in zip(axes, row, titles):
+            show_image(ax, image, None if n else title)
+    return fig
+
+
+def prototypes_figure(images, shares, groups: Sequence[int], count: int = 12) -> Figure:
+    """What each group likes best: a row for each of `groups`, with its best patch of each of the `count` best pictures.
+
+    images (B, 3, H, W) uint8, shares (B, G, h, w). A patch stands in a white frame, with two patches around it; what
+    lies outside of the picture is grey.
+    """
+    patch = images.shape[-1] // shares.shape[-1]
+    inner = (2 * patch - 1, 3 * patch)
+    fig = Figure(figsize=(9.5, 0.76 * len(groups)), layout="constrained", dpi=96, facecolor="white")
+    for ax, group in zip(fig.subplots(len(groups), 1, squeeze=False)[:, 0], groups):
+        best, where = shares[:, group].flatten(1).max(dim=1)               # (B,) each
+        crops = []
+        for b in best.argsort(descending=True)[:count].tolist():
+            y, x = divmod(int(where[b]), shares.shape[-1])
+            around = pad(images[b], (2 * patch,) * 4, value=128)           # (3, H + 4p, W + 4p)
+            crop = around[:, y * patch:(y + 5) * patch, x * patch:(x + 5) * patch].clone()
+            crop[:, inner[0]:inner[1] + 1, inner] = crop[:, inner, inner[0]:inner[1] + 1] = 255
+            crops.append(pad(crop, (1, 1, 1, 1), value=255))
+        show_image(ax, torch.cat(crops, dim=-1))
+        ax.set_ylabel(f"group {group}", rotation=0, ha="right", va="center")
+    return fig
 
 
 def overlay_figure(image, segmentation: Segmentation, side: float = 5.0) -> Figure:
