@@ -37,8 +37,8 @@ def show_matrix(ax: Axes, values, rows: Sequence[str] = (), columns: Sequence[st
         most = max(abs(least), abs(most))
         least = -most
     shown = ax.imshow(values, cmap="RdBu" if signed else "Blues", vmin=least, vmax=most, aspect="auto")
-    ax.set_xticks(range(len(columns)), columns, rotation=40 if sum(map(len, columns)) > 36 else 0, fontsize=9,
-                  ha="right" if sum(map(len, columns)) > 36 else "center", rotation_mode="anchor")
+    ax.set_xticks(range(len(columns)), columns, rotation=40 if sum(map(len, columns)) >= 36 else 0, fontsize=9,
+                  ha="right" if sum(map(len, columns)) >= 36 else "center", rotation_mode="anchor")
     ax.set_yticks(range(len(rows)), rows, fontsize=9)
     if values.size <= 60 if numbers is None else numbers:
         for (row, column), value in np.ndenumerate(values):
