@@ -96,7 +96,9 @@ def test_it_begins_and_ends_like_all(path):
     questions = next(cell.source for cell in cells if cell.source.startswith("## To think about"))
     assert 3 <= len(re.findall(r"^\d\. ", questions, re.MULTILINE)) <= 5
     tags = [tag for cell in cells for tag in cell.metadata.get("tags", [])]
-    assert [tag for tag in tags if tag in ("exercise", "solution")] == ["exercise", "solution"] and "check" in tags
+    blanks = [tag for tag in tags if tag in ("exercise", "solution", "check")]
+    blanks = [tag for i, tag in enumerate(blanks) if i == 0 or tag != blanks[i - 1]]       # several checks count as one
+    assert blanks == ["exercise", "solution", "check"] * (len(blanks) // 3) and 1 <= len(blanks) // 3 <= 5
 
 
 @each
@@ -109,8 +111,8 @@ def test_students_get_the_exercise_and_its_check_but_not_the_solution(path):
     solutions = [cell.source for cell in notebook.cells if "solution" in cell.metadata.get("tags", [])]
     assert [c.source for c in students.cells] == [c.source for c in notebook.cells if c.source not in solutions]
     assert all(not cell.outputs and cell.execution_count is None for cell in students.cells if cell.cell_type == "code")
-    exercise = next(c.source for c in students.cells if "exercise" in c.metadata.get("tags", []))
-    assert "NotImplementedError" in exercise
+    exercises = [c.source for c in students.cells if "exercise" in c.metadata.get("tags", [])]
+    assert exercises and all("NotImplementedError" in exercise for exercise in exercises)
 
 
 def test_the_table_of_the_readme_is_that_of_the_script():

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import binomtest
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as vision
 
@@ -29,6 +28,7 @@ from ..model import GroupViT
 from ..segmentation.options import InferenceOptions, protocol_for
 from ..segmentation.segment import segment
 from ..segmentation.steps import embed_classes
+from .metrics import kept_interval
 
 LEAST_SATURATION = 0.3   # of an object's mean pixel (HSV): turning the hue of a grey object changes nothing
 _MOST_SCENES = 12        # looked through for each object that is asked for
@@ -126,8 +126,8 @@ def _look(model: GroupViT, images: Sequence[Tensor], masks: Sequence[Tensor], na
 
 def _share(key: str, kept: Tensor) -> dict[str, Any]:
     """A share and its 95 % interval (Wilson)."""
-    interval = binomtest(int(kept.sum()), len(kept)).proportion_ci(method="wilson")
-    return {key: kept.double().mean().item(), f"{key}_interval": [float(interval.low), float(interval.high)]}
+    share, low, high = kept_interval(kept)
+    return {key: share, f"{key}_interval": [low, high]}
 
 
 def _named_right(look: Callable, num_objects: int, config: SceneConfig, seed: int,

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
+from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score
 from torch import Tensor
 
@@ -194,6 +195,18 @@ def miou_of(intersection: ArrayLike, union: ArrayLike, weights: np.ndarray) -> n
     """
     both, either = weights @ np.asarray(intersection, dtype=float), weights @ np.asarray(union, dtype=float)   # (R, C)
     return _share(np.nan_to_num(_share(both, either)).sum(1), (either > 0).sum(1))
+
+
+def mean_interval(values: ArrayLike) -> tuple[float, float, float]:
+    """The mean of one value an image or object, and its 95 % interval: (mean, low, high)."""
+    return (float(np.mean(values)), *interval(mean_of(values, draws(len(values)))))
+
+
+def kept_interval(kept: ArrayLike) -> tuple[float, float, float]:
+    """The share of true ones among yes and no, and its 95 % interval (Wilson): (share, low, high)."""
+    kept = np.asarray(kept, dtype=bool)
+    between = binomtest(int(kept.sum()), len(kept)).proportion_ci(method="wilson")
+    return float(kept.mean()), float(between.low), float(between.high)
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -26,6 +26,7 @@ from matplotlib.legend import Legend
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 from scipy.ndimage import distance_transform_edt, label as connected_regions
+from torch.nn.functional import pad
 
 from ..files import write_atomically
 from ..images import enlarge, resize, to_batch
@@ -153,6 +154,38 @@ def class_legend(ax: Axes, label_map, class_names: Sequence[str], shares: bool =
                                          | options))
 
 
+def images_figure(rows: Sequence[Sequence], titles: Sequence[str]) -> Figure:
+    """Rows of images, with titles over the columns."""
+    fig = Figure(figsize=(9.5, 9.5 / len(titles) * len(rows) + 0.3), layout="constrained", dpi=96, facecolor="white")
+    for n, (axes, row) in enumerate(zip(fig.subplots(len(rows), len(titles), squeeze=False), rows)):
+        for ax, image, title in zip(axes, row, titles):
+            show_image(ax, image, None if n else title)
+    return fig
+
+
+def prototypes_figure(images, shares, groups: Sequence[int], count: int = 12) -> Figure:
+    """What each group likes best: a row for each of `groups`, with its best patch of each of the `count` best pictures.
+
+    images (B, 3, H, W) uint8, shares (B, G, h, w). A patch stands in a white frame, with two patches around it; what
+    lies outside of the picture is grey.
+    """
+    patch = images.shape[-1] // shares.shape[-1]
+    inner = (2 * patch - 1, 3 * patch)
+    fig = Figure(figsize=(9.5, 0.76 * len(groups)), layout="constrained", dpi=96, facecolor="white")
+    for ax, group in zip(fig.subplots(len(groups), 1, squeeze=False)[:, 0], groups):
+        best, where = shares[:, group].flatten(1).max(dim=1)               # (B,) each
+        crops = []
+        for b in best.argsort(descending=True)[:count].tolist():
+            y, x = divmod(int(where[b]), shares.shape[-1])
+            around = pad(images[b], (2 * patch,) * 4, value=128)           # (3, H + 4p, W + 4p)
+            crop = around[:, y * patch:(y + 5) * patch, x * patch:(x + 5) * patch].clone()
+            crop[:, inner[0]:inner[1] + 1, inner] = crop[:, inner, inner[0]:inner[1] + 1] = 255
+            crops.append(pad(crop, (1, 1, 1, 1), value=255))
+        show_image(ax, torch.cat(crops, dim=-1))
+        ax.set_ylabel(f"group {group}", rotation=0, ha="right", va="center")
+    return fig
+
+
 def overlay_figure(image, segmentation: Segmentation, side: float = 5.0) -> Figure:
     """An image, its named masks laid over it, and a legend with the share of each class.
 
@@ -224,8 +257,8 @@ def show_matrix(ax: Axes, values, rows: Sequence[str] = (), columns: Sequence[st
         most = max(abs(least), abs(most))
         least = -most
     shown = ax.imshow(values, cmap="RdBu" if signed else "Blues", vmin=least, vmax=most, aspect="auto")
-    ax.set_xticks(range(len(columns)), columns, rotation=40 if sum(map(len, columns)) > 36 else 0, fontsize=9,
-                  ha="right" if sum(map(len, columns)) > 36 else "center", rotation_mode="anchor")
+    ax.set_xticks(range(len(columns)), columns, rotation=40 if sum(map(len, columns)) >= 36 else 0, fontsize=9,
+                  ha="right" if sum(map(len, columns)) >= 36 else "center", rotation_mode="anchor")
     ax.set_yticks(range(len(rows)), rows, fontsize=9)
     if values.size <= 60 if numbers is None else numbers:
         for (row, column), value in np.ndenumerate(values):
@@ -237,6 +270,24 @@ def show_matrix(ax: Axes, values, rows: Sequence[str] = (), columns: Sequence[st
     if bar:
         ax.figure.colorbar(shown, ax=ax, label=bar)
     return _titled(ax, title)
+
+
+def show_contents(ax: Axes, pixels, class_names: Sequence[str], title: str | None = None, bar: str | None = None) -> Axes:
+    """What the groups hold: pixels (G, C) of each class in each group, drawn as shares of the group.
+
+    The largest group comes first, and the classes in the order of the group that has most of their pixels: what
+    structure there is lies on a staircase from the upper left to the lower right. Groups without pixels are left out.
+    """
+    pixels = _array(pixels)
+    rows = [g for g in np.argsort(-pixels.sum(axis=1), kind="stable") if pixels[g].any()]
+    table = pixels[rows]
+    home = table / np.maximum(table.sum(axis=0), 1)                        # of a class: its share in each group
+    columns = np.argsort(home.argmax(axis=0) - home.max(axis=0), kind="stable")
+    show_matrix(ax, (table / table.sum(axis=1, keepdims=True))[:, columns], [f"group {g}" for g in rows],
+                [class_names[c] for c in columns], title, limits=(0, 1), numbers=False, bar=bar)
+    ax.set_xticks(range(len(columns)), [class_names[c] for c in columns], rotation=90, ha="center", va="top",
+                  rotation_mode="default", fontsize=8)
+    return ax
 
 
 def show_heat(ax: Axes, values, image=None, title: str | None = None, limits: tuple[float, float] | None = None,

@@ -9,7 +9,7 @@ T snapshots  S images  G groups of a stage  h, w patch grid  H, W image
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,6 +130,38 @@ def time_lapse_figure(snapshots: Snapshots, step: int, curves: Curves, ylabel: s
     Raises ValueError for a step, an image or a stage that is not in the snapshots.
     """
     return _Film(snapshots, curves, ylabel, pictures, dpi, stage).at(step)
+
+
+def snapshot_strip(snapshots: Snapshots, steps: Sequence[int], pictures: Sequence[int] = (0, 1, 2, 3),
+                   stage: int = -1) -> Figure:
+    """The groups after each of these steps beside each other, a row a picture: for paper, where nothing moves.
+
+    Raises ValueError for a step or a stage that there is not.
+    """
+    groups = [snapshots.groups(step, stage) for step in steps]             # (S, H, W) each
+    titles = ["image", *(f"step {step:,}" for step in steps)]
+    side = 9.5 / len(titles)
+    fig = Figure(figsize=(9.5, side * len(pictures) + 0.25), layout="constrained", dpi=96, facecolor="white")
+    rows = fig.subplots(len(pictures), len(titles), squeeze=False)
+    for row, picture in zip(rows, pictures):
+        show_image(row[0], snapshots.images[picture])
+        for ax, own in zip(row[1:], groups):
+            show_groups(ax, own[picture], snapshots.images[picture], numbers=False)
+    for ax, title in zip(rows[0], titles):
+        ax.set_title(title, size=10, pad=4)
+    return fig
+
+
+def measures_figure(films: Mapping[str, Snapshots], measures: Mapping[str, Callable[[Tensor], float]]) -> Figure:
+    """Measures of the shares (S, G, N) over the steps of several runs: axes for each measure, a curve for each run."""
+    fig = Figure(figsize=(9.5, 2.9), layout="constrained", dpi=96, facecolor="white")
+    for ax, (name, measure) in zip(fig.subplots(1, len(measures), squeeze=False)[0], measures.items()):
+        show_curves(ax, {label: (film.steps, [measure(film.shares(step).flatten(2)) for step in film.steps])
+                         for label, film in films.items()}, name)
+        ax.set_ylim(bottom=0)
+        if ax.get_legend() and ax is not fig.axes[0]:
+            ax.get_legend().remove()                                       # the same as in the first
+    return fig
 
 
 class _Film:
