@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from minigroupvit.visual import charts, plots
+from minigroupvit.visual import plots
 from minigroupvit.visual.palette import group_colours
 from minigroupvit.visual.widgets.time_lapse import Snapshots, measures_figure, snapshot_strip
 
@@ -23,7 +23,7 @@ def film() -> Snapshots:
 
 def test_intervals_have_a_row_a_name_and_a_dot_a_series() -> None:
     series = {"ARI": {"groups": (0.5, 0.4, 0.7), "control": (0.2, 0.1, 0.3)}, "oracle": {"control": (0.6, 0.5, 0.8)}}
-    ax = charts.show_intervals(charts.figure().subplots(), series, "value")
+    ax = plots.show_intervals(plots.figure().subplots(), series, "value")
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["groups", "control"]
     assert ax.get_ylim()[0] > ax.get_ylim()[1] and ax.get_xlabel() == "value"            # the first name is at the top
     lines = [line.get_xdata() for line in ax.lines if len(line.get_xdata()) == 2]
@@ -31,13 +31,13 @@ def test_intervals_have_a_row_a_name_and_a_dot_a_series() -> None:
     dots = [(line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines if line.get_marker() != "None"]
     assert [x for x, _ in dots] == [0.5, 0.2, 0.6] and abs(dots[1][1] - dots[2][1]) > 0.3    # side by side in a row
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["ARI", "oracle"]
-    alone = charts.show_intervals(charts.figure().subplots(), {"ARI": series["ARI"]})
+    alone = plots.show_intervals(plots.figure().subplots(), {"ARI": series["ARI"]})
     assert alone.get_legend() is None and [line.get_ydata()[0] for line in alone.lines[::2]] == [0, 1]
 
 
 def test_contents_are_sorted_into_a_staircase() -> None:
     pixels = torch.tensor([[0, 10, 0, 0], [0, 0, 0, 0], [90, 0, 5, 0], [0, 3, 0, 37]])
-    ax = charts.show_contents(charts.figure().subplots(), pixels, ["a", "b", "c", "d"])
+    ax = plots.show_contents(plots.figure().subplots(), pixels, ["a", "b", "c", "d"])
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["group 2", "group 3", "group 0"]   # 1 holds nothing
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["a", "c", "d", "b"]
     np.testing.assert_allclose(ax.images[0].get_array(), [[90 / 95, 5 / 95, 0, 0], [0, 0, 37 / 40, 3 / 40], [0, 0, 0, 1]])

@@ -37,7 +37,7 @@ from ..segmentation.steps import group_maps
 from .config import TrainConfig
 from .memory import Features, check_parts, in_parts, recomputed_blocks
 from .optimizer import assignment_temperature, learning_rate, make_optimizer
-from .precision import MixedPrecision, uses_bf16  # noqa: F401  (the notebook on training takes it from here)
+from .precision import MixedPrecision
 from .record import Recorder
 from .together import Together
 
