@@ -99,12 +99,12 @@ RECIPES: dict[str, Recipe] = {
         "what a first training shows in 15 minutes of two cores: `scenes` with a quarter of its steps",
         _scenes(), _SHORT, _REFINED),
     "scenes_projected": Recipe(
-        "the same as `scenes_short` with the paper's residual",
-        _scenes(residual="projected"), _SHORT, _REFINED),
+        "the same as `scenes` with the paper's residual",
+        _scenes(residual="projected"), _SHAPES, _REFINED),
     "scenes_clip_vit": Recipe(
         "a Transformer of as many blocks without groups, image-text loss alone",
         _scenes(depths=(3,), num_group_tokens=(0,), num_output_groups=(0,)),
-        TrainConfig(steps=1000, batch_size=128, num_prompts=0, snapshot_every=0, text_lr=0.1, eval_every=500), _DENSE),
+        TrainConfig(steps=8000, batch_size=128, num_prompts=0, snapshot_every=0, text_lr=0.1, eval_every=500), _DENSE),
     "photographs": Recipe(
         "photographs with captions: one stage of 8 groups, soft assignment, no residual",
         _photographs(), _FEW_PHOTOGRAPHS, _DENSE),
