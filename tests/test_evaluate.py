@@ -302,6 +302,7 @@ def test_a_model_without_groups_is_segmented_by_patches_or_clusters(folder, make
     assert "oracle_miou" not in patches.metrics and "boundary_miou" in patches.metrics
     clusters = evaluate(model, masks, small, clusters="kmeans")
     assert clusters.protocol.pixels == "largest" and clusters.metrics["oracle_miou"] > clusters.metrics["miou"]
+    assert "assignment_entropy" not in clusters.metrics    # they have no shares
     assert clusters.miou_of_each != patches.miou_of_each
     with pytest.raises(ValueError, match="no metric 'oracle' for a model without groups; choose from boundary, recog"):
         evaluate(model, masks, small, ["oracle"])

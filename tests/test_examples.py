@@ -173,6 +173,9 @@ def test_an_example_runs(example: str, place: Path, files: Path, monkeypatch) ->
     if example.startswith("experiments"):    # tests/test_experiments.py runs them
         monkeypatch.setattr("minigroupvit.experiments.runner.run_tables", lambda *given: None)
         monkeypatch.setattr("minigroupvit.experiments.report.make_report", lambda *given: None)
+    if example.startswith("bench"):    # tests/test_bench.py runs it
+        monkeypatch.setattr("minigroupvit.bench.run.run_bench", lambda *given: None)
+        monkeypatch.setattr("minigroupvit.bench.run.run_profile", lambda *given: None)
     if example.startswith("segment"):    # a figure of each takes a second
         (place / "photos").unlink()
         (place / "photos").mkdir()

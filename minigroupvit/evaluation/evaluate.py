@@ -154,7 +154,7 @@ class Evaluation:
         for key, values in self._of_each.items():
             if key == "segments_used_per_stage":
                 found[key] = np.mean(values, axis=0).tolist()
-            elif key not in ("scores", "present") and np.isfinite(values).any():   # shares of clusters have no entropy
+            elif key not in ("scores", "present") and np.isfinite(values).any():
                 found[key] = float(np.nanmean(values))
         if np.any(self._of_each.get("present", False)):
             found["recognition_ap"] = recognition_ap(self._of_each["scores"], self._of_each["present"])
@@ -268,7 +268,7 @@ def evaluate(model: GroupViT, masks: MaskSet, protocol: InferenceOptions | None 
             alone = replace(protocol, mode="whole", flip=False)
             whole = encode_windows(model, images, class_embeddings, alone, batch_size, regroup)
         for part in _of_one_size(examples, encoded, whole):
-            _update(found, *zip(*part), class_embeddings)
+            _update(found, *zip(*part), class_embeddings, clusters is not None)
     if masks.num_expected not in (None, len(masks)):
         warnings.warn(f"{masks.name} has {masks.num_expected} images, these are {len(masks)}: "
                       "the metrics cannot be held beside published ones", stacklevel=3)
@@ -276,13 +276,17 @@ def evaluate(model: GroupViT, masks: MaskSet, protocol: InferenceOptions | None 
 
 
 def _update(found: Evaluation, examples: Sequence[Example], encoded: Sequence[EncodedImage],
-            whole: Sequence[EncodedImage], classes: Tensor) -> None:
-    """Adds images of one size: `encoded` by the protocol, `whole` through one window; classes (C, E)."""
+            whole: Sequence[EncodedImage], classes: Tensor, clusters: bool) -> None:
+    """Adds images of one size: `encoded` by the protocol, `whole` through one window; classes (C, E).
+
+    `clusters`: the maps are likenesses to centres of clusters, not shares.
+    """
     protocol, masks = found.protocol, torch.stack([example.mask for example in examples])
     direct = protocol.mode == "direct"
     groups = shares = oracle = None
     if {"probing", "groups", *(["oracle"] if direct else [])} & set(found.chosen):
         groups, shares = whole_groups(whole, protocol)
+        shares = None if clusters else shares
     # Groups of windows, or at another size than the image's, go through the rest of the protocol with their true names.
     if "oracle" in found.chosen and not direct:
         truth = found.as_classes(masks).to(classes.device)
