@@ -25,7 +25,7 @@ ROWS = {
     "scenes": "**`scenes`**, one stage, soft assignment, no residual",
     "scenes_groupvit": "`scenes_groupvit`, two blocks, two stages, a block between them, hard assignment",
     "scenes_short": "`scenes_short`, what `make train` makes in a quarter of an hour",
-    "scenes_projected": "`scenes_projected`, the same as `scenes_short` with the paper's residual",
+    "scenes_projected": "`scenes_projected`, the same as `scenes` with the paper's residual",
 }
 
 
