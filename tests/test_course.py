@@ -94,15 +94,18 @@ LOOPS = "def uncut(patches, grid, p):\n    while True:\n        pass"
 DEAF = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + LOOPS
 CRASHES = "import os\ndef best_groups(soft, k):\n    os._exit(0)"
 STOPS = "def best_groups(soft, k):\n    raise SystemExit('done')"
-RIGHT = {"uncut": BLANKS["uncut"].solution, "best_groups": BLANKS["best_groups"].solution}
+# The blanks of A1: uncut and best_groups are where the made-up students differ; what they wrote elsewhere is right.
+OF_A1 = {name: blank for name, blank in BLANKS.items() if blank.notebook in ASSIGNMENTS["A1"].notebooks}
+RIGHT = {name: blank.solution for name, blank in OF_A1.items()}
+ALL = sum(blank.points for blank in OF_A1.values())
 
-# What a student writes for A1 (6 points for uncut, 9 for best_groups), the points for both, and words of the feedback.
+# What a student writes for A1, the points for uncut (of 6) and for best_groups (of 9), and words of the feedback.
 A1 = {
-    "perfect": (RIGHT, (6, 9), "15 of 15"),
+    "perfect": (RIGHT, (6, 9), f"{ALL} of {ALL}"),
     "empty": ({}, (0, 0), "not written yet"),
     "half": ({"uncut": RIGHT["uncut"]}, (6, 0), "not written yet"),
     "in part": ({"uncut": EXCHANGED, "best_groups": WITHOUT_GRADIENT}, (4, 6), "wrong: a right answer of which the gradient"),
-    "with a helper": (RIGHT | {"best_groups": WITH_HELPER + BY_HELPER}, (6, 9), "15 of 15"),
+    "with a helper": (RIGHT | {"best_groups": WITH_HELPER + BY_HELPER}, (6, 9), f"{ALL} of {ALL}"),
     "redefines the check": (RIGHT | {"best_groups": REDEFINES}, (6, 0), "another result"),
     "lies": (RIGHT | {"best_groups": LIAR}, (6, 0), "another result"),
     "loops": (RIGHT | {"uncut": LOOPS}, (0, 9), "took longer than 10 s"),
@@ -129,8 +132,8 @@ FILES = {
     "no release": ((6, 0), "it names none"),
     "cannot be read": ((6, 0), "cannot be read"),
     "nothing": ((0, 0), "there is no notebook 02_patches_and_tokens.ipynb"),
-    "from another editor": ((6, 9), "15 of 15"),
-    "two copies": ((6, 9), "15 of 15"),
+    "from another editor": ((6, 9), f"{ALL} of {ALL}"),
+    "two copies": ((6, 9), f"{ALL} of {ALL}"),
     "a link": ((6, 0), "there is no notebook 03_grouping_block.ipynb"),
 }
 
@@ -155,8 +158,8 @@ def spoil(folder: Path, how: str) -> None:
     """One of FILES, made of a perfect submission."""
     path = folder / "03_grouping_block.ipynb"
     notebook = nbformat.read(path, as_version=4)
-    (check, *_) = [cell for cell in notebook.cells if "check" in blanks.tags(cell)]
-    (exercise,) = [cell for cell in notebook.cells if "exercise" in blanks.tags(cell)]
+    (*_, check) = [cell for cell in notebook.cells if "check" in blanks.tags(cell)]
+    (*_, exercise) = [cell for cell in notebook.cells if "exercise" in blanks.tags(cell)]
     if how == "edits the check":
         check.source, exercise.source = "print('right')", "def best_groups(soft, k):\n    return soft"
     elif how == "another release":
@@ -205,7 +208,15 @@ def rows_of(table: Path) -> dict[str, dict[str, str]]:
     (n, p, w) for n, (p, w) in FILES.items()])
 def test_marks_of_made_up_submissions(marked, name, points, words):
     row = rows_of(marked / "marks.csv")[name]
-    assert (float(row["02 uncut (6)"]), float(row["03 best_groups (9)"]), float(row["code"])) == (*points, sum(points))
+    assert (float(row["02 uncut (6)"]), float(row["03 best_groups (9)"])) == points
+    given = {b.name: float(row[f"{b.title} ({b.points})"]) for b in OF_A1.values()}
+    assert float(row["code"]) == pytest.approx(sum(given.values()))
+    refused = {"another release": ("03",), "no release": ("03",), "cannot be read": ("03",), "a link": ("03",),
+               "nothing": ("02", "03")}.get(name, ())
+    written = A1[name][0] if name in A1 else RIGHT
+    for other in OF_A1.keys() - {"uncut", "best_groups"}:
+        right = other in written and OF_A1[other].notebook not in refused
+        assert given[other] == (OF_A1[other].points if right else 0), other
     assert re.search(words, (marked / f"{name}.md").read_text(encoding="utf-8"))
 
 
@@ -241,6 +252,23 @@ def test_who_calls_the_package_for_the_answer_gets_nothing(tmp_path):
 
 # Plausible wrong answers, and the parts of the hidden tests that they pass.
 WRONG = {
+    "my_embedding": [("+ bias", "", set()), ("weight.flatten(1)", "weight.transpose(2, 3).flatten(1)", set())],
+    "my_positions": [("(n % w)[:, None] * omega, (n // w)", "(n % h)[:, None] * omega, (n // h)", {"square"}),
+                     ("along_x.cos(), along_y.sin()", "along_y.sin(), along_x.cos()", set())],
+    "my_attention": [("/ q.shape[-1] ** 0.5", "/ D ** 0.5", {"one"}), ("num_heads, -1)", "1, -1)", {"one"}),
+                     ("joined = (weights @ v)", "joined = (weights @ v).detach()", {"one", "several"})],
+    "group_attention": [("weights.mean(dim=1)", "weights[:, 0]", {"one"}), ("weights.shape[-1]", "num_patches", set())],
+    "uncut": [("*grid,", "*grid[::-1],", {"square", "channels"}),
+              ("permute(0, 3, 1, 4, 2, 5)", "permute(0, 3, 1, 5, 2, 4)", set())],
+    "my_soft": [("logits / temperature", "logits", {"usual"}), ("dim=1", "dim=2", set())],
+    "my_straight_through": [("soft.detach() + soft", "soft.detach() + soft.detach()", {"forward"}),
+                            ("my_one_hot(soft) - soft.detach() + ", "", set())],
+    "my_merge": [(" + 1)", ")", set()), (" + 1)", ").clamp(min=1)", set())],
+    "my_block": [(" * block.training", "", {"soft", "training"}),
+                 ("weights is not None", "False", {"soft", "evaluation", "training", "residual"}),
+                 ('block.residual == "projected"', "True", {"soft", "evaluation", "training", "weights"}),
+                 ("block.norm_x(tokens)", "block.norm_tokens(tokens)", set())],
+    "best_groups": [("1 / k", "1.0", {"one"}), ("- soft.detach() + soft", "+ 0 * soft", {"one", "several"})],
     "learn_pieces": [("return entries", "return entries[::-1]", set()),
                      ("[-entries.index(piece) for piece in pair]", "[entries.index(piece) for piece in pair]", set())],
     "forgiving_loss": [('float("-inf")', "0.0", {"nothing"}), ("& ~torch.eye(len(logits)).bool()", "", set())],
@@ -252,7 +280,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("assignment", ["A2", "A3", "A4"])
+@pytest.mark.parametrize("assignment", ASSIGNMENTS)
 def test_solutions_pass_the_hidden_tests_and_plausible_errors_do_not(assignment):
     grader = grade.Grader(assignment, "another secret")               # raises where a solution does not pass
     for notebook, own in grader.blanks.items():

@@ -1,6 +1,7 @@
 """The checks of the exercises: the solution passes, and each of these plausible wrong answers fails.
 
-To add a notebook, add its wrong answers below: name of the function, then the body of each wrong answer.
+To add a notebook, add its wrong answers below: name of the function, then for each wrong answer its body, or a pair:
+what is replaced in the solution, and by what. BEFORE lists the cells that its solutions and checks need.
 """
 
 from __future__ import annotations
@@ -13,8 +14,112 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parent.parent
-SEVEN = "07_group_emergence"
+TWO, THREE, SEVEN = "02_patches_and_tokens", "03_grouping_block", "07_group_emergence"
+BEFORE = {
+    TWO: ("cell-02", "cell-05", "cell-07", "cell-12", "ex-positions-check"),
+    THREE: ("cell-06", "cell-09", "cell-11", "cell-19", "cell-23", "cell-33"),
+}
 WRONG = {
+    (TWO, "my_embedding"): {
+        "no bias": ("+ bias", ""),
+        "channels last": ("cut(images, weight.shape[-1]) @ weight.flatten(1).T",
+                          "cut(images, weight.shape[-1]) @ weight.permute(0, 2, 3, 1).flatten(1).T"),
+        "patches transposed": ("weight.flatten(1)", "weight.transpose(2, 3).flatten(1)"),
+        "column by column": ("cut(images, weight.shape[-1])", "cut(images.transpose(2, 3), weight.shape[-1])"),
+        "still on the grid": "return F.conv2d(images, weight, bias, stride=weight.shape[-1])",
+        "overlapping": "return F.conv2d(images, weight, bias).flatten(2).transpose(1, 2)",
+    },
+    (TWO, "my_positions"): {
+        "x and y exchanged": ("(n % w)[:, None] * omega, (n // w)[:, None]", "(n // w)[:, None] * omega, (n % w)[:, None]"),
+        "h for w": ("(n % w)[:, None] * omega, (n // w)", "(n % h)[:, None] * omega, (n // h)"),
+        "the frequencies of text": ("(-torch.arange(D // 4) / (D // 4))", "(-torch.arange(D // 4) / (D // 2))"),
+        "sines first": ("along_x.cos(), along_y.sin()", "along_y.sin(), along_x.cos()"),
+        "no batch axis": ("dim=1)[None]", "dim=1)"),
+        "the package's": "return image_encoder.sincos_positions((h, w), D)",
+    },
+    (TWO, "my_attention"): {
+        "no scale": ("/ q.shape[-1] ** 0.5", ""),
+        "scaled by the whole width": ("q.shape[-1] ** 0.5", "D ** 0.5"),
+        "over the queries": ("softmax(dim=-1)", "softmax(dim=-2)"),
+        "one head": ("num_heads, -1)", "1, -1)"),
+        "heads not put back": ("(weights @ v).transpose(1, 2)", "(weights @ v)"),
+        "no projection": ('F.linear(joined, w["attn.proj.weight"], w["attn.proj.bias"])', "joined"),
+        "keys for queries": ("q, k, v =", "k, q, v ="),
+        "heads interleaved": ("t.reshape(B, N, num_heads, -1).transpose(1, 2)",
+                              "t.reshape(B, N, -1, num_heads).permute(0, 3, 1, 2)"),
+        "the package's": "own = layers.Attention(x.shape[-1], num_heads)\n"
+                         "    own.load_state_dict({name[5:]: value for name, value in w.items()})\n    return own(x)",
+    },
+    (TWO, "group_attention"): {
+        "times the patches alone": ("weights.shape[-1]", "num_patches"),
+        "columns of the groups": ("[:, num_patches:, :num_patches]", "[:, :num_patches, num_patches:].transpose(1, 2)"),
+        "the first head": ("weights.mean(dim=1)", "weights[:, 0]"),
+        "the sum of the heads": ("weights.mean(dim=1)", "weights.sum(dim=1)"),
+        "normalised over the patches": "own = weights.mean(dim=1)[:, num_patches:, :num_patches]\n"
+                                       "    return own / own.mean(dim=2, keepdim=True)",
+    },
+    (TWO, "uncut"): {
+        "h and w exchanged": ("*grid,", "*grid[::-1],"),
+        "no permute": "return patches.reshape(len(patches), -1, grid[0] * p, grid[1] * p)",
+        "a patch transposed": ("permute(0, 3, 1, 4, 2, 5)", "permute(0, 3, 1, 5, 2, 4)"),
+        "channels last": ("reshape(len(patches), *grid, -1, p, p)",
+                          "reshape(len(patches), *grid, p, p, -1).permute(0, 1, 2, 5, 4, 3)"),
+    },
+    (THREE, "my_soft"): {
+        "over the tokens": ("dim=1", "dim=2"),
+        "no temperature": ("logits / temperature", "logits"),
+        "times the temperature": ("logits / temperature", "logits * temperature"),
+        "exponentials that overflow": "powers = (logits / temperature).exp()\n"
+                                      "    return powers / powers.sum(dim=1, keepdim=True)",
+        "the package's": "return grouping.soft_assignment(logits, temperature)",
+    },
+    (THREE, "my_straight_through"): {
+        "the one-hot alone": "return my_one_hot(soft)",
+        "the softmax alone": "return soft",
+        "nothing detached": ("soft.detach()", "soft"),
+        "all detached": ("+ soft", "+ soft.detach()"),
+        "the wrong one detached": ("- soft.detach() + soft", "- soft + soft.detach()"),
+        "the one-hot times the shares": "return my_one_hot(soft) * soft",
+        "the package's": "return grouping.straight_through(soft)",
+        "the package's, of its logarithm": "return grouping.hard_assignment(soft.log())",
+    },
+    (THREE, "my_merge"): {
+        "the mean": (" + 1)", ")"),
+        "the sum": "return assignment @ values",
+        "at least 1": (" + 1)", ").clamp(min=1)"),
+        "over the groups": ("dim=2, keepdim=True", "dim=1, keepdim=True"),
+        "+ 1 for the numerator": "return (assignment @ values + 1) / (assignment.sum(dim=2, keepdim=True) + 1)",
+        "the package's": "return grouping.merge(assignment, values)",
+    },
+    (THREE, "my_block"): {
+        "noise in evaluation": (" * block.training", ""),
+        "never noise": ("block.noise * block.training", "0.0"),
+        "no scale": (" / q.shape[2] ** 0.5", ""),
+        "the temperature forgotten": ("my_soft(logits, block.temperature)", "my_soft(logits)"),
+        "always soft": ('block.assignment == "hard"', "False"),
+        "always hard": ('block.assignment == "hard"', "True"),
+        "the hard assignment returned": (")), soft", ")), shares"),
+        "weights left out": ("weights is not None", "False"),
+        "weights before the assignment": ("shares * weights[:, None]", "my_soft(logits * weights[:, None])"),
+        "always the residual": ('block.residual == "projected"', "True"),
+        "never the residual": ('block.residual == "projected"', "False"),
+        "the norms exchanged": ("block.norm_x(tokens)", "block.norm_tokens(tokens)"),
+        "no mixer": ("my_mixer(block.mlp_inter, block.norm_tokens(group_tokens))", "block.norm_tokens(group_tokens)[:, :4]"),
+        "no cross-attention": ("block.pre_assign_attn(groups, tokens)", "groups"),
+        "no projection": ("block.assign.proj(my_merge(shares, v))", "my_merge(shares, v)"),
+        "no residual of the MLP": ("return segments + block", "return block"),
+        "the package's": "segments, found = block(tokens, group_tokens, None, weights)\n    return segments, found.soft",
+    },
+    (THREE, "best_groups"): {
+        "a share of 1 for each": ("1 / k", "1.0"),
+        "no gradient": ("- soft.detach() + soft", "+ 0 * soft"),
+        "the gradient of the best alone": "parts = torch.zeros_like(soft).scatter(1, soft.topk(k, dim=1).indices, 1 / k)\n"
+                                          "    return parts * (1 + soft - soft.detach())",
+        "by a threshold": "parts = (soft >= soft.topk(k, dim=1).values[:, -1:]) / k\n    return parts - soft.detach() + soft",
+        "the shares themselves": "own = torch.zeros_like(soft).scatter(1, soft.topk(k, dim=1).indices, 1.0) * soft\n"
+                                 "    return own / own.sum(dim=1, keepdim=True)",
+        "over the tokens": ("scatter(1, soft.topk(k, dim=1)", "scatter(2, soft.topk(k, dim=2)"),
+    },
     (SEVEN, "effective_groups"): {
         "soft shares for owners": "p = shares.mean(dim=(0, 2)); return torch.special.entr(p).sum().exp().item()",
         "how many groups own anything": "return float(len(shares.argmax(dim=1).unique()))",
@@ -67,13 +172,12 @@ def blank(notebook: str, name: str) -> tuple[str, str, str]:
 def names_before(notebook: str) -> dict[str, object]:
     """What the cells before an exercise have made, as far as the exercises need it."""
     names: dict[str, object] = {"torch": torch, "math": math}
-    for key, name in WRONG:
-        if key == notebook:                                      # one exercise may use another one's function
-            exercise, solution, _ = blank(notebook, name)
-            exec(exercise, names)
-            exec(solution, names)
-            names[f"{name.split('_')[0]}_of"] = names[name]      # the right answer, for the wrong ones to use
-    names["told_of"] = names["told"]
+    for cell in nbformat.read(ROOT / "notebooks" / f"{notebook}.ipynb", 4).cells:
+        wanted = {"exercise", "solution"} & {*cell.metadata.get("tags", [])} or cell.id in BEFORE.get(notebook, ())
+        if wanted and cell.cell_type == "code":                  # one exercise may use another one's function
+            exec(cell.source, names)
+    if notebook == SEVEN:                                        # the right answers, for the wrong ones to use
+        names |= {"effective_of": names["effective_groups"], "told_of": names["told"]}
     return names
 
 
@@ -90,9 +194,14 @@ def test_the_solution_passes_and_the_stub_does_not(notebook, name):
 
 @pytest.mark.parametrize(("notebook", "name", "wrong"), [(*key, wrong) for key, found in WRONG.items() for wrong in found])
 def test_a_wrong_answer_fails(notebook, name, wrong):
-    exercise, _, check = blank(notebook, name)
-    names = names_before(notebook)
-    header = next(line for line in exercise.splitlines() if line.startswith(f"def {name}("))
-    exec(f"{header}\n    {WRONG[notebook, name][wrong]}", names)
-    with pytest.raises((AssertionError, RuntimeError, ValueError)):
+    exercise, solution, check = blank(notebook, name)
+    names, answer = names_before(notebook), WRONG[notebook, name][wrong]
+    if isinstance(answer, tuple):
+        source = solution.replace(*answer)
+        assert source != solution, "what is to be replaced is not in the solution"
+    else:
+        header = next(line for line in exercise.splitlines() if line.startswith(f"def {name}("))
+        source = f"{header}\n    {answer}"
+    exec(source, names)
+    with pytest.raises((AssertionError, RuntimeError, TypeError, ValueError)):
         exec(check, names)
