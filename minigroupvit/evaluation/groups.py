@@ -124,7 +124,7 @@ def group_use(groups: Tensor, shares: Tensor | None = None) -> dict[str, float]:
 
 def segments_used(groups: Tensor, least: float = 0.02) -> list[int]:
     """Of each image (B, H, W), how many groups hold that share of its pixels or more."""
-    counts = torch.nn.functional.one_hot(groups.flatten(1)).sum(dim=1)                         # (B, G) pixels
+    counts = torch.stack([own.flatten().bincount(minlength=int(groups.max()) + 1) for own in groups])   # (B, G) pixels
     return (counts >= least * groups[0].numel()).sum(dim=1).tolist()
 
 
