@@ -169,7 +169,7 @@ def limit(job: Job) -> None:
 
 
 def forbid(names: tuple[str, ...]) -> set[str]:
-    """Puts a refusal in the place of functions of the package, in every module that has them; their files."""
+    """Puts a refusal in the place of functions, in every module of the package and of theirs that has them; their files."""
     files = set()
     for name in names:
         module, attribute = name.rsplit(".", 1)
@@ -179,7 +179,8 @@ def forbid(names: tuple[str, ...]) -> set[str]:
         def refuse(*_, name: str = name, **__):
             raise PermissionError(f"{name} is the answer itself; write it")
 
-        for other in [m for m in sys.modules.values() if getattr(m, "__name__", "").startswith("minigroupvit")]:
+        packages = ("minigroupvit", name.split(".")[0])
+        for other in [m for n, m in sys.modules.items() if n.split(".")[0] in packages and hasattr(m, "__dict__")]:
             for own in [key for key, value in vars(other).items() if value is real]:
                 setattr(other, own, refuse)
     return files

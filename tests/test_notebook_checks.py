@@ -13,11 +13,15 @@ import nbformat
 import pytest
 import torch
 
+from minigroupvit.segmentation import steps as mask_steps
+
 ROOT = Path(__file__).parent.parent
-TWO, THREE, SEVEN = "02_patches_and_tokens", "03_grouping_block", "07_group_emergence"
+TWO, THREE, SIX = "02_patches_and_tokens", "03_grouping_block", "06_zero_shot_masks"
+SEVEN, EIGHT = "07_group_emergence", "08_names_and_places"
 BEFORE = {
     TWO: ("cell-02", "cell-05", "cell-07", "cell-12", "ex-positions-check"),
     THREE: ("cell-06", "cell-09", "cell-11", "cell-19", "cell-23", "cell-33"),
+    EIGHT: ("eight-02", "eight-21b"),
 }
 WRONG = {
     (TWO, "my_embedding"): {
@@ -120,12 +124,89 @@ WRONG = {
                                  "    return own / own.sum(dim=1, keepdim=True)",
         "over the tokens": ("scatter(1, soft.topk(k, dim=1)", "scatter(2, soft.topk(k, dim=2)"),
     },
+    (SIX, "my_maps"): {
+        "the last stage alone": "return assignments[-1].unflatten(-1, grid)",
+        "the first stage alone": "return assignments[0].unflatten(-1, grid)",
+        "two stages at most": "return right_my_maps(assignments[:2], grid)",
+        "hard assignments": "hard = [(soft == soft.amax(dim=1, keepdim=True)).float() for soft in assignments]\n"
+                            "    return right_my_maps(hard, grid)",
+        "columns for rows": "return right_my_maps(assignments, grid[::-1])",
+        "the package's": "from types import SimpleNamespace\n"
+                         "    seen = SimpleNamespace(groupings=[SimpleNamespace(soft=soft) for soft in assignments], grid=grid,\n"
+                         "                           segment_tokens=assignments[-1])\n"
+                         "    return mask_steps.group_maps(seen)[-1]",
+    },
+    (SIX, "my_groups"): {
+        "the largest first": "return F.interpolate(maps.argmax(dim=1, keepdim=True).float(), size=size)[:, 0].long()",
+        "nearest": "return F.interpolate(maps, size=size).argmax(dim=1)",
+        "corners aligned": "return F.interpolate(maps, size=size, mode='bilinear', align_corners=True).argmax(dim=1)",
+        "bicubic": "return F.interpolate(maps, size=size, mode='bicubic').argmax(dim=1)",
+        "values for numbers": "return F.interpolate(maps, size=size, mode='bilinear').amax(dim=1)",
+        "the package's": "return mask_steps.pixel_groups(maps, size)",
+    },
+    (SIX, "my_classes"): {
+        "each sentence normalised": "vectors = F.normalize(embed([t.format(n) for n in names for t in templates]), dim=-1)\n"
+                                    "    return F.normalize(vectors.view(len(names), len(templates), -1).mean(dim=1), dim=-1)",
+        "not normalised": "return embed([t.format(n) for n in names for t in templates]).view(len(names), len(templates), -1)"
+                          ".mean(dim=1)",
+        "the first template": "return right_my_classes(embed, names, templates[:1])",
+        "bare names": "return right_my_classes(embed, names, ('{}',))",
+        "templates before names": "vectors = embed([t.format(n) for t in templates for n in names])\n"
+                                  "    return F.normalize(vectors.view(len(names), len(templates), -1).mean(dim=1), dim=-1)",
+        "the package's": "return mask_steps.embed_classes(embed, names, templates)",
+    },
+    (SIX, "my_scores"): {
+        "one softmax": "return (scale * segments @ classes.T).softmax(dim=-1)",
+        "the kept alone": "p = right_my_scores(segments, image, classes, scale, top)\n"
+                          "    return (p.sqrt() / p.sqrt().sum(dim=-1, keepdim=True))",
+        "the image's classes of the whole batch": "same = image.mean(dim=0, keepdim=True).expand_as(image)\n"
+                                                  "    return right_my_scores(segments, same, classes, scale, top)",
+        "the group's own best": "p = (scale * segments @ classes.T).softmax(dim=-1)\n"
+                                "    p = p * (p >= p.topk(min(top, len(classes))).values[..., -1:])\n"
+                                "    return p * p / p.sum(dim=-1, keepdim=True)",
+        "without the scale": "return right_my_scores(segments, image, classes, 1.0, top)",
+        "always five": "return right_my_scores(segments, image, classes, scale)",
+        "more than there are": "(image @ classes.T).topk(top); return right_my_scores(segments, image, classes, scale, top)",
+        "the package's": "return mask_steps.score_groups(segments, image, classes, scale, top)",
+    },
+    (SIX, "my_labels"): {
+        "no limit by the image": "best, label = scores.max(dim=-1)\n"
+                                 "    return label.masked_fill(best < threshold, -1).gather(1, groups.flatten(1))"
+                                 ".view_as(groups)",
+        "the best of all images": "best, label = scores.max(dim=-1)\n    label = label.masked_fill(best < min(threshold, "
+                                  "best.max()), -1)\n    return label.gather(1, groups.flatten(1)).view_as(groups)",
+        "at the limit too": "best, label = scores.max(dim=-1)\n    limit = best.amax(dim=1, keepdim=True).clamp(max=threshold)\n"
+                            "    return label.masked_fill(best <= limit, -1).gather(1, groups.flatten(1)).view_as(groups)",
+        "background as 0": "return right_my_labels(groups, scores, threshold).clamp(min=0)",
+        "no background": "return right_my_labels(groups, scores)",
+        "the package's": "return mask_steps.label_pixels(mask_steps.largest_scores(groups, scores), scores, threshold)",
+    },
+    (SIX, "my_iou"): {
+        "recall": "return torch.stack([((labels == c) & (truth == c)).sum() / (truth == c).sum() for c in range(num_classes)])",
+        "Dice": "return torch.stack([2 * ((labels == c) & (truth == c)).sum() / ((labels == c).sum() + (truth == c).sum())\n"
+                "                        for c in range(num_classes)])",
+        "the mean over images": "of_each = [right_my_iou(*one, num_classes) for one in zip(labels, truth)]\n"
+                                "    return torch.stack(of_each).nanmean(dim=0)",
+        "0 for what is nowhere": "return right_my_iou(labels, truth, num_classes).nan_to_num()",
+        "the share of right pixels": "return (labels == truth).float().mean().expand(num_classes)",
+        "the package's": "from minigroupvit.evaluation.metrics import MaskMetrics as M",
+    },
+    (SIX, "my_balance"): {
+        "means of the batch": "shares = F.normalize(scores, p=1, dim=1)\n"
+                              "    return F.normalize(shares / (shares.mean(dim=(0, 2, 3), keepdim=True) + least), p=1, dim=1)",
+        "not normalised first": "return F.normalize(scores / (scores.mean(dim=(2, 3), keepdim=True) + least), p=1, dim=1)",
+        "not normalised last": "shares = F.normalize(scores, p=1, dim=1)\n"
+                               "    return shares / (shares.mean(dim=(2, 3), keepdim=True) + least)",
+        "nothing added": "return right_my_balance(scores, 0.0)",
+        "nothing": "return scores",
+        "the package's": "return mask_steps.balance_scores(scores, least)",
+    },
     (SEVEN, "effective_groups"): {
         "soft shares for owners": "p = shares.mean(dim=(0, 2)); return torch.special.entr(p).sum().exp().item()",
         "how many groups own anything": "return float(len(shares.argmax(dim=1).unique()))",
-        "by image": "return sum(effective_of(one[None]) for one in shares) / len(shares)",
-        "entropy without the exponential": "return math.log(effective_of(shares))",
-        "bits": "return math.log2(effective_of(shares)) * 1.0",
+        "by image": "return sum(right_effective_groups(one[None]) for one in shares) / len(shares)",
+        "entropy without the exponential": "return math.log(right_effective_groups(shares))",
+        "bits": "return math.log2(right_effective_groups(shares)) * 1.0",
         "the same number always": "return 7.0",
     },
     (SEVEN, "without_colour"): {
@@ -144,9 +225,9 @@ WRONG = {
                                          "    return torch.where(subject.mask, grey, subject.image), subject.mask",
     },
     (SEVEN, "told"): {
-        "over the entropy of the values": "return told_of(values, groups)",
-        "over the mean of both": "a, b = told_of(groups, values), told_of(values, groups)\n    return 2 * a * b / (a + b)",
-        "not divided": "return told_of(groups, values) * uncertainty(groups).item()",
+        "over the entropy of the values": "return right_told(values, groups)",
+        "over the mean of both": "a, b = right_told(groups, values), right_told(values, groups)\n    return 2 * a * b / (a + b)",
+        "not divided": "return right_told(groups, values) * uncertainty(groups).item()",
         "how often the commonest group is right": "return 1 - len(groups.unique()) / len(groups)",
         "scikit-learn's": "from sklearn.metrics import homogeneity_score\n    return homogeneity_score(groups, values)",
     },
@@ -155,6 +236,50 @@ WRONG = {
         "what both tell": "return told(groups, known * (values.max() + 1) + values)",
         "nothing taken off": "return told(groups, values)",
         "the other way": "return told(groups, known * (values.max() + 1) + values) - told(groups, values)",
+    },
+    (EIGHT, "make_segments"): {
+        "no residual": "segments = block.assign.proj(shares @ block.assign.v_proj(tokens) / (shares.sum(-1, keepdim=True) + 1))\n"
+                       "    return segments + block.mlp_channels(block.norm_new_x(segments))",
+        "always the group tokens": "segments = block.assign.proj(shares @ block.assign.v_proj(tokens)\n"
+                                   "                                 / (shares.sum(-1, keepdim=True) + 1)) + groups\n"
+                                   "    return segments + block.mlp_channels(block.norm_new_x(segments))",
+        "sums for means": "return right_make_segments(block, tokens, groups, shares / (shares.sum(-1, keepdim=True) + 1))",
+        "without the MLP's residual": "segments = right_make_segments(block, tokens, groups, shares)\n"
+                                      "    return block.mlp_channels(block.norm_new_x(segments))",
+        "the package's": "segments = block.assign(shares, tokens)\n"
+                         "    segments = segments + {'projected': groups, 'learned': getattr(block, 'residual_tokens', 0),\n"
+                         "                           'none': 0}[block.residual]\n"
+                         "    return segments + block.mlp_channels(block.norm_new_x(segments))",
+    },
+    (EIGHT, "naming"): {
+        "mIoU alone": "return miou(labels, masks, num_classes).item()",
+        "upside down": "return 1 / right_naming(labels, groups, masks, num_classes)",
+        "groups of all images together": "oracle = torch.empty_like(masks)\n    for g in groups.unique():\n"
+                                         "        oracle[groups == g] = masks[groups == g].mode().values\n"
+                                         "    return miou(labels, masks, num_classes).item() / miou(oracle, masks, num_classes)",
+        "the mean over images": "return sum(right_naming(l[None], g[None], m[None], num_classes)\n"
+                                "               for l, g, m in zip(labels, groups, masks)) / len(masks)",
+        "the share of right pixels": "return (labels == masks).float().mean().item()",
+        "the package's": "oracle = oracle_labels(groups, masks, num_classes)\n"
+                         "    return (miou(labels, masks, num_classes) / miou(oracle, masks, num_classes)).item()",
+    },
+    (EIGHT, "names_kept"): {
+        "all segments": "return right_names_kept(before, after, maps, 0.0)",
+        "sums for means": "return (before == after)[maps.sum(dim=(2, 3)) >= least].float().mean().item()",
+        "the mean over images": "return sum(right_names_kept(*(x[None] for x in one), least)\n"
+                                "               for one in zip(before, after, maps) if (one[2].mean((1, 2)) >= least).any()) / 4",
+        "by size": "areas = maps.mean(dim=(2, 3)) * (maps.mean(dim=(2, 3)) >= least)\n"
+                   "    return ((before == after) * areas).sum().item() / areas.sum().item()",
+        "those that change": "return 1 - right_names_kept(before, after, maps, least)",
+    },
+    (EIGHT, "misplaced"): {
+        "the classes of all images": "wrong = labels != masks\n"
+                                     "    return ((wrong & torch.isin(labels, masks)).sum() / wrong.sum().clamp(min=1)).item()",
+        "of all pixels": "return right_misplaced(labels, masks) * (labels != masks).float().mean().item()",
+        "right pixels too": "return torch.stack([torch.isin(*one) for one in zip(labels, masks)]).float().mean().item()",
+        "the mean over images": "return sum(right_misplaced(a[None], b[None]) for a, b in zip(labels, masks)) / len(labels)",
+        "divides by zero": "wrong = labels != masks\n    found = torch.stack([torch.isin(*one) for one in zip(labels, masks)])\n"
+                           "    return ((found & wrong).sum() / wrong.sum()).item()",
     },
 }
 
@@ -171,14 +296,14 @@ def blank(notebook: str, name: str) -> tuple[str, str, str]:
 
 def names_before(notebook: str) -> dict[str, object]:
     """What the cells before an exercise have made, as far as the exercises need it."""
-    names: dict[str, object] = {"torch": torch, "math": math}
+    names: dict[str, object] = {"torch": torch, "math": math, "F": torch.nn.functional, "Tensor": torch.Tensor,
+                                "mask_steps": mask_steps}
     for cell in nbformat.read(ROOT / "notebooks" / f"{notebook}.ipynb", 4).cells:
         wanted = {"exercise", "solution"} & {*cell.metadata.get("tags", [])} or cell.id in BEFORE.get(notebook, ())
         if wanted and cell.cell_type == "code":                  # one exercise may use another one's function
             exec(cell.source, names)
-    if notebook == SEVEN:                                        # the right answers, for the wrong ones to use
-        names |= {"effective_of": names["effective_groups"], "told_of": names["told"]}
-    return names
+    # The right answers, for the wrong ones to use.
+    return names | {f"right_{name}": names[name] for key, name in WRONG if key == notebook}
 
 
 @pytest.mark.parametrize(("notebook", "name"), WRONG)
