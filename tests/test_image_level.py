@@ -157,7 +157,7 @@ def test_chance_is_the_mean_over_random_answers() -> None:
 
 def test_a_picture_without_a_text() -> None:
     images, texts, owner = pairs([1] * 5)
-    with pytest.raises(ValueError, match="6 pictures, but only 5 of them have a text"):
+    with pytest.raises(ValueError, match="6 images, but only 5 of them have a text"):
         recall(torch.cat([images, images[:1]]), texts, owner)
 
 
