@@ -293,7 +293,7 @@ WRONG = {
     "without_colour": [("torch.where(subject.mask, grey, subject.image)", "grey.expand_as(subject.image)", {"object"}),
                        ("grey, subject.image)", "grey.float(), subject.image.float())", {"object", "whole"})],
     "told": [("/ uncertainty(groups)", "/ uncertainty(values)", set()), ("(uncertainty(groups) + ", "(", set())],
-    "told_beyond": [("told(groups, both)", "told(groups, values)", set()), (" - told(groups, known)", "", set())],
+    "told_beyond": [("told(groups, both)", "told(groups, values)", {"known"}), (" - told(groups, known)", "", set())],
     "make_segments": [(" + 1)", ")", set()), ("segments + groups", "segments", {"none", "learned"}),
                       ("segments + block.mlp_channels", "block.mlp_channels", set())],
     "naming": [("for g in group.unique():", "for g in groups.unique():\n            mask, group, own = masks, groups, oracle",
