@@ -300,7 +300,7 @@ WRONG = {
                 {"one"}), ("miou(labels, masks, num_classes) / ", "", set()),
                ("mask[group == g].bincount().argmax()", "mask[group == g].min()", set())],
     "names_kept": [(".mean(dim=(2, 3)) >= least", ".sum(dim=(2, 3)) >= least", {"every"}),
-                   ("(before == after)[large].float().mean()", "((before == after) & large).sum() / large.numel()", {"every"}),
+                   ("(before == after)[large].float().mean()", "((before == after) & large).float().mean()", {"every"}),
                    ("(before == after)[large].float().mean()",
                     "(((before == after) & large).sum(1) / large.sum(1).clamp(min=1)).mean()", {"every", "large"})],
     "misplaced": [("torch.isin(own, mask)", "torch.isin(own, masks)", {"one", "right"}),
