@@ -55,11 +55,11 @@ def load_image(path: str | Path) -> Image.Image:
         with Image.open(path) as file:
             return to_rgb(file)
     except FileNotFoundError:
-        raise ValueError(f"there is no picture at {path}") from None
+        raise ValueError(f"there is no image at {path}") from None
     except IsADirectoryError:
-        raise ValueError(f"{path} is a folder; give the path of one picture") from None
+        raise ValueError(f"{path} is a folder; give the path of one image") from None
     except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} is no picture that can be read, or it is cut off: {error}") from None
+        raise ValueError(f"{path} is no image that can be read, or it is cut off: {error}") from None
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -70,7 +70,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return _wide_grey(image)
     if sixteen_bits and (largest := max(high for _, high in image.convert("RGB").getextrema())) < 64:
         # Pillow reads the upper byte alone. What has all its 16 bits seldom stays below a quarter of white.
-        warnings.warn(f"colours of 16 bits are read by their upper 8, of which this picture has no more than {largest} "
+        warnings.warn(f"colours of 16 bits are read by their upper 8, of which this image has no more than {largest} "
                       "of 255; if it holds 8 to 14 bits, save it with 8 bits a colour", stacklevel=2)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -132,11 +132,11 @@ def to_batch(images: Tensor | np.ndarray | Image.Image | list) -> Tensor:
     """
     if isinstance(images, (list, tuple)):
         if not images:
-            raise ValueError("expected at least one picture, got an empty list")
+            raise ValueError("expected at least one image, got an empty list")
         batches = [to_batch(image) for image in images]
         sizes = sorted({tuple(b.shape[-2:]) for b in batches})
         if len(sizes) > 1:
-            raise ValueError(f"the pictures of a batch need one size, got {sizes}; segment them one by one")
+            raise ValueError(f"the images of a batch need one size, got {sizes}; segment them one by one")
         return torch.cat(batches)
     if isinstance(images, Image.Image):
         images = np.array(to_rgb(images))
@@ -148,7 +148,7 @@ def to_batch(images: Tensor | np.ndarray | Image.Image | list) -> Tensor:
         images = np.ascontiguousarray(images, images.dtype.newbyteorder("="))
         images = torch.from_numpy(images).movedim(-1, -3)
     if not isinstance(images, Tensor):
-        raise ValueError(f"expected pictures as PIL images, arrays or tensors, got {type(images).__name__}")
+        raise ValueError(f"expected images as PIL images, arrays or tensors, got {type(images).__name__}")
     if images.ndim == 3:
         images = images[None]
     if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape:

@@ -105,7 +105,7 @@ LEFT_OUT: dict[str, tuple[dict, Callable[[GroupViT], AbstractContextManager]]] =
     "resize to the short side": ({"short_side": 18, "long_side": 30}, lambda model: nullcontext()),
     "limit of the long side": ({"long_side": None}, lambda model: nullcontext()),
     "no smoothing before shrinking": ({"antialias": True}, lambda model: nullcontext()),
-    "bilinear resize": ({}, _of(sliding, "resize_picture", _nearest)),
+    "bilinear resize": ({}, _of(sliding, "resize_image", _nearest)),
     "ImageNet's mean and deviation": ({}, _of(segmentation, "normalize", lambda images: images)),
     "windows": ({"mode": "whole"}, lambda model: nullcontext()),
     "overlap of windows": ({"stride": 16}, lambda model: nullcontext()),

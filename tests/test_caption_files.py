@@ -209,7 +209,7 @@ def test_missing_pictures_are_skipped_and_named(folder: Path) -> None:
     (folder / "captions.csv").write_text("\n".join(lines) + "\n")
     data = open_captioned(folder, 8, max_skipped=0.1)
     assert len(data) == 24 and data.skipped.reasons == {"a missing file": 1, "no image": 1}
-    assert "captions.csv, line 2: there is no picture at " in data.skipped.report() and "0.png" in data.skipped.report()
+    assert "captions.csv, line 2: there is no image at " in data.skipped.report() and "0.png" in data.skipped.report()
     for number in range(1, 25):
         (folder / f"{number}.png").unlink()
     with pytest.raises(ValueError, match="none of the images that .*captions.csv names is there, such as 0.png"):

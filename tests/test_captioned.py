@@ -202,7 +202,7 @@ def test_rows_of_no_use_are_left_out_counted_and_told() -> None:
     assert data.all_captions == [f"a sun number {i}" for i in kept]
     report = data.skipped.report()
     assert report.startswith("skipped 4 of 60 captioned images: 2 with no caption (such as row 7)")
-    assert "1 with a missing file (such as row 11: there is no picture at /nowhere/11.png)" in report
+    assert "1 with a missing file (such as row 11: there is no image at /nowhere/11.png)" in report
     assert "1 with an image that cannot be read (such as row 3: " in report
 
 

@@ -184,7 +184,7 @@ def test_a_truncated_file(tmp_path: Path, kind: str) -> None:
     content, path = buffer.getvalue(), tmp_path / f"a.{kind}"
     for keep in [*range(0, 100, 7), *(len(content) * i // 10 for i in range(1, 9))]:
         path.write_bytes(content[:keep])
-        with pytest.raises(ValueError, match="is no picture that can be read, or it is cut off"):
+        with pytest.raises(ValueError, match="is no image that can be read, or it is cut off"):
             load_image(path)
 
 
@@ -193,17 +193,17 @@ def test_damaged_exif(tmp_path: Path, monkeypatch) -> None:
     striped().save(tmp_path / "a.png")
     for error in (struct.error("required argument is not an integer"), ValueError("Invalid dimensions")):
         monkeypatch.setattr(ImageOps, "exif_transpose", Mock(side_effect=error))
-        with pytest.raises(ValueError, match=f"a.png is no picture.*{error}"):
+        with pytest.raises(ValueError, match=f"a.png is no image.*{error}"):
             load_image(tmp_path / "a.png")
 
 
 def test_files_that_are_no_images(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="there is no picture at .*b.png"):
+    with pytest.raises(ValueError, match="there is no image at .*b.png"):
         load_image(tmp_path / "b.png")
     with pytest.raises(ValueError, match="is a folder"):
         load_image(tmp_path)
     (tmp_path / "b.png").write_text("a text")
-    with pytest.raises(ValueError, match="b.png is no picture"):
+    with pytest.raises(ValueError, match="b.png is no image"):
         load_image(tmp_path / "b.png")
 
 
@@ -231,9 +231,9 @@ def test_half_precision_becomes_single() -> None:
 
 
 @pytest.mark.parametrize(("images", "message"), [
-    ([], "at least one picture, got an empty list"),
+    ([], "at least one image, got an empty list"),
     ([torch.rand(3, 4, 4), torch.rand(3, 4, 5)], r"need one size, got \[\(4, 4\), \(4, 5\)\]"),
-    ("sun.png", "expected pictures as PIL images, arrays or tensors, got str"),
+    ("sun.png", "expected images as PIL images, arrays or tensors, got str"),
     (None, "got NoneType"),
     (np.zeros((4, 4), np.uint8), r"shape \(H, W, 3\) or \(B, H, W, 3\), got \(4, 4\)"),
     (np.zeros((4, 4, 4), np.uint8), r"got \(4, 4, 4\)"),

@@ -214,7 +214,7 @@ def test_an_empty_folder_and_an_unknown_set(folder):
     (lambda root: save(root / "masks" / "a.png", np.full((3, 4), 300, np.uint16)), "has the number 300"),
     (lambda root: save_picture(root / "masks" / "a.png"), "mode RGB; expected an index mask"),
     (lambda root: (root / "masks" / "a.png").write_bytes(b"no picture"), "no mask that can be read"),
-    (lambda root: (root / "images" / "a.png").write_bytes(b"no picture"), "no picture that can be read"),
+    (lambda root: (root / "images" / "a.png").write_bytes(b"no picture"), "no image that can be read"),
 ])
 def test_mistakes_in_a_folder_are_told(spoil, message, folder):
     spoil(folder)

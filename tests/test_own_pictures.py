@@ -74,7 +74,7 @@ def test_a_folder_writes_three_files_and_says_so_of_what_it_skips(photos, weight
     assert names_in(out) == [f"{name}.{kind}" for name in "ac" for kind in ("json", "mask.png", "overlay.png")]
     said = capsys.readouterr()
     told = said.err.splitlines()
-    assert len(told) == 2 and "b.png is no picture" in told[0]
+    assert len(told) == 2 and "b.png is no image" in told[0]
     assert "1 of 3 images could not be read and were skipped" in told[1]
     lines = said.out.splitlines()
     assert lines[0].startswith("a.png: ") and lines[1].startswith("c.JPG: ") and len(lines) == 3
@@ -106,7 +106,7 @@ def test_several_pictures_and_folders_in_one_command(photos, weights, tmp_path, 
     assert names_in(out) == [f"{name}.{kind}" for name in "cd" for kind in ("json", "mask.png", "overlay.png")]
     said = capsys.readouterr()
     assert said.out.startswith("c.JPG: ") and said.out.endswith(f"written: {out} (2 images)\n")
-    assert "there is no picture at" in said.err and "1 of 3 images could not be read" in said.err
+    assert "there is no image at" in said.err and "1 of 3 images could not be read" in said.err
     assert run("segment", tmp_path / "d.bmp", photos, "--classes", "sun", "--weights", weights, "--out",
                tmp_path / "more") == 1                                      # b.png of the folder is cut off
     assert len(names_in(tmp_path / "more")) == 9
@@ -229,7 +229,7 @@ def test_background_is_0_in_the_mask_and_has_a_share(tmp_path, capsys):
     ("segment PHOTOS/a.png PHOTOS/c.JPG --out both.png", "these are 2 images or folders, so --out must be a folder"),
     ("segment PHOTOS/a.png PHOTOS/c.JPG PHOTOS --out PHOTOS/more/..", "holds the images themselves"),
     ("segment PHOTOS/more --out found/", "has no images: expected files that end in"),
-    ("segment PHOTOS/b.png --out found/", "b.png is no picture that can be read"),
+    ("segment PHOTOS/b.png --out found/", "b.png is no image that can be read"),
     ("segment PHOTOS/a.png --instances --out overlay.png", "instances are written as JSON"),
     ("segment PHOTOS/a.png --instances --smallest 3 --out found/", "smallest is 3.0; it is a share"),
 ])

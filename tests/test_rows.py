@@ -174,7 +174,7 @@ def parquet(path, images, captions) -> None:
     ([encoded(n) for n in range(20)], [{"score": n} for n in range(20)], "20 with a caption that is no text .*got dict"),
     ([n / 7 for n in range(20)], ["a lamp"] * 20, "20 with a cell that is no image .*got float"),
     ([[encoded(n), encoded(n + 1)] for n in range(20)], ["a lamp"] * 20, "20 with a cell that is no image .*got list"),
-    ([f"/nowhere/{n}.png" for n in range(20)], ["a lamp"] * 20, "20 with a missing file .*there is no picture at /nowhere"),
+    ([f"/nowhere/{n}.png" for n in range(20)], ["a lamp"] * 20, "20 with a missing file .*there is no image at /nowhere"),
     ([None] * 20, ["a lamp"] * 20, "20 with no image")])
 def test_columns_of_other_types_are_counted_and_said(tmp_path, monkeypatch, cache, images, captions, said) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")

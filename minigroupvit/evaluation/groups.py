@@ -70,7 +70,7 @@ def oracle_pixels(encoded: EncodedImage, mask: Tensor, num_classes: int, protoco
             yield table.float()[groups[0]].movedim(-1, 0)                 # (C, a, b)
 
     labels = stitch(encoded.windows, names(), encoded.canvas, encoded.size, protocol).argmax(dim=0)
-    return enlarge(labels, encoded.picture)
+    return enlarge(labels, encoded.image_size)
 
 
 def probing_jaccard(groups: Tensor, mask: Tensor, num_objects: int, num_classes: int) -> float | None:
@@ -133,7 +133,7 @@ def whole_groups(encoded: Sequence[EncodedImage], protocol: InferenceOptions) ->
     of each patch in the groups of the last stage (B, G, N)."""
     # Through its first window: that of the mirrored image may follow.
     maps = [torch.stack(stage) for stage in zip(*([own[0] for own in one.maps] for one in encoded))]   # (B, G, h, w) each
-    size, image = encoded[0].size, encoded[0].picture
+    size, image = encoded[0].size, encoded[0].image_size
     return [enlarge(pixel_groups(own, size, protocol.upsample), image) for own in maps], maps[-1].flatten(2)
 
 

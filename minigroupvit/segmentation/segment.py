@@ -50,7 +50,7 @@ _PIXELS_AT_ONCE = 8 * 448 * 448   # of windows in the model, unless told otherwi
 class EncodedImage:
     """The encoding of one image, before any pixel is labelled: small, however large the image."""
 
-    picture: tuple[int, int]    # its height and width, and those of its labels
+    image_size: tuple[int, int]   # height and width of the image and of its labels
     size: tuple[int, int]       # H, W at which its masks are made: `windows.mask_size`
     canvas: tuple[int, int]     # at which they are segmented, and on which the windows lie
     windows: list[Window]       # V, all of one size (a, b)
@@ -97,18 +97,18 @@ class Segmentation:
     @cached_property
     def groups(self) -> list[Tensor]:
         """Per stage (B, H, W): the group of each pixel; none where `maps` has none."""
-        size, image = self.encoded[0].size, self.encoded[0].picture
+        size, image = self.encoded[0].size, self.encoded[0].image_size
         return [enlarge(pixel_groups(maps, size, self.protocol.upsample), image) for maps in self.maps]
 
 
 @torch.no_grad()
-def encode_windows(model: GroupViT, pictures: Sequence[Tensor], classes: Tensor, protocol: InferenceOptions,
-        windows_at_once: int | None = None, regroup: Regroup | None = None) -> list[EncodedImage]:
+def encode_windows(model: GroupViT, images: Sequence[Tensor], classes: Tensor, protocol: InferenceOptions,
+                   windows_at_once: int | None = None, regroup: Regroup | None = None) -> list[EncodedImage]:
     """Images of any sizes through the model: windows of one size are encoded together, of whichever image they are.
 
     Args:
         model: any GroupViT; it is put into evaluation mode for the call.
-        pictures: (3, H, W) each, values from 0 to 1, on the model's device.
+        images: (3, H, W) each, values from 0 to 1, on the model's device.
         classes: (C, E) from `embed_classes`.
         protocol: the inference options; `protocol_for` says which size is meant where they name none.
         windows_at_once: None: as many as have the pixels of 8 windows of 448 x 448.
@@ -120,18 +120,18 @@ def encode_windows(model: GroupViT, pictures: Sequence[Tensor], classes: Tensor,
         raise ValueError("this model groups its patches, so that none of them reaches the image head by itself; "
                          "take pixels='largest', or a model without groups such as clip_vit")
     protocol = protocol_for(model, protocol)
-    sizes = [mask_size(*picture.shape[-2:], len(classes)) for picture in pictures]
+    sizes = [mask_size(*image.shape[-2:], len(classes)) for image in images]
     canvases = [canvas_size(*size, protocol) for size in sizes]
     windows = [windows_on(canvas, protocol) for canvas in canvases]
-    inputs = [pixels for picture, own, canvas in zip(pictures, windows, canvases)
-              for pixels in look_through(picture, own, canvas, model.config.image.patch_size, protocol)]
+    inputs = [pixels for image, own, canvas in zip(images, windows, canvases)
+              for pixels in look_through(image, own, canvas, model.config.image.patch_size, protocol)]
     with evaluating(model):
         results = iter(_encode(model, inputs, classes, protocol, windows_at_once, regroup))
     seen = []
-    for i, picture in enumerate(pictures):
+    for i, image in enumerate(images):
         maps, scores, embeddings = zip(*(next(results) for _ in windows[i]))
         stages = [torch.stack(stage) for stage in zip(*maps)]
-        seen.append(EncodedImage(tuple(picture.shape[-2:]), sizes[i], canvases[i], windows[i], stages, torch.stack(scores),
+        seen.append(EncodedImage(tuple(image.shape[-2:]), sizes[i], canvases[i], windows[i], stages, torch.stack(scores),
                          torch.stack(embeddings)))
     return seen
 
@@ -217,7 +217,7 @@ def name_pixels(seen: EncodedImage, protocol: InferenceOptions) -> Tensor:
         labels = best_class(channels.mT[..., None], has_background)[0, :, 0][groups[0]]
     else:
         labels = best_class(pixel_channels(seen, protocol), has_background)
-    return enlarge(labels, seen.picture)
+    return enlarge(labels, seen.image_size)
 
 
 @torch.no_grad()
@@ -239,13 +239,13 @@ def segment(model: GroupViT, images, class_names: Sequence[str], protocol: Infer
     """
     protocol = protocol_for(model, protocol, **choices)
     # NumPy's floats are double: the model's own precision here.
-    pictures = to_batch(images).to(model.device, model.logit_scale.dtype)  # (B, 3, H, W)
+    images = to_batch(images).to(model.device, model.logit_scale.dtype)  # (B, 3, H, W)
     if class_embeddings is None:
         class_embeddings = embed_classes(model, class_names, protocol.templates)
     elif len(class_embeddings) != len(class_names):
         raise ValueError(f"got {len(class_names)} class names, but {len(class_embeddings)} class embeddings; "
                          "make them with embed_classes of these names")
-    encoded = encode_windows(model, pictures, class_embeddings, protocol)
+    encoded = encode_windows(model, images, class_embeddings, protocol)
     maps: list[Tensor] = []
     if protocol.mode != "slide" and protocol.pixels != "patches":
         maps = [torch.stack(stage) for stage in zip(*([m[0] for m in one.maps] for one in encoded))]

@@ -75,11 +75,11 @@ def canvas_size(height: int, width: int, protocol: InferenceOptions) -> tuple[in
     return max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5))
 
 
-def resize_picture(picture: Tensor, size: tuple[int, int], antialias: bool = True, mode: str = "bilinear") -> Tensor:
+def resize_image(image: Tensor, size: tuple[int, int], antialias: bool = True, mode: str = "bilinear") -> Tensor:
     """Resize of an image (3, H, W) with values from 0 to 1. The released code does not smooth, and is bilinear."""
-    if antialias or tuple(picture.shape[-2:]) == tuple(size):
-        return resize(picture[None], size, mode)[0]
-    return F.interpolate(picture[None], size=size, mode="bilinear", align_corners=False)[0]
+    if antialias or tuple(image.shape[-2:]) == tuple(size):
+        return resize(image[None], size, mode)[0]
+    return F.interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0]
 
 
 def window_starts(length: int, window: int, stride: int) -> list[int]:
@@ -107,7 +107,7 @@ def windows_on(canvas: tuple[int, int], protocol: InferenceOptions) -> list[Wind
             for top in window_starts(h, a, stride) for left in window_starts(w, b, stride)]
 
 
-def look_through(picture: Tensor, windows: Sequence[Window], canvas: tuple[int, int], patch_size: int,
+def look_through(image: Tensor, windows: Sequence[Window], canvas: tuple[int, int], patch_size: int,
                  protocol: InferenceOptions) -> list[Tensor]:
     """What is in each window of an image (3, H, W), at a size that the model can take: (3, a', b') each.
 
@@ -118,13 +118,13 @@ def look_through(picture: Tensor, windows: Sequence[Window], canvas: tuple[int, 
     A small model is sensitive to blur (bilinear costs the shipped ones a fifth of the right pixels).
     """
     if protocol.mode == "direct":
-        height, width = picture.shape[-2:]
+        height, width = image.shape[-2:]
         short = min(canvas_size(height, width, replace(protocol, mode="whole")))
-        pixels = resize_picture(picture, size_for(height, width, patch_size, short), protocol.antialias, "bicubic")
+        pixels = resize_image(image, size_for(height, width, patch_size, short), protocol.antialias, "bicubic")
         return [pixels.flip(-1) if window.mirrored else pixels for window in windows]
-    on_canvas = resize_picture(picture, canvas, protocol.antialias)       # (3, h, w)
+    on_canvas = resize_image(image, canvas, protocol.antialias)       # (3, h, w)
     inside = size_for(windows[0].height, windows[0].width, patch_size)
-    return [resize_picture(window.of(on_canvas), inside, protocol.antialias) for window in windows]
+    return [resize_image(window.of(on_canvas), inside, protocol.antialias) for window in windows]
 
 
 def stitch(windows: Sequence[Window], scores: Iterable[Tensor], canvas: tuple[int, int], size: tuple[int, int],
