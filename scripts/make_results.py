@@ -62,11 +62,12 @@ def summary(record: dict[str, Any]) -> str:
     """The one table of the README: models beside what needs no captions."""
     columns = ("miou", "miou_objects", "recognition_ap", "ari")
     best = max((c for c in record["controls"] if c["per_picture"]), key=lambda c: c["ari"])
+    short = stored("scenes_clip_vit")["train_config"]["steps"]
     rows = {"**`scenes`**: one stage, soft assignment": record,
             "the same without refinement of the edges": stored("scenes")["test_unrefined"],
             "**`scenes_groupvit`**: the paper's architecture in small, two stages, hard assignment": record["groupvit"],
             "`scenes_short`: what `make train` makes in 15 minutes": stored("scenes_short")["test"],
-            "`scenes_clip_vit`: a ViT without groups, patch by patch": record["pixelwise"],
+            f"`scenes_clip_vit`, {short:,} steps: a ViT without groups, patch by patch": record["pixelwise"],
             "colour of the pixel, learnt *with masks*": record["colour_classifier"],
             f"k-means of colours, the best of all K ({best['clusters']}), 300 scenes": {"ari": best["ari"]}}
     return "\n".join(["| 1,000 test scenes, in percent | mIoU | mIoU of objects | recognition AP | ARI of the groups |",
