@@ -18,7 +18,7 @@ from minigroupvit.data.captioned.batches import CaptionedImages
 from minigroupvit.training import loop
 from minigroupvit.training.config import TrainConfig
 from minigroupvit.training.loop import TrainingStopped, train
-from minigroupvit.training.precision import MixedPrecision, choose_precision, uses_bf16
+from minigroupvit.training.precision import MixedPrecision, choose_precision
 from minigroupvit.training.record import Recorder
 
 SCALE = 2.0 ** 4
@@ -40,7 +40,6 @@ def test_auto_on_cards(monkeypatch, capability: tuple[int, int], expected: str) 
     """(7, 5) is Colab's T4, whose bf16 is emulated."""
     card(monkeypatch, capability)
     assert choose_precision("auto", CUDA) == expected
-    assert uses_bf16("auto", CUDA) == (expected == "bf16")
     if capability >= (8, 0):
         assert choose_precision("tf32", CUDA) == "tf32"
     else:

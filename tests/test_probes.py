@@ -11,7 +11,6 @@ from minigroupvit.config import preset
 from minigroupvit.data.captioned.batches import CaptionedImages
 from minigroupvit.data.scenes.make import make_scene
 from minigroupvit.evaluation import probes
-from minigroupvit.evaluation.groups import judge_groups
 from minigroupvit.evaluation.metrics import kept_interval, mean_interval
 from minigroupvit.segmentation.steps import pixel_groups
 from minigroupvit.training.config import TrainConfig
@@ -69,7 +68,8 @@ def test_clusters_are_as_many_as_asked(scenes) -> None:
 
 def test_true_masks_as_groups_are_judged_perfect_and_noise_is_not(scenes) -> None:
     masks = probes.scene_stack(scenes)[1]
-    found = judge_groups(masks, masks, 24)
+    own = torch.nn.functional.one_hot(masks, 24).movedim(-1, 1).float()
+    found = probes.judge_shares(own, masks, 24)
     assert found["ari"] == found["oracle_miou"] == 1 and found["ari_interval"] == [1, 1]
     assert found["groups_used"] >= 2 and len(found["ari_of_each"]) == 12
     noise = torch.rand(12, 4, 8, 8, generator=torch.Generator().manual_seed(0))

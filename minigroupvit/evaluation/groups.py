@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +30,7 @@ from ..segmentation.options import IGNORED, InferenceOptions
 from ..segmentation.segment import EncodedImage, Regroup
 from ..segmentation.steps import evaluating, group_maps, pixel_groups
 from ..segmentation.windows import stitch
-from .metrics import MaskMetrics, count_pairs, draws, interval, mean_of
+from .metrics import MaskMetrics, count_pairs
 
 CLUSTERINGS = ("kmeans", "mean_shift", "spectral")
 _FAR = -1e6   # the likeness of every patch to a cluster that is not there
@@ -135,20 +134,6 @@ def whole_groups(encoded: Sequence[EncodedImage], protocol: InferenceOptions) ->
     maps = [torch.stack(stage) for stage in zip(*([own[0] for own in one.maps] for one in encoded))]   # (B, G, h, w) each
     size, image = encoded[0].size, encoded[0].image_size
     return [enlarge(pixel_groups(own, size, protocol.upsample), image) for own in maps], maps[-1].flatten(2)
-
-
-def judge_groups(groups: Tensor, masks: Tensor, num_classes: int) -> dict[str, Any]:
-    """How well groups agree with true masks, without any name and wherever they come from: groups, masks (N, H, W).
-
-    Returns `ari`, the mean over the pictures, and `ari_of_each`; `oracle_miou`; each with its 95 % `_interval` over
-    draws of pictures; and `groups_used`, those that hold 2 % of a picture's pixels or more.
-    """
-    masks, weights = masks.long(), draws(len(groups))
-    rand, oracle = adjusted_rand(groups, masks), MaskMetrics([str(c) for c in range(num_classes)], num_classes)
-    oracle.update(oracle_labels(groups, masks, num_classes), masks)
-    return {"ari": float(np.mean(rand)), "ari_interval": interval(mean_of(rand, weights)), "ari_of_each": rand,
-            "oracle_miou": oracle.compute()["miou"], "oracle_miou_interval": interval(oracle.draws_of("miou", weights)),
-            "groups_used": float(np.mean(segments_used(groups)))}
 
 
 @torch.no_grad()

@@ -33,8 +33,8 @@ from ..image_encoder import ImageEncoder
 from ..images import normalize
 from ..training.config import TrainConfig
 from ..training.loop import TrainingStopped, stop_on_interrupt
-from ..training.optimizer import learning_rate, make_optimizer
-from ..training.precision import uses_bf16
+from ..training.optimizer import learning_rate, make_optimizer, optimizer_tensors, restore_optimizer
+from ..training.precision import MixedPrecision
 
 _VIEW = Augmentation(colour_jitter=0.4, greyscale=0.2)
 _LABELLED = Augmentation(colour_jitter=0.2)     # no crop: it could remove an object that the labels name
@@ -236,23 +236,21 @@ def fit(module: Pretraining, images: Tensor, masks: Tensor, config: TrainConfig,
     optimizer = make_optimizer(module, config.lr, config.weight_decay)
     start, seconds = _resume(path, module, optimizer)
     resume_bar(bar, start)
-    bf16, clock = uses_bf16(config.precision, device), time.perf_counter()
-    with stop_on_interrupt() as interrupted:
+    precision, clock = MixedPrecision(config.precision, device), time.perf_counter()
+    with stop_on_interrupt() as interrupted, precision.products():
         for step in range(start, config.steps):
             torch.manual_seed(config.seed * 1_000_003 + step)
             rows = torch.from_numpy(epoch_indices(len(images), step, config.batch_size, config.seed))
             rate = learning_rate(step, config.steps, config.lr, config.warmup, config.min_lr)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            with precision.autocast():
                 loss = module.loss(images[rows].to(device), masks[rows].to(device), config.seed, step)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(module.parameters(), config.clip_norm)
-            if not torch.isfinite(loss + norm):
+            norm = precision.backward(loss, optimizer, module, config.clip_norm)
+            if not torch.isfinite(loss) or not (torch.isfinite(norm) or precision.can_skip()):
                 raise TrainingStopped(f"step {step}: the loss or its gradient is not finite ({loss.item():.4g}, "
                                       f"gradient norm {norm.item():.4g}) at learning rate {config.lr:.2e}")
-            optimizer.step()
+            precision.step(optimizer)
             module.after_step((step + 1) / config.steps)
             bar.update(1)
             done = step + 1
@@ -277,9 +275,8 @@ def _save(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, done:
     # Clones: safetensors refuses two names for the same memory.
     tensors = {f"module.{name}": value.detach().cpu().contiguous().clone()
                for name, value in module.state_dict().items()}
-    tensors |= {f"optimizer.{key}.{name}": value.detach().cpu().contiguous().clone()
-                for name, parameter in module.named_parameters()
-                for key, value in optimizer.state.get(parameter, {}).items()}
+    tensors |= {f"optimizer.{name}": value.detach().cpu().contiguous().clone()
+                for name, value in optimizer_tensors(optimizer, module).items()}
     about = {"step": str(done), "seconds": str(seconds)}
     write_atomically(path, lambda file: save_file(tensors, file, metadata=about))
 
@@ -293,10 +290,5 @@ def _resume(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> 
         tensors = {name: file.get_tensor(name) for name in file.keys()}
     module.load_state_dict({name.removeprefix("module."): value for name, value in tensors.items()
                             if name.startswith("module.")})
-    for name, parameter in module.named_parameters():
-        state = {key: tensors[f"optimizer.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")
-                 if f"optimizer.{key}.{name}" in tensors}
-        if state:     # AdamW keeps its count of steps on the CPU, whatever the device of the parameter
-            optimizer.state[parameter] = {key: value.to("cpu" if key == "step" else parameter.device)
-                                          for key, value in state.items()}
+    restore_optimizer(optimizer, module, tensors, "optimizer.")
     return int(about["step"]), float(about["seconds"])

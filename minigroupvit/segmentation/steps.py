@@ -8,8 +8,8 @@ The protocol of the released evaluation (the paper's Section 3.3):
                          (refine_maps, not in the paper: first move their edges to those of the image)
     3. embed_classes     class names in templates, through the text encoder
     4. score_groups      how well each class name fits each group, given what the whole image shows
-    5. label_pixels      each pixel takes its group's best class, or background: `add_background`, then
-                         `best_class`; where windows slide, `segment` takes their mean between the two
+    5. best_class        each pixel takes its group's best class, or background (`add_background` first; where
+                         windows slide, `segment` takes their mean between the two); `label_pixels` does both
 
 `segment` puts them together, and labels each group once instead of each of its pixels where that is the
 same. There, "image" is one window of it if windows slide.

@@ -1,11 +1,11 @@
-"""AdamW with decay where it belongs; learning rate and temperature of each step."""
+"""AdamW with decay where it belongs, and its state in a checkpoint; learning rate and temperature of each step."""
 
 from __future__ import annotations
 
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 # Positions, group tokens, text embeddings and temperatures are no weights of a product: pulling
 # them to zero makes no sense. The released code decays all but 1-D tensors and biases, and with
@@ -47,3 +47,19 @@ def assignment_temperature(step: int, steps: int, first: float, last: float, unt
     """
     progress = min(1.0, step / max(1.0, until * steps))
     return first * (last / first) ** progress
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+    """The optimizer's state for a checkpoint, by what it is of each parameter: `exp_avg.NAME` and so on."""
+    return {f"{key}.{name}": value for name, parameter in model.named_parameters()
+            for key, value in optimizer.state.get(parameter, {}).items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor],
+                      prefix: str) -> None:
+    """Puts back what `optimizer_tensors` gave, from tensors whose names have a prefix."""
+    for name, parameter in model.named_parameters():
+        keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{prefix}{key}.{name}" in tensors]
+        if keys:     # AdamW counts its steps on the CPU, whatever the device of the parameter
+            optimizer.state[parameter] = {
+                key: tensors[f"{prefix}{key}.{name}"].to("cpu" if key == "step" else parameter.device) for key in keys}

@@ -39,11 +39,6 @@ def choose_precision(precision: str, device: torch.device) -> str:
     return "bf16" if fast_on_cpu else "fp32"
 
 
-def uses_bf16(precision: str, device: torch.device) -> bool:
-    """Whether training autocasts to bf16 on this device."""
-    return choose_precision(precision, device) == "bf16"
-
-
 class MixedPrecision:
     """Autocast for the losses and a scaler for their gradients. For bf16, tf32 and fp32 the scaler does nothing."""
 

@@ -35,6 +35,7 @@ from ..images import normalize
 from ..model import GroupViT
 from ..segmentation.steps import group_maps
 from .config import TrainConfig
+from .optimizer import optimizer_tensors, restore_optimizer
 
 if TYPE_CHECKING:
     from .precision import MixedPrecision
@@ -116,7 +117,7 @@ class Recorder:
                     f"(--out), or go on with the settings ({self.folder / 'config.json'}) and data of that run")
             load_tensors(model, {n.removeprefix("model."): t for n, t in tensors.items()
                                  if n.startswith("model.")}, self.last_path)
-            _restore_optimizer(optimizer, model, tensors)
+            restore_optimizer(optimizer, model, tensors, "extra.")
             start, self.best, self.seconds = about["step"], about["best"], about["seconds"]
             if precision is not None:
                 precision.restore(about.get("precision", {}))
@@ -188,7 +189,7 @@ class Recorder:
                    "The same command goes on from there.")
 
     def save(self, done: int, model: GroupViT, optimizer: torch.optim.Optimizer) -> None:
-        save_checkpoint(self.last_path, model, self._about(done), _optimizer_tensors(optimizer, model))
+        save_checkpoint(self.last_path, model, self._about(done), optimizer_tensors(optimizer, model))
 
     def _about(self, done: int) -> dict[str, Any]:
         now = time.perf_counter()
@@ -278,17 +279,3 @@ def device_name() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"CPU, {torch.get_num_threads()} threads"
-
-
-def _optimizer_tensors(optimizer: torch.optim.Optimizer, model: GroupViT) -> dict[str, Tensor]:
-    return {f"{key}.{name}": value
-            for name, parameter in model.named_parameters()
-            for key, value in optimizer.state.get(parameter, {}).items()}
-
-
-def _restore_optimizer(optimizer: torch.optim.Optimizer, model: GroupViT, tensors: dict[str, Tensor]) -> None:
-    for name, parameter in model.named_parameters():
-        keys = [k for k in ("step", "exp_avg", "exp_avg_sq") if f"extra.{k}.{name}" in tensors]
-        # AdamW counts its steps on the CPU, whatever the device of the parameter.
-        optimizer.state[parameter] = {
-            k: tensors[f"extra.{k}.{name}"].to("cpu" if k == "step" else parameter.device) for k in keys}
