@@ -6,7 +6,7 @@
 #   make lab       JupyterLab on the first notebook
 #   make notebooks run the notebooks again and keep what they show: notebooks/
 #   make twice     run all cells of each notebook twice in one kernel; keeps nothing
-#   make html      the notebooks as web pages: outputs/html/
+#   make html      the notebooks as web pages that need no network: outputs/html/
 #   make student   the notebooks without solutions, for students: outputs/student/
 #   make course    assignments for students, solutions and answers for teachers: outputs/course/
 #   make grade     marks and feedback for a folder of submissions, SUBMISSIONS=folder: outputs/course/marks/
@@ -58,8 +58,7 @@ twice: $(STAMP)
 	MINIGROUPVIT_BUDGET=tiny $(BIN)/python scripts/run_notebooks.py --twice $(ARGS)
 
 html: $(STAMP)
-	$(BIN)/python -m jupyter nbconvert --to html --TemplateExporter.extra_template_basedirs=docs --template pages \
-		--output-dir outputs/html notebooks/*.ipynb
+	$(BIN)/python scripts/make_pages.py $(ARGS)
 
 student: $(STAMP)
 	$(BIN)/python scripts/student_notebooks.py $(ARGS)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbconvert import HTMLExporter
 
 from minigroupvit.data.free_photographs import CREDITS, free_photograph
 from minigroupvit.visual import notebook as beginning
@@ -22,6 +21,7 @@ from minigroupvit.visual import notebook as beginning
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
+import make_pages  # noqa: E402
 import notebook_numbers  # noqa: E402
 import notebook_setup  # noqa: E402
 import run_notebooks  # noqa: E402
@@ -202,9 +202,24 @@ def test_the_numbers_are_counted_as_a_reader_would():
 def test_pages_have_alternative_texts_for_images():
     v = nbformat.v4
     picture = v.new_output("display_data", {"image/png": "eA=="}, metadata={"image/png": {"alt": "a <small> cat"}})
-    page = HTMLExporter(extra_template_basedirs=[str(ROOT / "docs")], template_name="pages").from_notebook_node(
-        v.new_notebook(cells=[v.new_code_cell("x", outputs=[picture])]))[0]
+    page, _ = make_pages.Pages().from_notebook_node(v.new_notebook(cells=[v.new_code_cell("x", outputs=[picture])]))
     assert 'alt="a &lt;small&gt; cat"' in page and "jp-Notebook" in page
+
+
+def test_pages_fold_solutions():
+    v = nbformat.v4
+    cells = [v.new_code_cell("exercise"), v.new_code_cell("solution", metadata={"tags": ["solution"]})]
+    page, _ = make_pages.Pages().from_notebook_node(v.new_notebook(cells=cells))
+    folded = page[page.index("<summary>Solution"):page.index("</details>")]
+    assert "solution</span>" in folded and "exercise</span>" not in folded and "exercise</span>" in page
+
+
+@each
+def test_pages_need_no_network_and_show_every_formula(path):
+    page, _ = make_pages.Pages().from_notebook_node(nbformat.read(path, 4))
+    assert "<script src=" not in page and not re.search(r"import\(\W*https?:", page)
+    text = re.sub(r"(?s)<(pre|code|style|script).*?</\1>|<[^>]+>", " ", page)
+    assert not re.search(r"\$[^$\n]{0,80}\\|\\(?:frac|sum|log|text)", text), "LaTeX was left in the page"
 
 
 def test_only_the_image_of_a_widget_is_kept():
