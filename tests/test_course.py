@@ -225,7 +225,9 @@ def test_the_table_has_everybody_once_and_the_seed_lies_beside_it(marked):
     assert set(rows_of(marked / "marks.csv")) == {*A1, *FILES}
     assert (marked / "seed.txt").read_text() == "a secret\n"
     assert {path.stem for path in marked.glob("*.md")} == {*A1, *FILES}
-    assert "os.kill" in rows_of(marked / "marks.csv")["kills the grader"]["notes"]
+    rows = rows_of(marked / "marks.csv")
+    assert "os.kill" in rows["kills the grader"]["notes"]
+    assert [rows[name]["notes"] for name in ("perfect", "with a helper", "two copies")] == [""] * 3
 
 
 BALANCE = "minigroupvit.segmentation.steps"
