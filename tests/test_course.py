@@ -276,7 +276,7 @@ WRONG = {
     "my_ids": [("[:context_length - 2]", "", {"padding", "words"}), ("split_words(text)", "text.split()", {"padding", "long"}),
                ("max(len(row) for row in rows)", "context_length", set())],
     "train_bpe": [("return entries", "return entries[::-1]", set()),
-                  ("entries.index(pair[0]), entries.index(pair[1])", "-entries.index(pair[0]), -entries.index(pair[1])", set())],
+                  ("entries.index(pair[0]), entries.index(pair[1])", "-entries.index(pair[0]), -entries.index(pair[1])", {"first"})],
     "forgiving_loss": [('float("-inf")', "0.0", {"nothing"}), ("& ~torch.eye(len(logits)).bool()", "", set())],
     "backward_in_parts": [("model.scale()", "model.scale().detach()", {"encoders", "parts"})],
     "my_maps": [("soft @ share", "share", {"one"}), ("assignments[0]", "assignments[-1]", {"one"}),
