@@ -7,23 +7,82 @@ what is replaced in the solution, and by what. BEFORE lists the cells that its s
 from __future__ import annotations
 
 import math
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
 import torch
 
+from minigroupvit.data.scenes.make import make_scene
 from minigroupvit.segmentation import steps as mask_steps
 
 ROOT = Path(__file__).parent.parent
+ZERO, ONE = "00_quickstart", "01_captions"
 TWO, THREE, SIX = "02_patches_and_tokens", "03_grouping_block", "06_zero_shot_masks"
 SEVEN, EIGHT = "07_group_emergence", "08_names_and_places"
 BEFORE = {
+    ONE: ("cell-14", "cell-27", "cell-34", "cell-36"),
     TWO: ("cell-02", "cell-05", "cell-07", "cell-12", "ex-positions-check"),
     THREE: ("cell-06", "cell-09", "cell-11", "cell-19", "cell-23", "cell-33"),
     EIGHT: ("eight-02", "eight-21b"),
 }
 WRONG = {
+    (ZERO, "words_present"): {
+        "more than least": ("shares[i] >= least", "shares[i] > least"),
+        "the smallest first": ("reverse=True", "reverse=False"),
+        "in the order of the words": ("for i in largest_first", "for i in range(len(words))"),
+        "of the pixels that have a word": ("/ labels.numel()", "/ (labels >= 0).sum().item()"),
+        "background as the last word": ("(labels == i)", "(labels % len(words) == i)"),
+        "equal ones the other way round": ("sorted(range(len(words)), key=lambda i: shares[i], reverse=True)",
+                                           "sorted(range(len(words)), key=lambda i: shares[i])[::-1]"),
+        "numbers for words": ("[words[i] for", "[i for"),
+    },
+    (ONE, "my_prompts"): {
+        "the first nouns": ("rng.sample(found, min(k, len(found)))", "found[:k]"),
+        "with replacement": ("rng.sample(found, min(k, len(found)))", "[rng.choice(found) for _ in found[:k]]"),
+        "takes the nouns out of the list": ("rng.sample(found, min(k, len(found)))",
+                                            "[found.pop(rng.randrange(len(found))) for _ in range(min(k, len(found)))]"),
+        "the first template": ("rng.choice(templates)", "templates[0]"),
+        "one template for all": ("[rng.choice(templates).format(noun) for noun in drawn]",
+                                 "(lambda t: [t.format(noun) for noun in drawn])(rng.choice(templates))"),
+        "fewer than k": (" + [caption] * (k - len(prompts))", ""),
+        "the caption first": "texts = right_my_prompts(caption, found, k, templates, rng)\n    return texts[::-1]",
+        "random numbers of its own": ("rng.sample", "__import__('random').sample"),
+        "bare nouns": ("rng.choice(templates).format(noun)", "noun"),
+        "the package's": "return prompting.prompts_from_nouns(caption, found, k, templates, rng)",
+    },
+    (ONE, "my_ids"): {
+        "no start": ('id_of["[START]"], ', ""),
+        "no end": (', id_of["[END]"]]', "]"),
+        "the end cut off": ("[:context_length - 2]", "[:context_length - 1]"),
+        "one word too few": ("[:context_length - 2]", "[:context_length - 3]"),
+        "not truncated": ("[:context_length - 2]", ""),
+        "truncated at the beginning": ("[:context_length - 2]", "[-(context_length - 2):]"),
+        "padded to the context length": ("max(len(row) for row in rows)", "context_length"),
+        "padding first": ('row + [id_of["[PAD]"]] * (longest - len(row))', '[id_of["[PAD]"]] * (longest - len(row)) + row'),
+        "the end for padding": ('[id_of["[PAD]"]]', '[id_of["[END]"]]'),
+        "unknown words left out": ('[id_of.get(word, id_of["[UNK]"]) for word in split_words(text)]',
+                                   "[id_of[word] for word in split_words(text) if word in id_of]"),
+        "split at spaces": ("split_words(text)", "text.split()"),
+        "the package's": "return CaptionTokenizer([*id_of], [*id_of], context_length)(texts)",
+    },
+    (ONE, "train_bpe"): {
+        "the first of equal pairs": ("min(pairs, key=lambda pair: (-pairs[pair], entries.index(pair[0]), "
+                                     "entries.index(pair[1])))", "pairs.most_common(1)[0][0]"),
+        "the last of equal pairs": ("entries.index(pair[0]), entries.index(pair[1])",
+                                    "-entries.index(pair[0]), -entries.index(pair[1])"),
+        "ties by the first subword alone": (", entries.index(pair[1])))", "))"),
+        "ties by the alphabet": ("entries.index(pair[0]), entries.index(pair[1])", "pair"),
+        "each word once": ("count_pairs(spelling, counts)", "count_pairs(spelling, dict.fromkeys(counts, 1))"),
+        "marks in the middle": ('.removeprefix("##")', ""),
+        "the new one first": ("entries.append(best", "entries.insert(0, best"),
+        "size counts the merges": ("while len(entries) < size", "while len(entries) < size + len(letters)"),
+        "letters of the first word's spelling": ("in_letters(word)", "list(word)"),
+        "the package's": "texts = [' '.join([word] * n) for word, n in counts.items()]\n"
+                         "    return CaptionTokenizer.train(texts, size + 4).vocabulary[3:-1]",
+    },
     (TWO, "my_embedding"): {
         "no bias": ("+ bias", ""),
         "channels last": ("cut(images, weight.shape[-1]) @ weight.flatten(1).T",
@@ -297,7 +356,8 @@ def blank(notebook: str, name: str) -> tuple[str, str, str]:
 def names_before(notebook: str) -> dict[str, object]:
     """What the cells before an exercise have made, as far as the exercises need it."""
     names: dict[str, object] = {"torch": torch, "math": math, "F": torch.nn.functional, "Tensor": torch.Tensor,
-                                "mask_steps": mask_steps}
+                                "mask_steps": mask_steps, "make_scene": make_scene, "Counter": Counter,
+                                "place": SimpleNamespace(pick=lambda choices: choices["tiny"])}
     for cell in nbformat.read(ROOT / "notebooks" / f"{notebook}.ipynb", 4).cells:
         wanted = {"exercise", "solution"} & {*cell.metadata.get("tags", [])} or cell.id in BEFORE.get(notebook, ())
         if wanted and cell.cell_type == "code":                  # one exercise may use another one's function

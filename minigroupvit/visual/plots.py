@@ -358,7 +358,8 @@ def show_intervals(ax: Axes, series: Mapping[str, Mapping[str, tuple[float, floa
     by the shape of the dot.
     """
     names = list(dict.fromkeys(name for values in series.values() for name in values))
-    step = 0.6 / max(1, len(series) - 1)
+    # At most 0.3: the dots of a row are nearer to each other than to those of the next row.
+    step = min(0.3, 0.6 / max(1, len(series) - 1))
     for n, (label, values) in enumerate(series.items()):
         for name, (value, low, high) in values.items():
             y = names.index(name) + (n - (len(series) - 1) / 2) * step * (len(series) > 1)
