@@ -15,6 +15,7 @@ from PIL import Image
 from minigroupvit.data.scenes.config import SceneConfig
 from minigroupvit.segmentation.options import InferenceOptions
 from minigroupvit.segmentation.segment import segment
+from minigroupvit.visual.palette import class_colours
 from minigroupvit.visual.widgets import (
     ClassPromptBox,
     GroupExplorer,
@@ -24,6 +25,7 @@ from minigroupvit.visual.widgets import (
     SceneDrawer,
     draw_group,
     draw_masks,
+    panel,
 )
 from minigroupvit.visual.widgets.text_boxes import typed_names
 
@@ -226,3 +228,16 @@ def test_the_images_without_any_widget(counted, image):
     lit = (result.maps[0][0].argmax(dim=0) == group).repeat_interleave(4, 0).repeat_interleave(4, 1).numpy()
     np.testing.assert_allclose(shown[lit], image[lit] / 255, atol=2e-3)
     assert (np.ptp(shown[~lit], axis=-1) == 0).all() and shown[~lit].min() > 0.55
+
+
+def test_a_group_has_a_shade_of_the_class_that_it_becomes(counted, image, monkeypatch):
+    result, shown = segment(counted.model, image, WORDS), []
+    monkeypatch.setattr(panel, "show_groups", lambda ax, groups, *_, colours: shown.append((groups, colours)))
+    draw_masks(list(Figure(figsize=(12, 3)).subplots(1, 4)), image, result)
+    labels, classes = result.labels[0].numpy(), class_colours(WORDS)
+    for groups, colours in shown:
+        becomes = {g: np.bincount(labels[groups == g]).argmax() for g in np.unique(groups)}
+        for label in {*becomes.values()}:        # the largest group of a class has the colour of the class itself
+            largest = max((g for g in becomes if becomes[g] == label), key=lambda g: (groups == g).sum())
+            np.testing.assert_allclose(colours[largest], classes[label])
+    assert len(shown) == 2
