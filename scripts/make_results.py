@@ -74,9 +74,10 @@ def summary(record: dict[str, Any]) -> str:
                       "|---|---|---|---|---|",
                       *(f"| {name} | " + " | ".join(percent(metrics.get(key)) for key in columns) + " |"
                         for name, metrics in rows.items()), "",
-                      f"With its hue turned by 180° an object keeps its name in "
-                      f"{percent(record['interventions']['hue_180']['class_kept'])} % of the cases, as a disc of its colour in "
-                      f"{percent(record['interventions']['disc']['class_kept'])} %: the model goes by shape. "
+                      "With its hue turned by 180° an object keeps its name in {} % of the cases, as an outline in one "
+                      "colour in {} %, as a disc in {} %: the model goes by the drawing, not its colour. ".format(*(
+                          percent(record["interventions"][name]["class_kept"])
+                          for name in ("hue_180", "silhouette", "disc"))) +
                       f"Objects in drawings never seen in training: mIoU {percent(record['unseen']['miou_objects'])}.", ""])
 
 
@@ -122,9 +123,9 @@ def _goes_by(record: dict[str, Any]) -> str:
     best = max(clusters, key=lambda c: c["ari"])
     lines = ["What a model goes by, shown by interventions on lone, coloured objects that it names right. So many keep "
              "their name (95 % interval):", "",
-             "| in percent | objects | right before | hue + 180° | grey | a disc of its colour | other background | "
-             "outside replaced |", "|---|---|---|---|---|---|---|---|"]
-    names = ("hue_180", "grey", "disc", "background", "outside")
+             "| in percent | objects | right before | hue + 180° | grey | outline in one colour | disc of that colour | "
+             "other background | outside replaced |", "|---|---|---|---|---|---|---|---|---|"]
+    names = ("hue_180", "grey", "silhouette", "disc", "background", "outside")
     for model, part in (("scenes", record), ("scenes_groupvit", record["groupvit"])):
         found = part["interventions"]
         kept = [_with_interval(found[name], "class_kept") for name in names]

@@ -19,6 +19,7 @@ import nbformat
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 LEAST_TEXT_CELLS, MOST_MEDIAN, LONGEST, LEAST_WORDS, MOST_LINES = 1.3, 8, 35, 6, 200
+LEAST_BLANKS = dict.fromkeys(("02", "03", "04", "05", "06", "07", "08"), 3)     # by number; 1 in the others
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,11 @@ class Numbers:
     longest: int        # lines of the longest code cell
     words: float        # words of prose for each line of code
     lines: int          # lines of code in all
+    blanks: int         # exercises
 
-    def broken(self) -> list[str]:
-        """The rules that the notebook breaks."""
+    def broken(self, number: str = "") -> list[str]:
+        """The rules that the notebook of this number ("03") breaks."""
+        least = LEAST_BLANKS.get(number, 1)
         rules = [
             (self.text_cells >= LEAST_TEXT_CELLS,
              f"{self.text_cells:.2f} text cells per code cell, not {LEAST_TEXT_CELLS}"),
@@ -40,6 +43,7 @@ class Numbers:
             (self.longest <= LONGEST, f"the longest code cell has {self.longest} lines, not at most {LONGEST}"),
             (self.words >= LEAST_WORDS, f"{self.words:.1f} words of prose per line of code, not {LEAST_WORDS}"),
             (self.lines <= MOST_LINES, f"{self.lines} lines of code, not at most {MOST_LINES}"),
+            (self.blanks >= least, f"{self.blanks} exercises, not {least} or more"),
         ]
         return [text for kept, text in rules if not kept]
 
@@ -51,7 +55,8 @@ def numbers_of(notebook: nbformat.NotebookNode) -> Numbers:
     if not codes:
         raise ValueError("the notebook has no code but its setup cell; there is nothing to count")
     words = sum(len(re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", prose(text))) for text in texts)
-    return Numbers(len(texts) / len(codes), median(codes), max(codes), words / sum(codes), sum(codes))
+    blanks = sum("exercise" in cell.metadata.get("tags", []) for cell in notebook.cells)
+    return Numbers(len(texts) / len(codes), median(codes), max(codes), words / sum(codes), sum(codes), blanks)
 
 
 def lines_of_code(source: str) -> int:
@@ -68,10 +73,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("notebooks", nargs="*", type=Path, help="all, if none is given")
     complaints = []
-    print(f"{'':32}text/code  median  longest  words/line  lines")
+    print(f"{'':32}text/code  median  longest  words/line  lines  blanks")
     for path in parser.parse_args().notebooks or sorted(NOTEBOOKS.glob("*.ipynb")):
         n = numbers_of(nbformat.read(path, as_version=4))
-        print(f"{path.name:32}{n.text_cells:9.2f}{n.median:8g}{n.longest:9}{n.words:12.1f}{n.lines:7}")
-        complaints += [f"{path.name}: {text}" for text in n.broken()]
+        print(f"{path.name:32}{n.text_cells:9.2f}{n.median:8g}{n.longest:9}{n.words:12.1f}{n.lines:7}{n.blanks:8}")
+        complaints += [f"{path.name}: {text}" for text in n.broken(path.name[:2])]
     print("\n".join(complaints))
     sys.exit(bool(complaints))

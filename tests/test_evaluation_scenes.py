@@ -43,7 +43,7 @@ def test_metrics_json_has_what_was_promised(metrics):
     assert {"miou", "ari", "oracle_miou", "colour_classifier"} <= set(metrics["unseen"])
     for part in (metrics, metrics["groupvit"]):
         assert -1 <= part["controls_model_ari"] <= 1 and len(part["miou_interval"]) == 2
-        assert {"hue_180", "grey", "disc", "background", "outside"} <= set(part["interventions"])
+        assert {"hue_180", "grey", "silhouette", "disc", "background", "outside"} <= set(part["interventions"])
         assert all("right_before" in found for found in part["interventions"].values())
         assert len(part["controls"]) == 16
         for control in part["controls"]:     # the same four scenes: the difference of the means

@@ -47,12 +47,13 @@ def test_an_intervention_keeps_the_rest(name: str, subjects) -> None:
         elif name == "disc":
             assert abs(int(region.sum()) - int(s.mask.sum())) < 0.1 * s.mask.sum() + 40
             assert len(image[:, region].unique(dim=1).T) == 1                  # one colour
-            elsewhere = ~region & ~s.mask
-            assert torch.equal(image[:, elsewhere], s.image[:, elsewhere])
+            assert torch.equal(image[:, ~region], s.same[:, ~region])
         else:
             assert outside == 1 and inside < 0.95 and torch.equal(region, s.mask)
             if name == "grey":
                 assert saturation(image[:, s.mask]).max() == 0
+            if name == "silhouette":
+                assert len(image[:, s.mask].unique(dim=1).T) == 1
 
 
 class Fake:

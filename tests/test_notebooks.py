@@ -82,7 +82,7 @@ def test_widgets_leave_an_image(path):
 
 @each
 def test_it_keeps_to_the_numbers(path):
-    assert notebook_numbers.numbers_of(nbformat.read(path, 4)).broken() == []
+    assert notebook_numbers.numbers_of(nbformat.read(path, 4)).broken(path.name[:2]) == []
 
 
 @each
@@ -191,12 +191,13 @@ def test_the_numbers_are_counted_as_a_reader_would():
     notebook = v.new_notebook(cells=[
         v.new_markdown_cell("badge [x](https://a.b/c)", id="badge"), v.new_code_cell("a\nb\nc", id="setup"),
         v.new_markdown_cell("# Four words are here\n```python\nnot these\n```\nand [a link](https://not.this/one)"),
-        v.new_code_cell("x = 1\n\n# why\ny = 2  # two\n"), v.new_code_cell("z = 3")])
+        v.new_code_cell("x = 1\n\n# why\ny = 2  # two\n"), v.new_code_cell("z = 3", metadata={"tags": ["exercise"]})])
     numbers = notebook_numbers.numbers_of(notebook)
-    assert numbers == notebook_numbers.Numbers(text_cells=0.5, median=1.5, longest=2, words=7 / 3, lines=3)
+    assert numbers == notebook_numbers.Numbers(text_cells=0.5, median=1.5, longest=2, words=7 / 3, lines=3, blanks=1)
     assert len(numbers.broken()) == 2
-    assert len(notebook_numbers.Numbers(1.0, 9, 36, 5.9, 201).broken()) == 5
-    assert notebook_numbers.Numbers(1.3, 8, 35, 6, 200).broken() == []
+    assert len(notebook_numbers.Numbers(1.0, 9, 36, 5.9, 201, 0).broken()) == 6
+    assert notebook_numbers.Numbers(1.3, 8, 35, 6, 200, 1).broken() == []
+    assert notebook_numbers.Numbers(1.3, 8, 35, 6, 200, 2).broken("05") == ["2 exercises, not 3 or more"]
 
 
 def test_pages_have_alternative_texts_for_images():

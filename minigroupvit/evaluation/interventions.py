@@ -64,14 +64,26 @@ def to_grey(subject: Subject) -> tuple[Tensor, Tensor]:
     return torch.where(subject.mask, grey, subject.image), subject.mask
 
 
+def _mean_colour(subject: Subject) -> Tensor:
+    """(3, 1, 1) uint8."""
+    return subject.image[:, subject.mask].float().mean(dim=1).round().to(torch.uint8)[:, None, None]
+
+
+def to_silhouette(subject: Subject) -> tuple[Tensor, Tensor]:
+    """The outline filled with the object's mean colour: the drawing inside is gone."""
+    return torch.where(subject.mask, _mean_colour(subject), subject.image), subject.mask
+
+
 def to_disc(subject: Subject) -> tuple[Tensor, Tensor]:
-    """A disc in its place, of its mean colour and area; what it leaves free of the object becomes background."""
+    """A disc of its mean colour and area in its place, on a new sample of its background.
+
+    On the old sample the shadow of the object would still show its outline.
+    """
     rows, columns = torch.nonzero(subject.mask, as_tuple=True)
     y, x = (torch.arange(side) + 0.5 for side in subject.mask.shape)
     distance = (y - rows.float().mean())[:, None] ** 2 + (x - columns.float().mean())[None, :] ** 2   # (H, W)
     disc = distance <= len(rows) / torch.pi
-    colour = subject.image[:, subject.mask].float().mean(dim=1).round().to(torch.uint8)               # (3,)
-    return torch.where(disc, colour[:, None, None], torch.where(subject.mask, subject.same, subject.image)), disc
+    return torch.where(disc, _mean_colour(subject), subject.same), disc
 
 
 def to_other_background(subject: Subject) -> tuple[Tensor, Tensor]:
@@ -86,7 +98,8 @@ def to_nothing_outside(subject: Subject) -> tuple[Tensor, Tensor]:
 
 INTERVENTIONS: dict[str, Intervention] = {
     **{f"hue_{degrees}": turn_hue(degrees) for degrees in (60, 120, 180, 240, 300)},
-    "grey": to_grey, "disc": to_disc, "background": to_other_background, "outside": to_nothing_outside,
+    "grey": to_grey, "silhouette": to_silhouette, "disc": to_disc,
+    "background": to_other_background, "outside": to_nothing_outside,
 }
 
 
