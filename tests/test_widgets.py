@@ -24,6 +24,7 @@ from minigroupvit.visual.widgets import (
     SceneDrawer,
     draw_group,
     draw_masks,
+    models_figure,
 )
 from minigroupvit.visual.widgets.text_boxes import typed_names
 
@@ -226,3 +227,17 @@ def test_the_images_without_any_widget(counted, image):
     lit = (result.maps[0][0].argmax(dim=0) == group).repeat_interleave(4, 0).repeat_interleave(4, 1).numpy()
     np.testing.assert_allclose(shown[lit], image[lit] / 255, atol=2e-3)
     assert (np.ptp(shown[~lit], axis=-1) == 0).all() and shown[~lit].min() > 0.55
+
+
+def test_several_models_beside_each_other(counted, image):
+    """A row each, in their order; a text where there are no masks."""
+    found = segment(counted.model, image, WORDS)
+    figure = models_figure(image, {"small": found, "large": "The large one is out of reach.", "again": found})
+    assert [figure.axes[i].get_title() for i in (0, 3, 6)] == ["small", "large", "again"]
+    assert len(figure.axes) == 9 and all(len(figure.axes[i].images) == 1 for i in (0, 1, 2, 3, 6, 7, 8))
+    assert not figure.axes[4].images and "out of reach" in figure.axes[4].texts[0].get_text()
+    assert all(figure.axes[i].get_legend() is not None for i in (2, 8))
+    tops = [figure.axes[i].get_position().y1 for i in (0, 3, 6)]
+    assert 1 > tops[0] > tops[1] > tops[2] > 0
+    with pytest.raises(ValueError, match="no masks to draw; give the segmentation of one model"):
+        models_figure(image, {"large": "The large one is out of reach."})

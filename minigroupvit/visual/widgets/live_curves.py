@@ -180,7 +180,7 @@ def train_live(model: GroupViT, data: Captioned, config: TrainConfig, folder: st
 
     Returns the model in evaluation mode.
     """
-    live = LiveCurves(pictures, smooth=5)
+    live = LiveCurves(pictures, smooth=max(1, min(num_lines, config.steps) // 6))
     snapshots = (live.pictures * 255).round().to(torch.uint8)          # (P, 3, H, W)
 
     def redraw(model: GroupViT) -> dict[str, Any]:
