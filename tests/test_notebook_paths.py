@@ -94,11 +94,11 @@ def words(figure) -> str:
 @pytest.mark.parametrize("form", ["flickr8k-128", "coco2017-captioning"])
 def test_real_captions_with_photographs_and_the_papers_weights(data, form, capsys):
     columns, other = ("captions", "validation") if form.startswith("coco") else ("caption_0", "test")
-    for split, count in (("train", 24), (other, 12)):
+    for split, count in (("train", 36), (other, 12)):
         captioned(data / form, split, columns, count)
     found = run("09_real_captions")
     said = capsys.readouterr().out
-    assert "24 images to learn from, 48 captions; 12 images to test with" in said and "drawn scenes" not in said
+    assert "36 images to learn from, 72 captions; 12 images to test with" in said and "drawn scenes" not in said
     assert "recall@10 of 12 images" in said and "T4, 20% of its 65 TFLOP/s: 1.6 hours" in said
     large = found.names["large"].config.image
     assert (large.num_group_tokens, large.image_size) == ((64, 8, 0), 112)
