@@ -285,7 +285,8 @@ WRONG = {
     },
     (NINE, "my_recall"): {
         "images look for captions": "nearest = (images @ texts.T).topk(k, dim=1).indices\n"
-                                    "    return (owner[nearest] == torch.arange(len(images))[:, None]).any(dim=1).double().mean().item()",
+                                    "    right = owner[nearest] == torch.arange(len(images))[:, None]\n"
+                                    "    return right.any(dim=1).double().mean().item()",
         "the first alone": ("topk(k, dim=1)", "topk(1, dim=1)"),
         "the farthest": ("topk(k, dim=1)", "topk(k, dim=1, largest=False)"),
         "precision": (".any(dim=1)", ""),
@@ -307,7 +308,7 @@ WRONG = {
         "counted from 0": (">= own", "> own"),
         "equal cosines count for the model": (".sum(dim=1)", ".sum(dim=1) - (scores == own).sum(dim=1) + 1"),
         "images look for captions": "scores = images @ texts.T\n"
-                                    "    own = torch.stack([scores[n, owner == n].max() if (owner == n).any() else scores[n].max()\n"
+                                    "    own = torch.stack([scores[n, (owner == n) | ~(owner == n).any()].max()\n"
                                     "                       for n in range(len(images))])\n"
                                     "    return (scores >= own[:, None]).sum(dim=1).double().quantile(0.5).item()",
         "caption n belongs to image n": ("owner[:, None]", "torch.arange(len(texts))[:, None] % len(images)"),
