@@ -67,6 +67,14 @@ def test_each_picture_comes_once_an_epoch() -> None:
     assert epochs[0] != epochs[1]
 
 
+def test_the_same_captioned_images_at_another_size() -> None:
+    data = numbered(1200)
+    small = data.resized(2)
+    assert small.images.shape == (1200, 3, 2, 2) and small.images.dtype == torch.uint8 and not small.flip
+    assert torch.equal(small.images[:, 1, 0, 0], data.images[:, 1, 0, 0]) and small.captions == data.captions
+    assert torch.equal(data.resized(4).images, data.images)
+
+
 def test_pictures_stay_with_their_captions_and_are_normalised() -> None:
     data = numbered(10)
     batch = data.batch(0, 5, seed=0, num_prompts=0, templates=())

@@ -15,7 +15,7 @@ from minigroupvit.segmentation.steps import group_maps, pixel_groups
 from minigroupvit.training.config import TrainConfig
 from minigroupvit.training.loop import train
 from minigroupvit.training.record import Recorder
-from minigroupvit.visual.widgets import LiveCurves, live_curves
+from minigroupvit.visual.widgets import LiveCurves, live_curves, train_live
 
 
 class Clock:
@@ -154,3 +154,18 @@ def test_errors_say_what_to_do(make_model, tmp_path):
         LiveCurves().look(0, make_model())
     with pytest.raises(ValueError, match="no metrics.jsonl"):
         LiveCurves().read(tmp_path / "nothing")
+
+
+def test_a_training_is_shown_while_it_runs(make_model, captioned, pictures, tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(LiveCurves, "read", lambda self, folder, found=LiveCurves.read: (found(self, folder), read.append(self)))
+    config = TrainConfig(steps=4, batch_size=16, warmup=1, precision="fp32", snapshot_every=2, save_every=4)
+    model = make_model()
+    model.train()
+    assert train_live(model, captioned, config, tmp_path / "run", pictures) is model and not model.training
+    live = read[-1]
+    assert len(read) == 4 and list(live.looks) == [0, 2, 4]                    # three snapshots, and the end
+    assert live.curves["image_text"][0] == [1, 2, 3, 4]
+    assert torch.allclose(live.pictures, pictures, atol=0.51 / 255)            # images that are no part of the data
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert all(len(line) == 3 for line in lines if line["kind"] == "snapshot")

@@ -22,11 +22,13 @@ ROOT = Path(__file__).parent.parent
 ZERO, ONE = "00_quickstart", "01_captions"
 TWO, THREE, SIX = "02_patches_and_tokens", "03_grouping_block", "06_zero_shot_masks"
 SEVEN, EIGHT = "07_group_emergence", "08_names_and_places"
+NINE, TEN = "09_real_captions", "10_released_weights"
 BEFORE = {
     ONE: ("cell-14", "cell-27", "cell-34", "cell-36"),
     TWO: ("cell-02", "cell-05", "cell-07", "cell-12", "ex-positions-check"),
     THREE: ("cell-06", "cell-09", "cell-11", "cell-19", "cell-23", "cell-33"),
     EIGHT: ("eight-02", "eight-21b"),
+    NINE: ("cell-15",),
 }
 WRONG = {
     (ZERO, "words_present"): {
@@ -339,6 +341,59 @@ WRONG = {
         "the mean over images": "return sum(right_misplaced(a[None], b[None]) for a, b in zip(labels, masks)) / len(labels)",
         "divides by zero": "wrong = labels != masks\n    found = torch.stack([torch.isin(*one) for one in zip(labels, masks)])\n"
                            "    return ((found & wrong).sum() / wrong.sum()).item()",
+    },
+    (NINE, "my_recall"): {
+        "images look for captions": "nearest = (images @ texts.T).topk(k, dim=1).indices\n"
+                                    "    right = owner[nearest] == torch.arange(len(images))[:, None]\n"
+                                    "    return right.any(dim=1).double().mean().item()",
+        "the first alone": ("topk(k, dim=1)", "topk(1, dim=1)"),
+        "the farthest": ("topk(k, dim=1)", "topk(k, dim=1, largest=False)"),
+        "precision": (".any(dim=1)", ""),
+        "found at all by any caption": "nearest = (texts @ images.T).topk(k, dim=1).indices\n"
+                                       "    found = (nearest == owner[:, None]).any(dim=1)\n"
+                                       "    return sum(bool(found[owner == n].any()) for n in range(len(images))) / len(images)",
+        "the mean over images": "nearest = (texts @ images.T).topk(k, dim=1).indices\n"
+                                "    found = (nearest == owner[:, None]).any(dim=1).double()\n"
+                                "    return sum(found[owner == n].mean().item() for n in range(len(images))) / len(images)",
+        "caption n belongs to image n": ("owner[:, None]", "torch.arange(len(texts))[:, None]"),
+        "always 1": "return 1.0",
+        "the package's": "return image_level.recall(images, texts, owner, (k,))[f'text_to_image_recall_{k}']",
+    },
+    (NINE, "median_rank"): {
+        "always 1": "return 1",
+        "always 1.5": "return 1.5",
+        "the lower of two": ("ranks.double().quantile(0.5).item()", "ranks.median().item()"),
+        "the mean rank": ("quantile(0.5)", "mean()"),
+        "counted from 0": (">= own", "> own"),
+        "equal cosines count for the model": (".sum(dim=1)", ".sum(dim=1) - (scores == own).sum(dim=1) + 1"),
+        "images look for captions": "scores = images @ texts.T\n"
+                                    "    own = torch.stack([scores[n, (owner == n) | ~(owner == n).any()].max()\n"
+                                    "                       for n in range(len(images))])\n"
+                                    "    return (scores >= own[:, None]).sum(dim=1).double().quantile(0.5).item()",
+        "caption n belongs to image n": ("owner[:, None]", "torch.arange(len(texts))[:, None] % len(images)"),
+        "from below": (">= own", "<= own"),
+    },
+    (TEN, "split_qkv"): {
+        "views": (".clone()", ""),
+        "keys first": ('"qkv"', '"kqv"'),
+        "by columns": ("weight.chunk(3)", "weight.chunk(3, dim=-1)"),
+        "every third row": ("weight.chunk(3)", "(weight[n::3] for n in range(3))"),
+        "channels backwards": (".clone()", ".flip(-1).clone()"),
+        "tensors alone": "return [part.clone() for part in weight.chunk(3)]",
+        "whole names": ("_proj", "_proj.weight"),
+    },
+    (TEN, "translate"): {
+        "dots mean any character": ('re.escape(pattern).replace(r"\\#", r"(\\d+)").replace(r"\\*", "(.+)")',
+                                    'pattern.replace("*", "(.+)").replace("#", r"(\\d+)")'),
+        "the beginning is enough": ("re.fullmatch", "re.match"),
+        "anywhere": ("re.fullmatch", "re.search"),
+        "any text for a number": (r'r"(\d+)"', '"(.+?)"'),
+        "one digit": (r'(\d+)', r'(\d)'),
+        "nothing after the dot": ('"(.+)"', '"(.*)"'),
+        "numbers from 0": ("iter(found.groups())", "iter(['0'] * 9)"),
+        "in the other order": ("iter(found.groups())", "iter(found.groups()[::-1])"),
+        "what does not fit stays": ("return None", "return name"),
+        "words replaced": "return name.replace('stages', 'layers').replace('grouping', 'downsample')",
     },
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.server
 import importlib.util
 import re
@@ -297,3 +298,33 @@ def test_photographs_that_anyone_may_show(name):
 def test_no_photograph_of_that_name():
     with pytest.raises(ValueError, match="no photograph 'dog'; there are cat, "):
         free_photograph("dog")
+
+
+def test_the_papers_weights_are_taken_from_the_folder_first(monkeypatch, tmp_path):
+    cpu, tiny = (beginning.Runtime(budget, None) for budget in ("cpu", "tiny"))
+    monkeypatch.delenv(beginning.DATA_VARIABLE, raising=False)
+    monkeypatch.setattr(beginning, "reaches", lambda: True)
+    assert beginning.paper_weights(cpu) == "nvidia/groupvit-gcc-yfcc" and beginning.paper_weights(tiny) is None
+    monkeypatch.setenv(beginning.DATA_VARIABLE, str(tmp_path))
+    assert beginning.paper_weights(tiny) is None
+    (tmp_path / "group_vit_gcc_yfcc_30e-879422e0.pth").touch()
+    assert beginning.paper_weights(tiny) == tmp_path / "group_vit_gcc_yfcc_30e-879422e0.pth"
+    monkeypatch.setattr(beginning, "reaches", lambda: False)
+    monkeypatch.setenv(beginning.DATA_VARIABLE, str(tmp_path / "missing"))
+    assert beginning.paper_weights(cpu) is None
+
+
+def test_a_file_of_the_repository_is_taken_from_the_clone_or_downloaded_once(monkeypatch, tmp_path):
+    assert beginning.repository_file("results/scale.json") == ROOT / "results/scale.json"
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(ROOT))
+    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    server = http.server.HTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.handle_request, daemon=True).start()
+    monkeypatch.chdir(tmp_path)
+    address = f"http://127.0.0.1:{server.server_port}"
+    copy = beginning.repository_file("results/scale.json", tmp_path, address)
+    server.server_close()
+    assert copy.read_bytes() == (ROOT / "results/scale.json").read_bytes()
+    assert beginning.repository_file("results/scale.json", tmp_path, address) == copy     # the server is gone
+    with pytest.raises(RuntimeError, match="results/none.json is not in an installed package and could not be"):
+        beginning.repository_file("results/none.json", tmp_path, address)

@@ -25,6 +25,7 @@ from minigroupvit.visual.widgets import (
     SceneDrawer,
     draw_group,
     draw_masks,
+    models_figure,
     panel,
 )
 from minigroupvit.visual.widgets.text_boxes import typed_names
@@ -241,3 +242,17 @@ def test_a_group_has_a_shade_of_the_class_that_it_becomes(counted, image, monkey
             largest = max((g for g in becomes if becomes[g] == label), key=lambda g: (groups == g).sum())
             np.testing.assert_allclose(colours[largest], classes[label])
     assert len(shown) == 2
+
+
+def test_several_models_beside_each_other(counted, image):
+    """A row each, in their order; a text where there are no masks."""
+    found = segment(counted.model, image, WORDS)
+    figure = models_figure(image, {"small": found, "large": "The large one is out of reach.", "again": found})
+    assert [figure.axes[i].get_title() for i in (0, 3, 6)] == ["small", "large", "again"]
+    assert len(figure.axes) == 9 and all(len(figure.axes[i].images) == 1 for i in (0, 1, 2, 3, 6, 7, 8))
+    assert not figure.axes[4].images and "out of reach" in figure.axes[4].texts[0].get_text()
+    assert all(figure.axes[i].get_legend() is not None for i in (2, 8))
+    tops = [figure.axes[i].get_position().y1 for i in (0, 3, 6)]
+    assert 1 > tops[0] > tops[1] > tops[2] > 0
+    with pytest.raises(ValueError, match="no masks to draw; give the segmentation of one model"):
+        models_figure(image, {"large": "The large one is out of reach."})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,11 +15,15 @@ from typing import TypeVar
 import torch
 
 from .. import __version__
+from ..files import write_atomically
 
 BUDGETS = ("tiny", "cpu", "gpu")
 VARIABLE = "MINIGROUPVIT_BUDGET"
 DATA_VARIABLE = "MINIGROUPVIT_DATA"
 HUB = "https://huggingface.co"
+PAPER_WEIGHTS = "nvidia/groupvit-gcc-yfcc"      # the authors' model in the format of transformers, 223 MB
+_CLONE = Path(__file__).resolve().parents[2]
+_RAW = "https://raw.githubusercontent.com/minigroupvit/minigroupvit/main"
 
 Choice = TypeVar("Choice")
 
@@ -82,3 +87,38 @@ def reaches(address: str = HUB, seconds: float = 3.0) -> bool:
     asking.start()
     asking.join(seconds)
     return answered.is_set()
+
+
+def paper_weights(runtime: Runtime) -> Path | str | None:
+    """The weights of the paper's model, for `load`: a path, an id on the hub, or None if they are out of reach.
+
+    First what lies in the folder that MINIGROUPVIT_DATA names: a folder of transformers such as `groupvit-gcc-yfcc`, or
+    the authors' file, `group_vit_gcc_yfcc_30e-879422e0.pth`. Else their id, if the hub answers. With the budget "tiny"
+    the hub is not asked.
+    """
+    root = os.environ.get(DATA_VARIABLE)
+    found = sorted(Path(root).glob("group*vit*yfcc*")) if root else []
+    if found:
+        return found[0]
+    return PAPER_WEIGHTS if runtime.budget != "tiny" and reaches() else None
+
+
+def repository_file(path: str, clone: Path = _CLONE, address: str = _RAW) -> Path:
+    """A file of the repository that an installed package does not hold, such as "data/photographs/photographs.json".
+
+    In a clone it is the clone's file. Elsewhere (Colab) it is downloaded once, to the folder `minigroupvit-files` beside
+    the notebook. Raises RuntimeError where that fails.
+    """
+    if (clone / path).is_file():
+        return clone / path
+    copy = Path("minigroupvit-files", path)
+    if not copy.is_file():
+        try:
+            with urllib.request.urlopen(f"{address}/{path}", timeout=60) as answer:
+                content = answer.read()
+        except (OSError, urllib.error.URLError) as error:
+            raise RuntimeError(f"{path} is not in an installed package and could not be downloaded ({error}); run this "
+                               "notebook in a clone of the repository") from None
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(copy, lambda part: part.write_bytes(content))
+    return copy

@@ -35,6 +35,8 @@ CLASS_COLOURS: dict[str, str] = {
 NO_CLASS = "#8a8a8a"   # background, where there is such a class: label -1
 
 _CLEAR = 0.09          # of `colour_distances`: told apart easily
+_LIKE_GROUP = 0.065    # below this a class looks like a group
+_BESIDE_CLASSES = 8    # so many groups keep their colours for themselves; the paper's last stage has as many
 
 # Linear RGB as it appears in normal vision, protanopia, deuteranopia and tritanopia: matrices.
 _SIGHT = np.array([
@@ -61,8 +63,9 @@ def group_colours(num_groups: int) -> np.ndarray:
 def class_colours(class_names: Sequence[str]) -> np.ndarray:
     """The colours of classes: (C, 3) from 0 to 1.
 
-    The classes of the scenes have the same colours in all figures. Another class takes the first group's colour that can
-    be told easily from all colours in use, or, if there is none left, the most distant one.
+    The classes of the scenes have the same colours in all figures. Another class takes the first colour that can be told
+    easily from all colours in use and from those of the first eight groups, which often stand beside the classes. If
+    there is none left: the first that can be told from those in use, then the most distant one.
     """
     colours = {name: to_rgb(CLASS_COLOURS[name]) for name in class_names if name in CLASS_COLOURS}
     others = [name for name in class_names if name not in CLASS_COLOURS]
@@ -72,8 +75,10 @@ def class_colours(class_names: Sequence[str]) -> np.ndarray:
         candidates = np.array([*known, *darker])                       # (n, 3)
         apart = colour_distances(candidates, candidates)               # (n, n)
         nearest = colour_distances(candidates, np.array([to_rgb(NO_CLASS), *colours.values()])).min(axis=1)
+        no_group = colour_distances(candidates, group_colours(_BESIDE_CLASSES)).min(axis=1) >= _LIKE_GROUP
     for name in others:
         clear = nearest >= _CLEAR
+        clear = clear & no_group if (clear & no_group).any() else clear
         chosen = clear.argmax() if clear.any() else nearest.argmax()
         colours[name] = tuple(candidates[chosen])
         nearest = np.minimum(nearest, apart[chosen])

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ...distributed import rank_and_size
 from ...extras import extra
-from ...images import normalize
+from ...images import normalize, resize
 from ...text.caption_tokenizer import Tokenizer
 from ...text.prompts import nouns, prompts_from_nouns, tag_captions, warn_other_script
 from ..scenes.captions import flip_caption
@@ -223,6 +223,13 @@ class CaptionedImages(Captioned):
             raise ValueError("the data set is empty" + (f"; {skipped.report()}" if skipped else ""))
         return cls(torch.stack([s.image for s in taken]), [s.captions for s in taken], flip, skipped,
                    nouns=[s.nouns for s in taken], find_nouns=find_nouns)
+
+    def resized(self, image_size: int) -> CaptionedImages:
+        """The same captioned images as squares of another size."""
+        parts = [resize(part.float() / 255, (image_size, image_size)).mul(255).round().to(torch.uint8)
+                 for part in self.images.split(500)]        # a part at a time: floats take four times the memory
+        return CaptionedImages(torch.cat(parts), self.captions, self.flip, self.skipped, nouns=self.nouns,
+                               find_nouns=self.find_nouns)
 
     def __len__(self) -> int:
         return len(self.images)

@@ -25,11 +25,12 @@ with extra("widgets"):     # before the modules below, which import the same lib
     import ipywidgets  # noqa: F401
     import traitlets  # noqa: F401
 
-from .live_curves import LiveCurves
-from .panel import Memory, Panel, draw_group, draw_masks, mask_figure
+from .live_curves import LiveCurves, train_live
+from .panel import Memory, Panel, draw_group, draw_masks, mask_figure, models_figure
 from .sliders import GroupExplorer, GumbelSliders, ProtocolSliders, SceneDrawer
 from .text_boxes import CaptionBox, ClassPromptBox, PictureUpload
 from .time_lapse import TimeLapse
 
 __all__ = ["CaptionBox", "ClassPromptBox", "GroupExplorer", "GumbelSliders", "LiveCurves", "Memory", "Panel",
-           "PictureUpload", "ProtocolSliders", "SceneDrawer", "TimeLapse", "draw_group", "draw_masks", "mask_figure"]
+           "PictureUpload", "ProtocolSliders", "SceneDrawer", "TimeLapse", "draw_group", "draw_masks", "mask_figure",
+           "models_figure", "train_live"]

@@ -18,9 +18,13 @@ from IPython.display import DisplayHandle, display
 from matplotlib.figure import Figure
 from safetensors.torch import load_file
 
+from ...data.captioned.batches import Captioned
 from ...images import normalize, to_batch
 from ...model import GroupViT
 from ...segmentation.steps import group_maps, pixel_groups
+from ...training.config import TrainConfig
+from ...training.loop import train
+from ...training.record import Recorder
 from ..plots import show_curves, show_groups, show_image
 from .panel import Panel
 
@@ -161,3 +165,31 @@ def _spread(steps: list[int], count: int) -> list[int]:
         return steps
     even = np.linspace(min(steps), max(steps), count)
     return sorted({min(steps, key=lambda step: abs(step - place)) for place in even})
+
+
+def train_live(model: GroupViT, data: Captioned, config: TrainConfig, folder: str | Path, pictures: Any,
+               num_lines: int = 30) -> GroupViT:
+    """Trains a model with the package's loop and shows `LiveCurves` meanwhile, redrawn at every snapshot.
+
+    Args:
+        model, data, config: as `training.loop.train` takes them; `config.snapshot_every` must not be 0.
+        folder: for what the run writes; a run that is there goes on.
+        pictures: up to three images of any kind that `images.to_batch` takes; they need not belong to the data. The
+            groups of the model on them are the snapshots.
+        num_lines: about so many points of each curve.
+
+    Returns the model in evaluation mode.
+    """
+    live = LiveCurves(pictures, smooth=max(1, min(num_lines, config.steps) // 6))
+    snapshots = (live.pictures * 255).round().to(torch.uint8)          # (P, 3, H, W)
+
+    def redraw(model: GroupViT) -> dict[str, Any]:
+        live.read(folder)
+        return {}                                                      # no metrics of its own
+
+    recorder = Recorder(folder, config, snapshot_images=snapshots, log_every=max(1, config.steps // num_lines),
+                        progress=False, watch_groups=redraw)
+    with live:
+        train(model, data, config, recorder)
+        live.read(folder)
+    return model.eval()

@@ -14,7 +14,8 @@ import hashlib
 import html
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
 import ipywidgets
@@ -141,17 +142,19 @@ class Memory:
         return list(dict.fromkeys(word for name in class_names for word in self.model.tokenizer.unknown_words(name)))
 
 
-def row_of_axes(columns: int, names: Sequence[str] = (), ratio: float = 1.0) -> tuple[Figure, list[Axes]]:
-    """A figure with a row of axes, and room on its right for a legend of these names, if there are any.
+def row_of_axes(columns: int, names: Sequence[str] = (), ratio: float = 1.0, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure with rows of axes, and room on its right for a legend of these names, if there are any.
 
-    ratio: height of the images over their width.
+    ratio: height of the images over their width. The axes come row by row, from the top.
     """
     legend = 0.95 + 0.085 * min(26, max(map(len, [*names, "background"]))) if names else 0.0
     side_y = _SIDE * min(ratio, 1.3)
-    width, height = columns * (_SIDE + _GAP) + _GAP + legend, side_y + _TOP + _GAP
+    row_height = side_y + _TOP + _GAP
+    width, height = columns * (_SIDE + _GAP) + _GAP + legend, rows * row_height
     fig = Figure(figsize=(width, height), dpi=96, facecolor="white")
-    axes = [fig.add_axes(((_GAP + c * (_SIDE + _GAP)) / width, _GAP / height, _SIDE / width, side_y / height))
-            for c in range(columns)]
+    axes = [fig.add_axes(((_GAP + c * (_SIDE + _GAP)) / width, (_GAP + (rows - 1 - r) * row_height) / height,
+                          _SIDE / width, side_y / height))
+            for r in range(rows) for c in range(columns)]
     return fig, axes
 
 
@@ -186,6 +189,32 @@ def mask_figure(image, segmentation: Segmentation) -> Figure:
     H, W = segmentation.labels.shape[-2:]
     fig, axes = row_of_axes(2 + len(segmentation.groups), segmentation.class_names, H / W)
     draw_masks(axes, image, segmentation)
+    return fig
+
+
+def models_figure(image, results: Mapping[str, Segmentation | str]) -> Figure:
+    """What several models make of one image: a row for each, with the image, the groups and the named masks.
+
+    results: by name of the model. A text stands for masks that are not there, and is written in their place.
+
+    Raises ValueError if there are texts alone.
+    """
+    found = [result for result in results.values() if not isinstance(result, str)]
+    if not found:
+        raise ValueError("there are no masks to draw; give the segmentation of one model at least")
+    H, W = found[0].labels.shape[-2:]
+    class_names = [name for result in found for name in result.class_names]
+    fig, axes = row_of_axes(3, class_names, H / W, rows=len(results))
+    for row, (name, result) in enumerate(results.items()):
+        own = axes[3 * row:3 * row + 3]
+        if isinstance(result, str):
+            show_image(own[0], image)
+            own[1].text(0.02, 0.5, "\n".join(wrap(result, 58)), size=9.5, va="center", transform=own[1].transAxes)
+            own[1].set_axis_off()
+            own[2].set_axis_off()
+        else:
+            draw_masks(own, image, result)
+        own[0].set_title(name, size=9.5, weight="bold")
     return fig
 
 
