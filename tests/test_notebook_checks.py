@@ -153,7 +153,8 @@ WRONG = {
         "the sum of both directions": (" / 2", ""),
         "the sum over the batch": (".mean()", ".sum()"),
         "the wrong sign": ("return -", "return "),
-        "probabilities without logarithm": "return 1 - (logits.softmax(dim=1) + logits.softmax(dim=0)).diagonal().mean() / 2",
+        "probabilities without logarithm": "both = logits.softmax(dim=1) + logits.softmax(dim=0)\n"
+                                           "    return 1 - both.diagonal().mean() / 2",
         "one softmax over all": "return -logits.flatten().log_softmax(dim=0).view_as(logits).diagonal().mean()",
         "not the own": "return -(logits.log_softmax(dim=1) + logits.log_softmax(dim=0)).mean() / 2",
         "the package's": "return losses.image_text_loss(logits, torch.eye(len(logits)), 1.0)",
@@ -163,9 +164,8 @@ WRONG = {
         "columns that sum to more than 1": ("hits / hits.sum(dim=0, keepdim=True)", "hits"),
         "one direction": ("(image_to_prompt + prompt_to_image) / 2", "image_to_prompt"),
         "the sum of both directions": (" + prompt_to_image) / 2", " + prompt_to_image)"),
-        "the sum inside": "rows, columns = logits.log_softmax(dim=1), logits.log_softmax(dim=0)\n"
-                          "    inside = [x.masked_fill(~positives, -math.inf).logsumexp(dim=d) for d, x in ((1, rows), (0, columns))]\n"
-                          "    return -sum(x.mean() for x in inside) / 2",
+        "the sum inside": "rows, columns = ((logits.softmax(dim=d) * positives).sum(dim=d) for d in (1, 0))\n"
+                          "    return -(rows.log().mean() + columns.log().mean()) / 2",
         "the mean over all pairs": "both = logits.log_softmax(dim=1) + logits.log_softmax(dim=0)\n"
                                    "    return -both[positives].mean() / 2",
         "the first positive": "first = positives.float().argmax(dim=1)\n"
@@ -211,23 +211,23 @@ WRONG = {
                  "    a = losses.image_text_loss(z, encode(batch.captions), scales[0])\n"
                  "    b = losses.multi_label_loss(z, prompts, scales[1])\n"
                  "    return {'image_text': a, 'multi_label': b, 'loss': a + b}",
-        "prompts in another order": ("for own in batch.prompts for prompt in own", "for own in zip(*batch.prompts) for prompt in own"),
+        "prompts in another order": ("for own in batch.prompts", "for own in zip(*batch.prompts)"),
         "the mean of both": ("image_text + multi_label}", "(image_text + multi_label) / 2}"),
         "the package's": "return loop.training_loss(model, batch, loop.TrainConfig())",
         "the package's scale": ("model.logit_scale.exp().clamp(max=100)", "model.scale()"),
     },
     (FIVE, "my_step"): {
-        "the rate never set": ('        group["lr"] = rate * group["share"]', "        pass"),
-        "one rate for all groups": (' * group["share"]', ""),
+        "the rate never set": ('group["lr"] = ', "_ = "),
+        "one rate for all groups": ('group["share"] * ', ""),
         "the rate of the next step": ("my_rate(k,", "my_rate(k + 1,"),
         "old gradients stay": ("    adamw.zero_grad()\n", ""),
-        "no gradient left": ("    mixed.scaler.unscale_(adamw)\n", "    mixed.scaler.unscale_(adamw)\n    adamw.zero_grad()\n"),
+        "no gradient left": ("mixed.scaler.unscale_(adamw)", "mixed.scaler.unscale_(adamw); adamw.zero_grad()"),
         "the image-text loss alone": ('found["loss"]).backward', 'found["image_text"]).backward'),
         "no clipping": ("    torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)\n", ""),
         "each number clipped": ("clip_grad_norm_", "clip_grad_value_"),
-        "clipped before it is unscaled": ("    mixed.scaler.unscale_(adamw)\n    torch.nn.utils.clip_grad_norm_(model.parameters(), "
-                                          "config.clip_norm)\n", "    torch.nn.utils.clip_grad_norm_(model.parameters(), "
-                                          "config.clip_norm)\n    mixed.scaler.unscale_(adamw)\n"),
+        "clipped before it is unscaled": (
+            "mixed.scaler.unscale_(adamw)",
+            "torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm); mixed.scaler.unscale_(adamw)"),
         "no scaler": ('mixed.scaler.scale(found["loss"]).backward()', 'found["loss"].backward()'),
         "no step": ("    mixed.scaler.step(adamw)\n", ""),
         "tensors": ("loss.item()", "loss"),
@@ -250,8 +250,10 @@ WRONG = {
     (FIVE, "backward_in_parts"): {
         "a loss for each part": "for i, x in zip(images.split(size), ids.split(size)):\n"
                                 "        z, t = model.encode_image(i)[0], model.encode_text(x)\n"
-                                "        (losses.image_text_loss(z, t, model.scale()) * len(i) / len(images)).backward()",
-        "all at once": "losses.image_text_loss(model.encode_image(images)[0], model.encode_text(ids), model.scale()).backward()",
+                                "        loss = losses.image_text_loss(z, t, model.scale())\n"
+                                "        (loss * len(i) / len(images)).backward()",
+        "all at once": "z, t = model.encode_image(images)[0], model.encode_text(ids)\n"
+                       "    losses.image_text_loss(z, t, model.scale()).backward()",
         "all graphs kept": "pairs = [(model.encode_image(i)[0], model.encode_text(x))\n"
                            "             for i, x in zip(images.split(size), ids.split(size))]\n"
                            "    z, t = (torch.cat(side) for side in zip(*pairs))\n"

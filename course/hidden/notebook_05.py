@@ -22,7 +22,8 @@ class _Model(nn.Module):
     def __init__(self, draw: Generator, noise: float = 0.0):
         super().__init__()
         self.image_weight, self.text_weight = (nn.Parameter(torch.randn(5, 4, generator=draw)) for _ in range(2))
-        self.logit_scale, self.multi_label_logit_scale = (nn.Parameter(torch.rand((), generator=draw)) for _ in range(2))
+        self.logit_scale = nn.Parameter(torch.rand((), generator=draw))
+        self.multi_label_logit_scale = nn.Parameter(torch.rand((), generator=draw))
         self.norm = nn.BatchNorm1d(5)
         self.noise, self.sizes = noise, []
 
@@ -53,8 +54,8 @@ class _Data:
         rng = random.Random(f"{self.number} {seed} {step}")
         nouns = [rng.choices(_WORDS, k=num_prompts) for _ in range(batch_size)]
         images = torch.tensor([[rng.gauss(0, 1) for _ in range(5)] for _ in nouns])
-        return Batch(images, ["a " + " and a ".join(own) for own in nouns], [[rng.choice(templates).format(n) for n in own]
-                                                                            for own in nouns], nouns)
+        prompts = [[rng.choice(templates).format(noun) for noun in own] for own in nouns]
+        return Batch(images, ["a " + " and a ".join(own) for own in nouns], prompts, nouns)
 
 
 _SETTINGS = TrainConfig(steps=7, batch_size=6, lr=0.1, warmup=3, precision="fp32", save_every=3, text_lr=0.1, seed=4)
@@ -118,7 +119,8 @@ class my_losses:
         """the gradients of encoders and scales"""
         model = _Model(draw)
         answer(model, _Data(draw).batch(0, 6, 0, 3, _SETTINGS.templates))["loss"].backward()
-        return [model.image_weight.grad, model.text_weight.grad, model.logit_scale.grad, model.multi_label_logit_scale.grad]
+        scales = [model.logit_scale.grad, model.multi_label_logit_scale.grad]
+        return [model.image_weight.grad, model.text_weight.grad, *scales]
 
 
 class my_step:
