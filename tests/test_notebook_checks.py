@@ -21,12 +21,15 @@ from minigroupvit.segmentation import steps as mask_steps
 ROOT = Path(__file__).parent.parent
 ZERO, ONE = "00_quickstart", "01_captions"
 TWO, THREE, SIX = "02_patches_and_tokens", "03_grouping_block", "06_zero_shot_masks"
+FOUR, FIVE = "04_two_losses", "05_training"
 SEVEN, EIGHT = "07_group_emergence", "08_names_and_places"
 NINE, TEN = "09_real_captions", "10_released_weights"
 BEFORE = {
     ONE: ("cell-14", "cell-27", "cell-34", "cell-36"),
     TWO: ("cell-02", "cell-05", "cell-07", "cell-12", "ex-positions-check"),
     THREE: ("cell-06", "cell-09", "cell-11", "cell-19", "cell-23", "cell-33"),
+    FOUR: ("four-imports",),
+    FIVE: ("five-imports", "cell-02", "cell-36", "five-package"),
     EIGHT: ("eight-02", "eight-21b"),
     NINE: ("cell-15",),
 }
@@ -184,6 +187,143 @@ WRONG = {
         "the shares themselves": "own = torch.zeros_like(soft).scatter(1, soft.topk(k, dim=1).indices, 1.0) * soft\n"
                                  "    return own / own.sum(dim=1, keepdim=True)",
         "over the tokens": ("scatter(1, soft.topk(k, dim=1)", "scatter(2, soft.topk(k, dim=2)"),
+    },
+    (FOUR, "causal_weights"): {
+        "no mask": (" + mask", ""),
+        "the token itself masked, too": ("triu(1)", "triu(0)"),
+        "the past masked": ("triu(1)", "tril(-1)"),
+        "no scale": (" / d ** 0.5", ""),
+        "over the queries": ("softmax(dim=-1)", "softmax(dim=-2)"),
+        "a finite mask": ('float("-inf")', "-1.0"),
+        "a mask after the softmax": "return (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(dim=-1).tril()",
+        "the logits": (").softmax(dim=-1)", ")"),
+    },
+    (FOUR, "pooled"): {
+        "the last place": "return x[:, -1]",
+        "the start token": "return x[:, 0]",
+        "the mean": "return x.mean(dim=1)",
+        "the mean of the text": "return (x * (ids > 0)[..., None]).sum(dim=1) / (ids > 0).sum(dim=1, keepdim=True)",
+        "the largest of each channel": "return x.amax(dim=1)",
+        "before the end token": ("ids.argmax(dim=1)", "ids.argmax(dim=1) - 1"),
+        "the place of the first text": ("ids.argmax(dim=1)", "ids[0].argmax()"),
+        "all pairs": ("torch.arange(len(ids), device=x.device)", ":"),
+    },
+    (FOUR, "my_image_text_loss"): {
+        "images alone": ("of_images + of_captions", "2 * of_images"),
+        "captions alone": ("of_images + of_captions", "2 * of_captions"),
+        "the sum of both directions": (" / 2", ""),
+        "the sum over the batch": (".mean()", ".sum()"),
+        "the wrong sign": ("return -", "return "),
+        "probabilities without logarithm": "both = logits.softmax(dim=1) + logits.softmax(dim=0)\n"
+                                           "    return 1 - both.diagonal().mean() / 2",
+        "one softmax over all": "return -logits.flatten().log_softmax(dim=0).view_as(logits).diagonal().mean()",
+        "not the own": "return -(logits.log_softmax(dim=1) + logits.log_softmax(dim=0)).mean() / 2",
+        "the package's": "return losses.image_text_loss(logits, torch.eye(len(logits)), 1.0)",
+    },
+    (FOUR, "my_multi_label_loss"): {
+        "rows that sum to more than 1": ("hits / hits.sum(dim=1, keepdim=True)", "hits"),
+        "columns that sum to more than 1": ("hits / hits.sum(dim=0, keepdim=True)", "hits"),
+        "one direction": ("(image_to_prompt + prompt_to_image) / 2", "image_to_prompt"),
+        "the sum of both directions": (" + prompt_to_image) / 2", " + prompt_to_image)"),
+        "the sum inside": "rows, columns = ((logits.softmax(dim=d) * positives).sum(dim=d) for d in (1, 0))\n"
+                          "    return -(rows.log().mean() + columns.log().mean()) / 2",
+        "the mean over all pairs": "both = logits.log_softmax(dim=1) + logits.log_softmax(dim=0)\n"
+                                   "    return -both[positives].mean() / 2",
+        "the first positive": "first = positives.float().argmax(dim=1)\n"
+                              "    return -logits.log_softmax(dim=1)[torch.arange(len(logits)), first].mean()",
+        "each positive by itself": "return F.binary_cross_entropy_with_logits(logits, positives.float())",
+        "the package's": "M = logits.shape[1]\n    prompts = torch.eye(M).view(len(logits), -1, M)\n"
+                         "    return losses.multi_label_loss(logits, prompts, 1.0, positives=positives)",
+    },
+    (FOUR, "forgiving_loss"): {
+        "a logit of 0": ('float("-inf")', "0.0"),
+        "the diagonal, too": (" & ~torch.eye(len(logits)).bool()", ""),
+        "nothing left out": "return my_image_text_loss(logits)",
+        "the transposed table": ("also_true &", "also_true.T &"),
+        "in rows alone": "out = right_forgiving_loss(logits, also_true)\n    own = ~torch.eye(len(logits)).bool()\n"
+                         "    rows = logits.masked_fill(also_true & own, -math.inf).log_softmax(dim=1).diagonal()\n"
+                         "    return -(rows + logits.log_softmax(dim=0).diagonal()).mean() / 2",
+        "counted as right": "return my_multi_label_loss(logits, also_true | torch.eye(len(logits)).bool())",
+        "images left out as a whole": "left = ~(also_true & ~torch.eye(len(logits)).bool()).any(dim=1)\n"
+                                      "    return my_image_text_loss(logits[left][:, left])",
+        "no gradient": ("logits.masked_fill", "logits.detach().masked_fill"),
+    },
+    (FIVE, "my_rate"): {
+        "the first step without a rate": ("(k + 1) / warmup", "k / warmup"),
+        "a cosine over all steps": ("(k - warmup) / (steps - warmup)", "k / steps"),
+        "down to zero": ("min_lr + (lr - min_lr)", "lr"),
+        "half a cosine twice": ("math.pi * progress", "2 * math.pi * progress"),
+        "a straight line": ("(1 + math.cos(math.pi * progress)) / 2", "(1 - progress)"),
+        "no warmup": ("k < warmup", "False"),
+        "the warmup a step too long": ("k < warmup", "0 < warmup and k <= warmup"),
+        "the package's": "return optimizer.learning_rate(k, steps, lr, warmup, min_lr)",
+    },
+    (FIVE, "my_losses"): {
+        "no clamp": (".clamp(max=100)", ""),
+        "the logarithm itself": ("model.logit_scale.exp()", "model.logit_scale"),
+        "one scale for both": ("model.multi_label_logit_scale", "model.logit_scale"),
+        "a scale without gradient": ("model.logit_scale.exp()", "model.logit_scale.exp().detach()"),
+        "the parameter clamped": ("exp().clamp(max=100)", "clamp(max=100).exp()"),
+        "apart": "B, K = len(batch.captions), len(batch.prompts[0])\n"
+                 "    encode = lambda texts: model.encode_text(model.tokenizer(texts))\n"
+                 "    prompts = encode([p for own in batch.prompts for p in own]).unflatten(0, (B, K))\n"
+                 "    scales = [x.exp().clamp(max=100) for x in (model.logit_scale, model.multi_label_logit_scale)]\n"
+                 "    z = model.encode_image(batch.images)[0]\n"
+                 "    a = losses.image_text_loss(z, encode(batch.captions), scales[0])\n"
+                 "    b = losses.multi_label_loss(z, prompts, scales[1])\n"
+                 "    return {'image_text': a, 'multi_label': b, 'loss': a + b}",
+        "prompts in another order": ("for own in batch.prompts", "for own in zip(*batch.prompts)"),
+        "the mean of both": ("image_text + multi_label}", "(image_text + multi_label) / 2}"),
+        "the package's": "return loop.training_loss(model, batch, loop.TrainConfig())",
+        "the package's scale": ("model.logit_scale.exp().clamp(max=100)", "model.scale()"),
+    },
+    (FIVE, "my_step"): {
+        "the rate never set": ('group["lr"] = ', "_ = "),
+        "one rate for all groups": ('group["share"] * ', ""),
+        "the rate of the next step": ("my_rate(k,", "my_rate(k + 1,"),
+        "old gradients stay": ("    adamw.zero_grad()\n", ""),
+        "no gradient left": ("mixed.scaler.unscale_(adamw)", "mixed.scaler.unscale_(adamw); adamw.zero_grad()"),
+        "the image-text loss alone": ('found["loss"]).backward', 'found["image_text"]).backward'),
+        "no clipping": ("    torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)\n", ""),
+        "each number clipped": ("clip_grad_norm_", "clip_grad_value_"),
+        "clipped before it is unscaled": (
+            "mixed.scaler.unscale_(adamw)",
+            "torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm); mixed.scaler.unscale_(adamw)"),
+        "no scaler": ('mixed.scaler.scale(found["loss"]).backward()', 'found["loss"].backward()'),
+        "no step": ("    mixed.scaler.step(adamw)\n", ""),
+        "tensors": ("loss.item()", "loss"),
+    },
+    (FIVE, "my_train"): {
+        "no copy": ("copy.deepcopy(", "("),
+        "a shallow copy": ("copy.deepcopy(", "copy.copy("),
+        "one step too few": ('"step": k + 1', '"step": k'),
+        "a fresh optimizer": ('        adamw.load_state_dict(saved["adamw"])\n', ""),
+        "the weights not restored": ('        model.load_state_dict(saved["model"])\n', ""),
+        "from the beginning": ('saved.get("step", 0)', "0"),
+        "not seeded": ("        torch.manual_seed(config.seed * 1_000_003 + k)\n", ""),
+        "the same noise in each step": ("config.seed * 1_000_003 + k", "config.seed"),
+        "the same batch in each step": ("data.batch(k,", "data.batch(0,"),
+        "saved after each step": ("(k + 1) % config.save_every == 0 or k + 1 == config.steps", "True"),
+        "not saved in the end": (" or k + 1 == config.steps", ""),
+        "in evaluation mode": ("    model.train()\n", ""),
+        "the package's": "loop.train(model, data, config, record.Recorder(tempfile.mkdtemp(), config, progress=False))",
+    },
+    (FIVE, "backward_in_parts"): {
+        "a loss for each part": "for i, x in zip(images.split(size), ids.split(size)):\n"
+                                "        z, t = model.encode_image(i)[0], model.encode_text(x)\n"
+                                "        loss = losses.image_text_loss(z, t, model.scale())\n"
+                                "        (loss * len(i) / len(images)).backward()",
+        "all at once": "z, t = model.encode_image(images)[0], model.encode_text(ids)\n"
+                       "    losses.image_text_loss(z, t, model.scale()).backward()",
+        "all graphs kept": "pairs = [(model.encode_image(i)[0], model.encode_text(x))\n"
+                           "             for i, x in zip(images.split(size), ids.split(size))]\n"
+                           "    z, t = (torch.cat(side) for side in zip(*pairs))\n"
+                           "    losses.image_text_loss(z, t, model.scale()).backward()",
+        "no gradient of the scale": ("model.scale())", "model.scale().detach())"),
+        "images alone": ("[model.encode_image(i)[0], model.encode_text(x)], [dz, dt]", "[model.encode_image(i)[0]], [dz]"),
+        "the gradients exchanged": ("[dz, dt])", "[dt, dz])"),
+        "full parts alone": ("list(zip(images.split(size), ids.split(size)))",
+                             "list(zip(images.split(size), ids.split(size)))[:len(images) // size]"),
     },
     (SIX, "my_maps"): {
         "the last stage alone": "return assignments[-1].unflatten(-1, grid)",
