@@ -62,12 +62,11 @@ def summary(record: dict[str, Any]) -> str:
     """The one table of the README: models beside what needs no captions."""
     columns = ("miou", "miou_objects", "recognition_ap", "ari")
     best = max((c for c in record["controls"] if c["per_picture"]), key=lambda c: c["ari"])
-    short = stored("scenes_clip_vit")["train_config"]["steps"]
     rows = {"**`scenes`**: one stage, soft assignment": record,
             "the same without refinement of the edges": stored("scenes")["test_unrefined"],
             "**`scenes_groupvit`**: the paper's architecture in small, two stages, hard assignment": record["groupvit"],
             "`scenes_short`: what `make train` makes in 15 minutes": stored("scenes_short")["test"],
-            f"`scenes_clip_vit`, {short:,} steps: a ViT without groups, patch by patch": record["pixelwise"],
+            "`scenes_clip_vit`: a ViT without groups, patch by patch": record["pixelwise"],
             "colour of the pixel, learnt *with masks*": record["colour_classifier"],
             f"k-means of colours, the best of all K ({best['clusters']}), 300 scenes": {"ari": best["ari"]}}
     return "\n".join(["| 1,000 test scenes, in percent | mIoU | mIoU of objects | recognition AP | ARI of the groups |",
@@ -104,8 +103,8 @@ def table(record: dict[str, Any]) -> str:
               + "; of `scenes_groupvit`: "
               + ", ".join(f"{name} {' to '.join(map(percent, record['groupvit'][key + '_interval']))}" for key, name in both)
               + f". Its second stage uses {record['groupvit']['segments_used_per_stage'][-1]:.1f} groups an image that hold "
-              "2 % of the pixels or more. " + _blocks(record["groupvit"]["blocks"]) + " `scenes_clip_vit` had "
-              f"{vit['step']:,} steps of the image-text loss. With drawings never seen in training `scenes` reaches "
+              "2 % of the pixels or more. " + _blocks(record["groupvit"]["blocks"]) + " The best checkpoint of "
+              f"`scenes_clip_vit` is that of step {vit['step']:,} of {vit['train_config']['steps']:,}. With drawings never seen in training `scenes` reaches "
               f"{percent(record['unseen']['miou'])} ({percent(record['unseen']['miou_objects'])} on objects), the colour of "
               f"each pixel {percent(record['unseen']['colour_classifier']['miou_objects'])} on objects.", "",
               _instances(record["instances"]), "", _goes_by(record), "", _ceiling(), ""]

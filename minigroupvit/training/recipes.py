@@ -104,7 +104,7 @@ RECIPES: dict[str, Recipe] = {
     "scenes_clip_vit": Recipe(
         "a Transformer of as many blocks without groups, image-text loss alone",
         _scenes(depths=(3,), num_group_tokens=(0,), num_output_groups=(0,)),
-        TrainConfig(steps=1000, batch_size=128, num_prompts=0, snapshot_every=0, text_lr=0.1, eval_every=500), _DENSE),
+        TrainConfig(steps=8000, batch_size=128, num_prompts=0, snapshot_every=0, text_lr=0.1, eval_every=500), _DENSE),
     "photographs": Recipe(
         "photographs with captions: one stage of 8 groups, soft assignment, no residual",
         _photographs(), _FEW_PHOTOGRAPHS, _DENSE),
