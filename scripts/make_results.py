@@ -104,7 +104,8 @@ def table(record: dict[str, Any]) -> str:
               + ", ".join(f"{name} {' to '.join(map(percent, record['groupvit'][key + '_interval']))}" for key, name in both)
               + f". Its second stage uses {record['groupvit']['segments_used_per_stage'][-1]:.1f} groups an image that hold "
               "2 % of the pixels or more. " + _blocks(record["groupvit"]["blocks"]) + " The best checkpoint of "
-              f"`scenes_clip_vit` is that of step {vit['step']:,} of {vit['train_config']['steps']:,}. With drawings never seen in training `scenes` reaches "
+              f"`scenes_clip_vit` is that of step {vit['step']:,} of {vit['train_config']['steps']:,}. "
+              "With drawings never seen in training `scenes` reaches "
               f"{percent(record['unseen']['miou'])} ({percent(record['unseen']['miou_objects'])} on objects), the colour of "
               f"each pixel {percent(record['unseen']['colour_classifier']['miou_objects'])} on objects.", "",
               _instances(record["instances"]), "", _goes_by(record), "", _ceiling(), ""]
