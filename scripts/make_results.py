@@ -73,8 +73,8 @@ def summary(record: dict[str, Any]) -> str:
                       "|---|---|---|---|---|",
                       *(f"| {name} | " + " | ".join(percent(metrics.get(key)) for key in columns) + " |"
                         for name, metrics in rows.items()), "",
-                      "With its hue turned by 180° an object keeps its name in {} % of the cases, as an outline in one "
-                      "colour in {} %, as a disc in {} %: the model goes by the drawing, not its colour. ".format(*(
+                      "With its hue turned by 180° an object keeps its name in {} %, as an outline in one "
+                      "colour in {} %, as a disc in {} %: the model goes by drawing, not colour. ".format(*(
                           percent(record["interventions"][name]["class_kept"])
                           for name in ("hue_180", "silhouette", "disc"))) +
                       f"Objects in drawings never seen in training: mIoU {percent(record['unseen']['miou_objects'])}.", ""])
