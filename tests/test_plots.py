@@ -18,7 +18,6 @@ from minigroupvit.visual.palette import (
     GROUP_COLOURS,
     NO_CLASS,
     class_colours,
-    colour_distances,
     family_colours,
     group_colours,
 )
@@ -80,12 +79,6 @@ def test_a_class_has_one_colour_in_all_figures():
     assert np.array_equal(foreign[1], few[1])
     assert len(np.unique(foreign, axis=0)) == 3
     assert len(np.unique(class_colours([f"word {i}" for i in range(60)]), axis=0)) == 60
-
-
-def test_classes_do_not_look_like_the_groups_beside_them():
-    colours = class_colours(["man", "camera", "building", "flag", "wall"])
-    assert colour_distances(colours, group_colours(8)).min() > 0.06
-    assert colour_distances(colours, np.array([to_rgb(NO_CLASS)])).min() > 0.06
 
 
 def test_there_are_colours_for_the_papers_64_groups():

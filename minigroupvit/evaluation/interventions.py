@@ -64,14 +64,14 @@ def to_grey(subject: Subject) -> tuple[Tensor, Tensor]:
     return torch.where(subject.mask, grey, subject.image), subject.mask
 
 
-def _mean_colour(subject: Subject) -> Tensor:
-    """(3, 1, 1) uint8."""
+def mean_colour(subject: Subject) -> Tensor:
+    """The mean colour of the object: (3, 1, 1) uint8."""
     return subject.image[:, subject.mask].float().mean(dim=1).round().to(torch.uint8)[:, None, None]
 
 
 def to_silhouette(subject: Subject) -> tuple[Tensor, Tensor]:
     """The outline filled with the object's mean colour: the drawing inside is gone."""
-    return torch.where(subject.mask, _mean_colour(subject), subject.image), subject.mask
+    return torch.where(subject.mask, mean_colour(subject), subject.image), subject.mask
 
 
 def to_disc(subject: Subject) -> tuple[Tensor, Tensor]:
@@ -83,7 +83,7 @@ def to_disc(subject: Subject) -> tuple[Tensor, Tensor]:
     y, x = (torch.arange(side) + 0.5 for side in subject.mask.shape)
     distance = (y - rows.float().mean())[:, None] ** 2 + (x - columns.float().mean())[None, :] ** 2   # (H, W)
     disc = distance <= len(rows) / torch.pi
-    return torch.where(disc, _mean_colour(subject), subject.same), disc
+    return torch.where(disc, mean_colour(subject), subject.same), disc
 
 
 def to_other_background(subject: Subject) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,6 @@ from dataclasses import replace
 from textwrap import shorten, wrap
 
 import numpy as np
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from torch import Tensor
@@ -25,7 +24,7 @@ from ..model import GroupViT
 from ..segmentation.options import IGNORED, InferenceOptions, protocol_for
 from ..segmentation.segment import Segmentation, encode_windows, name_pixels
 from ..segmentation.steps import embed_classes
-from .palette import NO_CLASS, class_colours, family_colours
+from .palette import NO_CLASS, class_colours, stage_colours
 from .plots import draw_borders, show_groups, show_image, show_labels, write_on_regions
 
 _SHADES = "A segment has the colour of its class, or a shade of it; the number is that of its group."
@@ -103,15 +102,10 @@ def _titles(segmentation: Segmentation) -> list[tuple[str, str]]:
 def _show_stages(axes: Sequence, stages: Sequence[np.ndarray], labels: np.ndarray, class_names: Sequence[str],
                  picture) -> None:
     """The segments of each stage (H, W), in shades of what they become; borders of the next stage are bold."""
-    # Label -1, background, becomes the class after the others.
-    parents = np.where(labels < 0, len(class_names), labels)
-    colours = np.vstack([class_colours(class_names), to_rgb(NO_CLASS)])
-    for stage in reversed(range(len(stages))):
-        colours = family_colours(stages[stage], parents, colours)
+    for stage, colours in enumerate(stage_colours(stages, labels, class_names)):
         show_groups(axes[stage], stages[stage], picture, colours=colours, opacity=0.8)
         if stage < len(stages) - 1:
-            draw_borders(axes[stage], parents, width=1.8)
-        parents = stages[stage]
+            draw_borders(axes[stage], stages[stage + 1], width=1.8)
 
 
 def _legend(labels, masks, class_names: Sequence[str]) -> list[Patch]:

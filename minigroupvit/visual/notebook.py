@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import threading
-import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -116,9 +115,8 @@ def repository_file(path: str, clone: Path = _CLONE, address: str = _RAW) -> Pat
         try:
             with urllib.request.urlopen(f"{address}/{path}", timeout=60) as answer:
                 content = answer.read()
-        except (OSError, urllib.error.URLError) as error:
+        except OSError as error:
             raise RuntimeError(f"{path} is not in an installed package and could not be downloaded ({error}); run this "
                                "notebook in a clone of the repository") from None
-        copy.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(copy, lambda part: part.write_bytes(content))
     return copy

@@ -1,6 +1,6 @@
 """Two palettes: one for groups, which have numbers, and one for classes, which have names.
 
-Where a figure shows how groups become named masks, `family_colours` gives the groups shades of the class colours.
+Where a figure shows how groups become named masks, `stage_colours` gives the groups shades of the class colours.
 
 Both palettes began with published colours (groups: Okabe and Ito's seven, then Tol's), which were moved apart so that
 people with any of the three kinds of colour blindness can tell them apart too, as far as that is possible with 24 and 32
@@ -35,8 +35,6 @@ CLASS_COLOURS: dict[str, str] = {
 NO_CLASS = "#8a8a8a"   # background, where there is such a class: label -1
 
 _CLEAR = 0.09          # of `colour_distances`: told apart easily
-_LIKE_GROUP = 0.065    # below this a class looks like a group
-_BESIDE_CLASSES = 8    # so many groups keep their colours for themselves; the paper's last stage has as many
 
 # Linear RGB as it appears in normal vision, protanopia, deuteranopia and tritanopia: matrices.
 _SIGHT = np.array([
@@ -63,9 +61,8 @@ def group_colours(num_groups: int) -> np.ndarray:
 def class_colours(class_names: Sequence[str]) -> np.ndarray:
     """The colours of classes: (C, 3) from 0 to 1.
 
-    The classes of the scenes have the same colours in all figures. Another class takes the first colour that can be told
-    easily from all colours in use and from those of the first eight groups, which often stand beside the classes. If
-    there is none left: the first that can be told from those in use, then the most distant one.
+    The classes of the scenes have the same colours in all figures. Another class takes the first group's colour that can
+    be told easily from all colours in use, or, if there is none left, the most distant one.
     """
     colours = {name: to_rgb(CLASS_COLOURS[name]) for name in class_names if name in CLASS_COLOURS}
     others = [name for name in class_names if name not in CLASS_COLOURS]
@@ -75,10 +72,8 @@ def class_colours(class_names: Sequence[str]) -> np.ndarray:
         candidates = np.array([*known, *darker])                       # (n, 3)
         apart = colour_distances(candidates, candidates)               # (n, n)
         nearest = colour_distances(candidates, np.array([to_rgb(NO_CLASS), *colours.values()])).min(axis=1)
-        no_group = colour_distances(candidates, group_colours(_BESIDE_CLASSES)).min(axis=1) >= _LIKE_GROUP
     for name in others:
         clear = nearest >= _CLEAR
-        clear = clear & no_group if (clear & no_group).any() else clear
         chosen = clear.argmax() if clear.any() else nearest.argmax()
         colours[name] = tuple(candidates[chosen])
         nearest = np.minimum(nearest, apart[chosen])
@@ -101,6 +96,19 @@ def family_colours(groups: np.ndarray, parents: np.ndarray, parent_colours: np.n
         family = [g for g in np.argsort(-size, kind="stable") if parent[g] == p]
         colours[family] = _shades(parent_colours[p], len(family))
     return colours
+
+
+def stage_colours(stages: Sequence[np.ndarray], labels: np.ndarray, class_names: Sequence[str]) -> list[np.ndarray]:
+    """The colours of the groups (H, W) of each stage: shades of what they become, a group of the next stage and, in the
+    end, a class of `labels` (H, W), of which -1 is background. So no group has the colour of a class that it is not.
+    """
+    parents = np.where(labels < 0, len(class_names), labels)           # background is the class after the others
+    colours = np.vstack([class_colours(class_names), to_rgb(NO_CLASS)])
+    found = []
+    for groups in reversed(stages):
+        colours, parents = family_colours(groups, parents, colours), groups
+        found.append(colours)
+    return found[::-1]
 
 
 def _shades(colour: np.ndarray, number: int) -> np.ndarray:

@@ -22,7 +22,6 @@ import ipywidgets
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
@@ -32,7 +31,7 @@ from ...model import GroupViT
 from ...segmentation.options import protocol_for
 from ...segmentation.segment import Segmentation, segment
 from ...segmentation.steps import embed_classes
-from ..palette import NO_CLASS, class_colours, family_colours, group_colours
+from ..palette import group_colours, stage_colours
 from ..plots import class_legend, draw_borders, show_groups, show_image, show_labels, shown_pixels
 
 _IMAGES_KEPT = 16
@@ -161,20 +160,18 @@ def row_of_axes(columns: int, names: Sequence[str] = (), ratio: float = 1.0, row
 def draw_masks(axes: Sequence[Axes], image, segmentation: Segmentation, title: str = "named masks") -> Sequence[Axes]:
     """Image, groups of each stage, named masks with a legend: 2 + S axes.
 
-    The first axes show the image, the last the masks; with fewer axes the first stages are left out. A group has a shade
-    of the class that most of its pixels get: a colour that another class has would look like a name.
+    The first axes show the image, the last the masks; with fewer axes the first stages are left out. Groups have
+    `stage_colours`: the colour of another class would look like a name.
     """
     show_image(axes[0], image, "image")
     stages = len(segmentation.groups)
     shown = min(len(axes) - 2, stages)
     labels = segmentation.labels[0]
-    # Label -1, background, becomes the class after the others.
-    parents = np.where(_numbers(labels) < 0, len(segmentation.class_names), _numbers(labels))
-    colours = np.vstack([class_colours(segmentation.class_names), to_rgb(NO_CLASS)])
+    groups = [_numbers(stage[0]) for stage in segmentation.groups]
+    colours = stage_colours(groups, _numbers(labels), segmentation.class_names)
     for ax, stage in zip(axes[1:], range(stages - shown, stages)):
-        groups = _numbers(segmentation.groups[stage][0])
-        show_groups(ax, groups, image, "groups" if stages == 1 else f"groups, stage {stage + 1}",
-                    colours=family_colours(groups, parents, colours))
+        show_groups(ax, groups[stage], image, "groups" if stages == 1 else f"groups, stage {stage + 1}",
+                    colours=colours[stage])
     show_labels(axes[-1], labels, segmentation.class_names, image, title, opacity=0.68, size=8.5)
     class_legend(axes[-1], labels, segmentation.class_names, shares=True, fontsize=8.5)
     return axes
