@@ -101,7 +101,7 @@ FAMILIES = {
     "reference": Family(REFERENCE, ("groups",), (5e-4, 1e-3, 2e-3)),
     "soft": Family(SOFT, ("groups",), (5e-4, 1e-3, 2e-3)),
     "hard": Family(HARD, ("groups",), (5e-4, 1e-3, 2e-3)),
-    "plain": Family(CLIP_VIT, ("patches",), (5e-4, 1e-3, 2e-3)),
+    "plain": Family(CLIP_VIT, ("patches",), (1e-3, 2e-3, 4e-3)),
     "pretraining": Family(MOCO, ("finetuned",), (5e-4, 1e-3, 2e-3)),
 }
 TUNED_BY = "miou"      # the metric that chooses the learning rate
