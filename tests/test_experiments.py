@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from safetensors import safe_open
 from scipy import stats
 from sklearn.metrics import adjusted_rand_score
 
@@ -457,6 +458,36 @@ def test_training_with_masks_learns_the_colours(tmp_path):
     fit(module, images, masks, config, tmp_path / "last.safetensors", SimpleBar(), torch.device("cpu"))
     right = module(normalize(images.float() / 255)).argmax(dim=1) == masks
     assert right[:, 2::4, 2::4].float().mean() > 0.9
+
+
+def test_a_killed_training_in_fp16_goes_on_with_its_gradient_scale(tmp_path):
+    """With a fresh scale, the largest, the first gradients after the stop would overflow and their steps be skipped."""
+    images = torch.randint(0, 256, (16, 3, 16, 16), dtype=torch.uint8)
+    config = TrainConfig(steps=8, batch_size=8, lr=3e-3, warmup=1, save_every=4, precision="fp16")
+
+    def trained(name: str, killed_at: int | None = None) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        module = MaskTraining(ImageEncoder(small_encoder(depths=(0,))), 3)
+        with torch.no_grad():
+            module.head.weight *= 10     # so that the first gradients overflow
+        steps = iter(range(1, 9))
+
+        class Bar(SimpleBar):
+            def update(self, done: int) -> None:
+                if done and next(steps) == killed_at:
+                    raise RuntimeError("killed")
+
+        fit(module, images, images[:, 0] % 3, config, tmp_path / name, Bar(), torch.device("cpu"))
+        return {key: value.clone() for key, value in module.state_dict().items()}
+
+    whole = trained("whole")
+    with pytest.raises(RuntimeError, match="killed"):
+        trained("stopped", killed_at=6)
+    with safe_open(tmp_path / "stopped", framework="pt") as file:
+        state = json.loads(file.metadata()["precision"])
+    assert 0 < state["skipped"] < 4 and state["scaler"]["scale"] < 2.0**16
+    again = trained("stopped")
+    assert all(torch.equal(again[key], value) for key, value in whole.items())
 
 
 class SimpleBar:

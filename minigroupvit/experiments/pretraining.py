@@ -11,6 +11,7 @@ B images  C classes  D width  h, w patch grid  H, W image
 from __future__ import annotations
 
 import copy
+import json
 import time
 import warnings
 from dataclasses import replace
@@ -234,9 +235,10 @@ def fit(module: Pretraining, images: Tensor, masks: Tensor, config: TrainConfig,
     """
     module.to(device).train()
     optimizer = make_optimizer(module, config.lr, config.weight_decay)
-    start, seconds = _resume(path, module, optimizer)
+    precision = MixedPrecision(config.precision, device)
+    start, seconds = _resume(path, module, optimizer, precision)
     resume_bar(bar, start)
-    precision, clock = MixedPrecision(config.precision, device), time.perf_counter()
+    clock = time.perf_counter()
     with stop_on_interrupt() as interrupted, precision.products():
         for step in range(start, config.steps):
             torch.manual_seed(config.seed * 1_000_003 + step)
@@ -257,7 +259,7 @@ def fit(module: Pretraining, images: Tensor, masks: Tensor, config: TrainConfig,
             if interrupted.is_set() or done % (save_every or config.save_every) == 0 or done == config.steps:
                 now = time.perf_counter()
                 seconds, clock = seconds + now - clock, now
-                _save(path, module, optimizer, done, seconds)
+                _save(path, module, optimizer, precision, done, seconds)
             if interrupted.is_set() and done < config.steps:
                 raise KeyboardInterrupt
     module.eval()
@@ -271,17 +273,19 @@ def resume_bar(bar: tqdm, start: int) -> None:
     bar.update(start)
 
 
-def _save(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, done: int, seconds: float) -> None:
+def _save(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, precision: MixedPrecision, done: int,
+          seconds: float) -> None:
     # Clones: safetensors refuses two names for the same memory.
     tensors = {f"module.{name}": value.detach().cpu().contiguous().clone()
                for name, value in module.state_dict().items()}
     tensors |= {f"optimizer.{name}": value.detach().cpu().contiguous().clone()
                 for name, value in optimizer_tensors(optimizer, module).items()}
-    about = {"step": str(done), "seconds": str(seconds)}
+    about = {"step": str(done), "seconds": str(seconds), "precision": json.dumps(precision.state())}
     write_atomically(path, lambda file: save_file(tensors, file, metadata=about))
 
 
-def _resume(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
+def _resume(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer,
+            precision: MixedPrecision) -> tuple[int, float]:
     """Loads the checkpoint, if there is one; the steps done so far, and the seconds that they took."""
     if not path.exists():
         return 0, 0.0
@@ -291,4 +295,5 @@ def _resume(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> 
     module.load_state_dict({name.removeprefix("module."): value for name, value in tensors.items()
                             if name.startswith("module.")})
     restore_optimizer(optimizer, module, tensors, "optimizer.")
+    precision.restore(json.loads(about["precision"]))
     return int(about["step"]), float(about["seconds"])
