@@ -125,7 +125,8 @@ the metric that stands beside the paper's. *ordering* says whether a row lies ab
 expects it: it **holds** if the 95 % interval of the difference (Welch's t) lies above zero, **fails** if it lies below, \
 and otherwise **cannot be told** at this spread, or with fewer than two seeds.
 
-{columns}"""
+{columns}
+- *seconds*: of training, the median over seeds; it includes pauses and shares the machine with other rows"""
 
 
 def _orderings(found: Results) -> str:
@@ -165,12 +166,12 @@ def _table(name: str, table: Table, found: Results) -> str:
         orders = [f"above *{other}*: {order(judged[row.name], judged[other])}" for other in row.above]
         seconds = [record["seconds"] for record in records if record["seconds"] is not None]
         stopped = sum("stopped" in record for record in records)
-        ours = f"**{_percent(judged[row.name])}**" if judged[row.name] else "–" if records else "not trained yet"
+        ours = f"**{in_percent(judged[row.name])}**" if judged[row.name] else "–" if records else "not trained yet"
         lines.append(_line([
             row.name, "–" if row.paper is None else f"{row.paper:.1f}", ours, "; ".join(orders) or "–",
-            *(_percent(found.metric(name, row, key)) for key in keys),
+            *(in_percent(found.metric(name, row, key)) for key in keys),
             f"{len(records)}" + (f", {stopped} of them stopped: not finite" if stopped else ""),
-            f"{np.mean(seconds):.0f}" if seconds else "–"]))
+            f"{np.median(seconds):.0f}" if seconds else "–"]))
     return "\n".join(lines)
 
 
@@ -204,7 +205,8 @@ def _tuning(found: Results) -> str:
                       "scenes, first seed.", "", *_header(["family", "first", "second", "third", "chosen"]), *lines])
 
 
-def _percent(values: Sequence[float]) -> str:
+def in_percent(values: Sequence[float]) -> str:
+    """The mean over seeds and half of its 95 % interval, in percent."""
     if not values:
         return "–"
     mean, half = interval(values)

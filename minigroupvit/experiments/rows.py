@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -226,6 +226,15 @@ TABLES: dict[str, Table] = {
          Row("oracle labels", REFERENCE, judged="oracle_miou_objects", paper=73.7, above=("plain labels",))),
         "The oracle gives each group the class that most of its pixels truly have; what it misses is the grouping. "
         "One model, two ways to label its groups.", ("oracle_miou_objects",)),
+    "assignment": Table(
+        "Beyond: soft and hard assignment, with more steps",
+        "Is hard assignment below soft because it learns slowly, or because its empty groups disturb the image's feature?",
+        (Row("soft", SOFT), Row("soft, three times the steps", replace(SOFT, steps=3.0), above=("soft",)),
+         Row("hard", HARD), Row("hard, three times the steps", replace(HARD, steps=3.0), above=("hard",)),
+         Row("hard, empty groups left out", replace(HARD, image=HARD.image | {"merge_weights": "patches"}),
+             above=("hard",))),
+        "All with the residual and the multi-label loss, as in Table 1. An image's feature is the mean of its segments: "
+        "with hard assignment some of them hold no patch, and in the last row these do not count."),
     "residual": Table(
         "Beyond: the residual of the merge, and what is merged",
         "Does a segment hold what is inside its mask, or does information leak in from the rest of the image?",
@@ -261,7 +270,7 @@ TABLES: dict[str, Table] = {
         "K nouns of each caption; 0 leaves out all losses of nouns: with images, segments and patches."),
 }
 
-BEYOND = ("residual", "colours", "similarity", "captions", "nouns")
+BEYOND = ("assignment", "residual", "colours", "similarity", "captions", "nouns")
 NAMES = {**{name: (name,) for name in TABLES if name not in BEYOND}, "beyond": BEYOND, "all": tuple(TABLES)}
 
 
