@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from dataclasses import make_dataclass
+from dataclasses import make_dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -238,6 +238,22 @@ def test_settings_of_a_row():
         assert training.num_prompts == (3 if "multi-label" in row.name else 0) and training.final_temperature is None
     with pytest.raises(ValueError, match="no family 'softer'.*soft, hard"):
         make_setup(Model("softer"), BUDGETS["cpu"], 0, 1e-3)
+
+
+def test_a_trained_model_serves_every_way_to_make_masks():
+    setup = make_setup(REFERENCE, BUDGETS["cpu"], 0, 1e-3)
+    other = replace(setup, recipe=replace(setup.recipe, protocol=InferenceOptions(pixels="shared")))
+    longer = replace(setup, recipe=replace(setup.recipe, training=replace(setup.recipe.training, steps=7)))
+    assert other != setup and other.key == setup.key != longer.key
+
+
+def test_masks_of_all_groups_beside_those_of_the_largest(monkeypatch):
+    seen = []
+    monkeypatch.setattr(measures, "evaluate", lambda model, masks, protocol, wanted: seen.append(protocol) or
+                        SimpleNamespace(metrics={"num_images": 6, "miou": 0.2, "miou_objects": 0.1}))
+    on = Conditions(SceneConfig(), "test", 6, InferenceOptions(overlap=2))
+    assert measures.shared(None, on) == {"miou_shared": 0.2, "miou_objects_shared": 0.1}
+    assert seen == [InferenceOptions(overlap=2, pixels="shared")] and on.protocol.pixels == "largest"
 
 
 def test_tables_by_name():

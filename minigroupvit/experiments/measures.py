@@ -65,12 +65,18 @@ def segmentation(model: GroupViT, on: Conditions) -> dict[str, Any]:
     return evaluate(model, on.masks(), on.protocol).metrics
 
 
+def shared(model: GroupViT, on: Conditions) -> dict[str, Any]:
+    """mIoU if a pixel takes the scores of all its groups, by its soft assignment, in place of its largest group's."""
+    found = evaluate(model, on.masks(), replace(on.protocol, pixels="shared"), ()).metrics
+    return {f"{key}_shared": value for key, value in found.items() if key.startswith("miou")}
+
+
 def clustered(method: str) -> Callable[[GroupViT, Conditions], dict[str, Any]]:
     """Table 4: clusters of the patches of a model without groups, in the place of groups."""
 
     def measure(model: GroupViT, on: Conditions) -> dict[str, Any]:
         # Side by side: spectral clustering of four times as many patches takes 50 times as long.
-        protocol = replace(on.protocol, overlap=1, pixels="largest")
+        protocol = replace(on.protocol, overlap=1)
         with threadpool_limits(1):
             return evaluate(model, on.masks(), protocol, ("oracle", "groups"), clusters=method).metrics
 
@@ -135,10 +141,8 @@ def leaking(model: GroupViT, on: Conditions) -> dict[str, Any]:
     """How often a segment keeps its class when everything outside of it becomes grey: `class_stays`.
 
     A segment is a group's pixels, where they are 2 % of the image or more; its class is that of most of them.
-    Each pixel is named by its own group, without regard to what else the image shows.
     """
-    names = on.scenes.class_names
-    protocol = replace(on.protocol, pixels="largest", balance=None)
+    names, protocol = on.scenes.class_names, on.protocol
     classes = embed_classes(model, names, protocol.templates)
     images, changed, inside, before = on.masks().images[:_NUM_LEAKING], [], [], []
     for part in images.split(_BATCH):
@@ -235,8 +239,8 @@ def best_jaccard(masks: Tensor, truth: Tensor, num_objects: int) -> float | None
 
 Measure = Callable[[Any, Conditions], dict[str, Any]]
 MEASURES: dict[str, Measure] = {
-    "groups": segmentation, "patches": segmentation, "boundary": boundary, "leaking": leaking, "shortcut": shortcut,
-    "classification": classification, "probing": probing,
+    "groups": segmentation, "patches": segmentation, "shared": shared, "boundary": boundary, "leaking": leaking,
+    "shortcut": shortcut, "classification": classification, "probing": probing,
     "finetuned": labelled,     # the runner trains the encoder on with masks first
     **{name: clustered(name) for name in ("kmeans", "mean_shift", "spectral")},
     "pixel_clusters": partitioned(colour_clusters(8)),

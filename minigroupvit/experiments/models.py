@@ -63,13 +63,15 @@ class Budget:
 
 def _reference(steps: int, batch_size: int, num_scenes: int, text: Mapping[str, Any] = MappingProxyType({}),
                **image: Any) -> Recipe:
-    """The recipe `scenes_short` at another size: one stage, soft assignment, no residual."""
+    """The recipe `scenes_short` at another size: one stage, soft assignment, no residual.
+
+    Its masks are made as released, a pixel from its largest group, but from patches at every half patch.
+    """
     base = recipe("scenes_short")
     model = replace(base.model, image=replace(base.model.image, **image), text=replace(base.model.text, **text))
     training = replace(base.training, steps=steps, batch_size=batch_size, warmup=steps // 10, eval_every=0,
                        snapshot_every=0)
-    return Recipe("the reference of the tables", model, training,
-                  InferenceOptions(overlap=2, pixels="shared", balance=0.03), num_scenes)
+    return Recipe("the reference of the tables", model, training, InferenceOptions(overlap=2), num_scenes)
 
 
 # Half of the objects and backgrounds, one drawing of each, every second object in the natural colour of its class:
@@ -98,8 +100,8 @@ class Setup:
 
     @property
     def key(self) -> str:
-        """The name of its folder."""
-        return f"{self.task}-{digest(self)}"
+        """The name of its folder. How masks are made of a trained model does not count."""
+        return f"{self.task}-{digest(replace(self, recipe=replace(self.recipe, protocol=InferenceOptions())))}"
 
 
 def digest(*parts: Any) -> str:

@@ -31,6 +31,7 @@ COLUMNS = {
     "probing_jaccard": ("Jaccard", "IoU of each object with the best mask of the model"),
     "oracle_miou_objects": ("oracle, objects", "*oracle*, of objects"),
     "class_stays": ("class stays", "segments that keep their class when everything outside them becomes grey"),
+    "miou_objects_shared": ("shared", "*objects*, if a pixel takes the scores of all its groups, by its soft assignment"),
     "miou_objects_unseen": ("unseen", "*objects*, in drawings that training never showed"),
     "miou_objects_hue": ("hue", "*objects*, with the hue of all objects rotated by 180 degrees"),
 }
@@ -117,8 +118,9 @@ Written by `python -m minigroupvit experiments report --budget {name}`. Every ro
 {len(scenes.backgrounds)} backgrounds: {budget.recipe.num_scenes:,} for training, {budget.num_test:,} for the test. \
 *The reference* has one stage, soft assignment and no residual, and is trained as the recipe `scenes_short`, with more \
 losses than the paper's two, for {training.steps:,} steps of {training.batch_size} images. It is the GroupViT of \
-Tables 4, 5, C1 and C2. The paper trains on millions of photographs, so its numbers cannot be reached here; orderings \
-and ratios can be compared.
+Tables 4, 5, C1 and C2. Masks are made as the paper makes them: a pixel takes the class of its largest group, among \
+the {budget.recipe.protocol.top_classes} classes nearest to the image's embedding. The paper trains on millions of \
+photographs, so its numbers cannot be reached here; orderings and ratios can be compared.
 
 **How to read.** All numbers are percent: mean ± half of the 95 % interval over seeds (Student's t). The bold column is \
 the metric that stands beside the paper's. *ordering* says whether a row lies above another one, as the paper has it or \

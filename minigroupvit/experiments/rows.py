@@ -107,6 +107,9 @@ FAMILIES = {
 TUNED_BY = "miou"      # the metric that chooses the learning rate
 
 
+_BOTH_MASKS = ("groups", "shared")     # a pixel from its largest group, and from all of them
+
+
 def _table1() -> Table:
     rows = []
     for residual, behind in ((_PROJECTED, ""), ({}, ", no residual")):
@@ -116,14 +119,15 @@ def _table1() -> Table:
                 ("hard", Model("hard", image=_HARD | residual, training=_PAPER | _CAPTIONS_ALONE), 36.7,
                  ("soft, multi-label",)),
                 ("hard, multi-label", Model("hard", image=_HARD | residual, training=_PAPER), 39.3, ("hard",))):
-            rows.append(Row(name + behind, model, paper=None if behind else paper,
+            rows.append(Row(name + behind, model, _BOTH_MASKS, paper=None if behind else paper,
                             above=tuple(other + behind for other in above)))
     return Table(
         "Table 1: soft and hard assignment, with and without the multi-label loss",
         "Does hard assignment beat soft, does the multi-label loss help, and does the order of soft and hard come from "
-        "the residual of the merge?", (*rows, Row("the reference", REFERENCE)),
+        "the residual of the merge?", (*rows, Row("the reference", REFERENCE, _BOTH_MASKS)),
         "One stage, the paper's two losses alone. The paper always has the residual (trained on CC12M); the rows "
-        "without it are ours, and so is the last row, the reference of the other tables with all losses of its recipe.")
+        "without it are ours, and so is the last row, the reference of the other tables with all losses of its recipe.",
+        ("miou_objects_shared",))
 
 
 def _tokens(tokens: int, groups: int) -> Model:
@@ -229,12 +233,15 @@ TABLES: dict[str, Table] = {
     "assignment": Table(
         "Beyond: soft and hard assignment, with more steps",
         "Is hard assignment below soft because it learns slowly, or because its empty groups disturb the image's feature?",
-        (Row("soft", SOFT), Row("soft, three times the steps", replace(SOFT, steps=3.0), above=("soft",)),
-         Row("hard", HARD), Row("hard, three times the steps", replace(HARD, steps=3.0), above=("hard",)),
-         Row("hard, empty groups left out", replace(HARD, image=HARD.image | {"merge_weights": "patches"}),
+        (Row("soft", SOFT, _BOTH_MASKS),
+         Row("soft, three times the steps", replace(SOFT, steps=3.0), _BOTH_MASKS, above=("soft",)),
+         Row("hard", HARD, _BOTH_MASKS),
+         Row("hard, three times the steps", replace(HARD, steps=3.0), _BOTH_MASKS, above=("hard",)),
+         Row("hard, empty groups left out", replace(HARD, image=HARD.image | {"merge_weights": "patches"}), _BOTH_MASKS,
              above=("hard",))),
         "All with the residual and the multi-label loss, as in Table 1. An image's feature is the mean of its segments: "
-        "with hard assignment some of them hold no patch, and in the last row these do not count."),
+        "with hard assignment some of them hold no patch, and in the last row these do not count.",
+        ("miou_objects_shared",)),
     "residual": Table(
         "Beyond: the residual of the merge, and what is merged",
         "Does a segment hold what is inside its mask, or does information leak in from the rest of the image?",
