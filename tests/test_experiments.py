@@ -110,6 +110,7 @@ def test_finished_rows_are_skipped_and_damaged_ones_measured_again(everything: R
     jobs = jobs_of(["table4", "c3"], 1)
     before = [everything.path(job).stat().st_mtime_ns for job in jobs]
     monkeypatch.setattr(models, "train", lambda *given: pytest.fail("nothing is left to train"))
+    assert everything._steps(jobs_of(list(TABLES), 1)) == 0 < everything._steps(jobs_of(list(TABLES), 2))
     lost, broken = everything.path(jobs[-1]), everything.path(jobs[-2])
     lost.unlink()
     broken.write_text(broken.read_text()[:40])

@@ -164,13 +164,18 @@ def trained_model(setup: Setup, folder: Path, bar: tqdm, device: torch.device) -
     return _load(_untrained(setup), path, device)
 
 
+def finetuned_name(steps: int, lr: float) -> str:
+    """The file of a model that was fine-tuned with masks, in the folder of its encoder."""
+    return f"finetuned-{steps}-{lr}.safetensors"
+
+
 def finetuned(encoder: ImageEncoder, setup: Setup, folder: Path, steps: int, lr: float, bar: tqdm,
               device: torch.device) -> Trained:
     """The encoder of these settings, fine-tuned with masks; `steps` and `lr` are those of the fine-tuning.
 
     Raises KeyboardInterrupt as `trained_model` does.
     """
-    path = folder / setup.key / f"finetuned-{steps}-{lr}.safetensors"
+    path = folder / setup.key / finetuned_name(steps, lr)
     torch.manual_seed(setup.recipe.training.seed)
     module = MaskTraining(encoder, len(setup.scenes.class_names))
     if not path.exists():

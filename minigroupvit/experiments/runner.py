@@ -24,7 +24,7 @@ from ..files import write_atomically
 from ..training.loop import TrainingStopped
 from ..training.record import current_commit, device_name
 from .measures import Conditions, measured
-from .models import BUDGETS, Budget, Setup, Trained, digest, finetuned, make_setup, trained_model
+from .models import BUDGETS, Budget, Setup, Trained, digest, finetuned, finetuned_name, make_setup, trained_model
 from .rows import FAMILIES, NAMES, TABLES, TUNED_BY, Model, slug
 
 TUNING = "tuning"
@@ -135,11 +135,13 @@ class Runner:
         """Training steps that are left; a model that several rows share counts once."""
         steps: dict[str, int] = {}
         for job in left:
-            setup = make_setup(job.model, self.budget, job.seed, job.lr or self.budget.recipe.training.lr)
-            if job.model.task != "none" and not (self.work / setup.key / "model.safetensors").exists():
+            # While its rate is not known yet, nothing is trained with it either.
+            setup = self.setup(job) or make_setup(job.model, self.budget, job.seed, self.budget.recipe.training.lr)
+            folder, then = self.work / setup.key, finetuned_name(self._finetune_steps, self.budget.finetune_lr)
+            if job.model.task != "none" and not (folder / "model.safetensors").exists():
                 steps[setup.key] = setup.recipe.training.steps
-            if self._finetunes(job):
-                steps[setup.key + " finetuned"] = self._finetune_steps
+            if self._finetunes(job) and not (folder / then).exists():
+                steps[setup.key + then] = self._finetune_steps
         return sum(steps.values())
 
     def _finetunes(self, job: Job) -> bool:
