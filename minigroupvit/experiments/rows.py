@@ -117,8 +117,9 @@ def _table1() -> Table:
                 ("soft", Model("soft", image=_SOFT | residual, training=_PAPER | _CAPTIONS_ALONE), 12.0, ()),
                 ("soft, multi-label", Model("soft", image=_SOFT | residual, training=_PAPER), 25.1, ("soft",)),
                 ("hard", Model("hard", image=_HARD | residual, training=_PAPER | _CAPTIONS_ALONE), 36.7,
-                 ("soft, multi-label",)),
-                ("hard, multi-label", Model("hard", image=_HARD | residual, training=_PAPER), 39.3, ("hard",))):
+                 ("soft",)),
+                ("hard, multi-label", Model("hard", image=_HARD | residual, training=_PAPER), 39.3,
+                 ("hard", "soft, multi-label"))):
             rows.append(Row(name + behind, model, _BOTH_MASKS, paper=None if behind else paper,
                             above=tuple(other + behind for other in above)))
     return Table(
