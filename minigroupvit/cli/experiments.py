@@ -11,7 +11,7 @@ examples:
   python -m minigroupvit experiments all --seeds 3
   python -m minigroupvit experiments report
 
-Tables: table1 to table5, c1, c2, c3; beyond, or one of its parts: steps, residual, colours, similarity, captions, nouns;
+Tables: table1 to table5, c1, c2, c3; beyond, or one of its parts: residual, colours, similarity, captions, nouns, steps;
 all.
 A finished row is a JSON file below --results and is skipped at the next start. Ctrl-C stops, and the same command
 resumes. Started twice, two processes share the rows. report writes the finished rows to tables.md beside the folder of
