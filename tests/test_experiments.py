@@ -30,7 +30,7 @@ from minigroupvit.experiments import measures, models, pretraining, runner
 from minigroupvit.experiments.measures import Conditions, attention_masks, best_jaccard, name_segments
 from minigroupvit.experiments.models import BUDGETS, digest, make_setup
 from minigroupvit.experiments.pretraining import DINO, MaskTraining, MoCo, fit, mirror, views
-from minigroupvit.experiments.report import difference, interval, make_report, order
+from minigroupvit.experiments.report import Comparison, Results, compare, interval, make_report
 from minigroupvit.experiments.rows import FAMILIES, HARD, MOCO, NAMES, REFERENCE, TABLES, Model, Row, Table
 from minigroupvit.experiments.runner import Job, Runner, definition, jobs_of, run_tables, tables_of, tuning_jobs
 from minigroupvit.extras import MissingExtra
@@ -291,7 +291,7 @@ def write(made: Runner, table: str, name: str, objects: list[float], **record) -
         job = Job(table, name, row.model, row.measures, seed)
         made.path(job).parent.mkdir(parents=True, exist_ok=True)
         made.path(job).write_text(json.dumps({"definition": definition(job, made.budget), "seconds": 60.0,
-                                              "metrics": {"miou_objects": value}} | record))
+                                              "model": f"{name}, {seed}", "metrics": {"miou_objects": value}} | record))
 
 
 def test_the_report_says_which_orderings_hold(tmp_path):
@@ -326,11 +326,30 @@ def test_intervals_and_orderings():
     assert interval([0.5]) == (0.5, None)
     mean, half = interval([1.0, 3.0])
     assert mean == 2.0 and half == pytest.approx(12.706, abs=1e-3)      # t with one degree of freedom, times 1
-    assert order([2.0, 2.1, 2.2], [1.0, 1.1, 1.3]) == "holds" and order([1.0, 1.1, 1.3], [2.0, 2.1, 2.2]) == "fails"
-    assert order([1.0, 2.0, 3.0], [0.9, 2.1, 2.8]) == "cannot be told" and order([5.0], [1.0, 1.1]) == "cannot be told"
-    assert order([2.0, 2.0], [1.0, 1.0]) == "holds" and order([1.0, 1.0], [1.0, 1.0]) == "cannot be told"
-    assert order([], [1.0, 2.0]) == "not trained yet"
-    assert difference([3.0, 4.0], [1.0]) == (2.5, -np.inf, np.inf)     # a single seed bounds nothing
+    high, low = [2.0, 2.1, 2.2], [1.0, 1.1, 1.3]
+    assert compare(high, low).verdict == "holds" and compare(low, high).verdict == "fails"
+    unsure = compare([1.0, 2.0, 3.0], [0.9, 2.1, 2.8])
+    assert unsure.verdict == "cannot be told" and unsure.low < 0 < unsure.mean < unsure.high
+    assert compare([2.0, 2.0], [1.0, 1.0]).verdict == "holds"
+    assert compare([1.0, 1.0], [1.0, 1.0]).verdict == "cannot be told"
+    assert compare([3.0, 4.0], [1.0]) == Comparison(2.5, -np.inf, np.inf)     # a single seed bounds nothing
+    # Seeds differ more than the two rows do: only in pairs the difference is sure.
+    better, worse = [1.1, 2.2, 3.2], [1.0, 2.0, 3.0]
+    assert compare(better, worse).verdict == "cannot be told"
+    found, (mean, half) = compare(better, worse, paired=True), interval([0.1, 0.2, 0.2])
+    assert (found.mean, found.low, found.high) == pytest.approx((mean, mean - half, mean + half))
+    assert found.verdict == "holds"
+
+
+def test_rows_of_the_same_models_are_compared_in_pairs(tmp_path):
+    made = Runner("cpu", tmp_path, tmp_path)
+    write(made, "table4", "k-means", [0.3, 0.4, 0.5], model="one")
+    write(made, "table4", "pixel by pixel", [0.25, 0.36, 0.46], model="one")
+    write(made, "table4", "GroupViT", [0.31, 0.41, 0.51], model="two")
+    found = {(better.name, worse.name): ours for better, worse, ours in Results("cpu", tmp_path).comparisons("table4")}
+    assert found["k-means", "pixel by pixel"].verdict == "holds"
+    assert found["GroupViT", "k-means"].verdict == found["GroupViT", "pixel by pixel"].verdict == "cannot be told"
+    assert found["k-means", "mean-shift"] is None
 
 
 @pytest.mark.parametrize("method", CLUSTERINGS)

@@ -1,12 +1,13 @@
 """results/tables.md: mean and 95 % interval over seeds beside the paper's metrics, and whether its orderings hold.
 
-An ordering of two rows holds if the 95 % interval of the difference of their means (Welch's t) lies above zero, fails
-if it lies below, and cannot be told otherwise, or with fewer than two seeds.
+An ordering of two rows holds if the 95 % interval of the difference of their means lies above zero, fails if it lies
+below, and cannot be told otherwise, or with fewer than two seeds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,22 +48,35 @@ def interval(values: Sequence[float]) -> tuple[float, float | None]:
     return float(np.mean(values)), float(half)
 
 
-def difference(better: Sequence[float], worse: Sequence[float]) -> tuple[float, float, float]:
-    """Difference of the means and its 95 % interval by Welch's t; no bounds (infinite) with fewer than two values."""
+@dataclass(frozen=True)
+class Comparison:
+    """How far a row lies above another: the difference of their means and its 95 % interval."""
+
+    mean: float
+    low: float      # -inf to inf with fewer than two seeds
+    high: float
+
+    @property
+    def verdict(self) -> str:
+        """Whether the ordering "holds", "fails" or "cannot be told"."""
+        return "holds" if self.low > 0 else "fails" if self.high < 0 else "cannot be told"
+
+
+def compare(better: Sequence[float], worse: Sequence[float], paired: bool = False) -> Comparison:
+    """Two rows by one metric over their seeds, of which each has one at least.
+
+    paired: both are measured on the same models, so the interval is that of the differences seed by seed (Student's t).
+    Else it is Welch's.
+    """
     mean = float(np.mean(better) - np.mean(worse))
     if min(len(better), len(worse)) < 2:
-        return mean, -np.inf, np.inf
+        return Comparison(mean, -np.inf, np.inf)
+    if paired:
+        half = interval(np.subtract(better, worse))[1]
+        return Comparison(mean, mean - half, mean + half)
     if np.ptp(better) == np.ptp(worse) == 0:     # Welch's interval has no width then
-        return mean, mean, mean
-    return mean, *map(float, stats.ttest_ind(better, worse, equal_var=False).confidence_interval(0.95))
-
-
-def order(better: Sequence[float], worse: Sequence[float]) -> str:
-    """"holds", "fails", "cannot be told" or "not trained yet", for one metric of two rows over their seeds."""
-    if not (better and worse):
-        return "not trained yet"
-    _, low, high = difference(better, worse)
-    return "holds" if low > 0 else "fails" if high < 0 else "cannot be told"
+        return Comparison(mean, mean, mean)
+    return Comparison(mean, *map(float, stats.ttest_ind(better, worse, equal_var=False).confidence_interval(0.95)))
 
 
 class Results:
@@ -89,6 +103,15 @@ class Results:
     def judged(self, table: str) -> dict[str, list[float]]:
         """The metric of each row that is compared with the paper's, over its seeds; none for a row not trained yet."""
         return {row.name: self.metric(table, row, row.judged) for row in TABLES[table].rows}
+
+
+    def comparisons(self, table: str) -> Iterator[tuple[Row, Row, Comparison | None]]:
+        """The table's orderings: a row, one that is worse in the paper, and ours; None where one is not trained yet."""
+        rows = {row.name: row for row in TABLES[table].rows}
+        for better, worse in ((row, rows[name]) for row in rows.values() for name in row.above):
+            ours = [self.metric(table, row, row.judged) for row in (better, worse)]
+            models = [[record["model"] for record in self.of(table, row)] for row in (better, worse)]
+            yield better, worse, compare(*ours, paired=models[0] == models[1]) if all(ours) else None
 
 
 def make_report(budget: str, results: str | Path = "results/tables", out: str | Path = "results/tables.md") -> str:
@@ -124,8 +147,9 @@ photographs, so its numbers cannot be reached here; orderings and ratios can be 
 
 **How to read.** All numbers are percent: mean ± half of the 95 % interval over seeds (Student's t). The bold column is \
 the metric that stands beside the paper's. *ordering* says whether a row lies above another one, as the paper has it or \
-expects it: it **holds** if the 95 % interval of the difference (Welch's t) lies above zero, **fails** if it lies below, \
-and otherwise **cannot be told** at this spread, or with fewer than two seeds.
+expects it: it **holds** if the 95 % interval of the difference lies above zero, **fails** if it lies below, and \
+otherwise **cannot be told** at this spread, or with fewer than two seeds. The interval is Welch's; where both rows are \
+measured on the same models, it is that of the differences seed by seed.
 
 {columns}
 - *seconds*: of training, the median over seeds; it includes pauses and shares the machine with other rows"""
@@ -135,16 +159,14 @@ def _orderings(found: Results) -> str:
     """All orderings of rows that are trained, and how many hold."""
     lines, verdicts = [], []
     for name in TABLES:
-        judged, rows = found.judged(name), {row.name: row for row in TABLES[name].rows}
-        for better, worse in ((row, rows[other]) for row in rows.values() for other in row.above):
-            ours = judged[better.name], judged[worse.name]
-            if not all(ours):
+        for better, worse, ours in found.comparisons(name):
+            if ours is None:
                 continue
-            verdicts.append(order(*ours))
-            mean, low, high = (100 * value for value in difference(*ours))
-            span = "" if np.isinf(low) else f" [{low:+.1f}, {high:+.1f}]"
+            verdicts.append(ours.verdict)
+            span = "" if np.isinf(ours.low) else f" [{100 * ours.low:+.1f}, {100 * ours.high:+.1f}]"
             paper = f"{better.paper - worse.paper:+.1f}" if better.paper and worse.paper else "–"
-            lines.append(_line([name, f"{better.name} above {worse.name}", paper, f"{mean:+.1f}{span}", verdicts[-1]]))
+            lines.append(_line([name, f"{better.name} above {worse.name}", paper, f"{100 * ours.mean:+.1f}{span}",
+                                ours.verdict]))
     if not lines:
         return ""
     held, failed = verdicts.count("holds"), verdicts.count("fails")
@@ -163,9 +185,11 @@ def _table(name: str, table: Table, found: Results) -> str:
     heads = ["row", "paper", "ours: " + " or ".join(COLUMNS[key][0] for key in bold), "ordering",
              *(COLUMNS[key][0] for key in keys), "seeds", "seconds"]
     lines = [f"## {table.title}", "", f"**{table.isolates}** {table.scale}", "", *_header(heads)]
+    compared = list(found.comparisons(name))
     for row in table.rows:
         records = found.of(name, row)
-        orders = [f"above *{other}*: {order(judged[row.name], judged[other])}" for other in row.above]
+        orders = [f"above *{worse.name}*: {ours.verdict if ours else 'not trained yet'}"
+                  for better, worse, ours in compared if better is row]
         seconds = [record["seconds"] for record in records if record["seconds"] is not None]
         stopped = sum("stopped" in record for record in records)
         ours = f"**{in_percent(judged[row.name])}**" if judged[row.name] else "–" if records else "not trained yet"
