@@ -171,23 +171,31 @@ def shortcut(model: GroupViT, on: Conditions) -> dict[str, Any]:
 
 @torch.no_grad()
 def classification(model: GroupViT, on: Conditions) -> dict[str, Any]:
-    """Table C1: top 1 on scenes of one object, by the nearest name and by logistic regression on frozen features."""
+    """Table C1: top 1 on scenes of one object, by the nearest name and by logistic regression on frozen features.
+
+    In the drawings of the training, and in drawings that it never showed.
+    """
     alone = replace(on, scenes=replace(on.scenes, num_objects=(1, 1), second_background=0.0))
-    parts = {}
-    for split, count in (("train", 4 * on.num_scenes), (on.split, on.num_scenes)):
+
+    def seen(split: str, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Features (N, D), embeddings (N, E) and true classes (N,)."""
         scenes = alone.masks(split, count)
         outputs = [model.encode_image(normalize(part.to(model.device).float() / 255))
                    for part in scenes.images.split(_BATCH)]
-        parts[split] = (torch.cat([output.feature for _, output in outputs]).float().cpu().numpy(),
-                        torch.cat([embedding for embedding, _ in outputs]).cpu(),
-                        present_objects(scenes.masks, scenes.num_objects).int().argmax(dim=1).numpy())
-    features, embeddings, truth = parts[on.split]
-    names = embed_classes(model, on.scenes.objects, on.protocol.templates).cpu()
-    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+        return (torch.cat([output.feature for _, output in outputs]).float().cpu().numpy(),
+                torch.cat([embedding for embedding, _ in outputs]).cpu().numpy(),
+                present_objects(scenes.masks, scenes.num_objects).int().argmax(dim=1).numpy())
+
+    names = embed_classes(model, on.scenes.objects, on.protocol.templates).cpu().numpy()
+    probe, found = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)), {}
+    features, _, truth = seen("train", 4 * on.num_scenes)
     with threadpool_limits(1):
-        probe.fit(parts["train"][0], parts["train"][2])
-    return {"zero_shot": float(((embeddings @ names.T).argmax(dim=1).numpy() == truth).mean()),
-            "linear_probe": float(probe.score(features, truth))}
+        probe.fit(features, truth)
+        for split, ending in ((on.split, ""), ("unseen", "_unseen")):
+            features, embeddings, truth = seen(split, on.num_scenes)
+            found |= {f"zero_shot{ending}": float(((embeddings @ names.T).argmax(axis=1) == truth).mean()),
+                      f"linear_probe{ending}": float(probe.score(features, truth))}
+    return found
 
 
 @torch.no_grad()
