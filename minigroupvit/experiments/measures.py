@@ -212,6 +212,15 @@ def probing(model: GroupViT | ImageEncoder, on: Conditions) -> dict[str, Any]:
     return {"probing_jaccard": float(np.mean([value for value in found if value is not None]))}
 
 
+def pixel_probing(model: Any, on: Conditions) -> dict[str, Any]:
+    """Table C2, the control: the best of 16 clusters of an image's raw pixels, which have learnt nothing."""
+    masks, partition = on.masks(), colour_clusters(16)
+    with threadpool_limits(1):
+        found = [best_jaccard(F.one_hot(partition(example.image)).permute(2, 0, 1).bool(), example.mask.long(),
+                              masks.num_objects) for example in masks]
+    return {"probing_jaccard": float(np.mean([value for value in found if value is not None]))}
+
+
 @torch.no_grad()
 def attention_masks(encoder: ImageEncoder, images: Tensor, mass: float = _MASS) -> Tensor:
     """The patches that each head of the last block looks at most, `mass` of its attention: (B, K heads, H, W) of bool.
@@ -252,6 +261,7 @@ MEASURES: dict[str, Measure] = {
     "finetuned": labelled,     # the runner trains the encoder on with masks first
     **{name: clustered(name) for name in ("kmeans", "mean_shift", "spectral")},
     "pixel_clusters": partitioned(colour_clusters(8)),
+    "pixel_probing": pixel_probing,
     **{name: partitioned(superpixels(name)) for name in ("slic", "felzenszwalb")},
 }
 
