@@ -89,7 +89,7 @@ def tables_1_and_4() -> str:
     results = Results("cpu", ROOT / "results" / "tables")
     ours = {(table, name): values for table in ("table1", "table4") for name, values in results.judged(table).items()}
     paper = {(table, row.name): row.paper for table in ("table1", "table4") for row in TABLES[table].rows}
-    lines = ["| mIoU, ± 95 % | paper | here |", "|---|---|---|"]
+    lines = ["| mIoU (±95 %) | paper | here |", "|---|---|---|"]
     for about, *rows in (
             ("soft, hard assignment", ("table1", "soft"), ("table1", "hard")),
             ("with multi-label loss", ("table1", "soft, multi-label"), ("table1", "hard, multi-label")),
@@ -99,8 +99,8 @@ def tables_1_and_4() -> str:
             ("GroupViT", ("table4", "GroupViT")),
             ("k-means of raw pixels, SLIC", ("table4", "k-means of raw pixels"), ("table4", "superpixels, SLIC"))):
         published = ", ".join("–" if paper[row] is None else f"{paper[row]:.1f}" for row in rows)
-        lines.append(f"| {about} | {published} | {', '.join(in_percent(ours[row]) for row in rows)} |")
-    return "\n".join(lines).replace(" ± ", "±")
+        lines.append(f"| {about} | {published} | {', '.join(in_percent(ours[row]) for row in rows).replace(' ± ', '±')} |")
+    return "\n".join(lines)
 
 
 def table(record: dict[str, Any]) -> str:

@@ -26,6 +26,7 @@ from ..data.mask_sets import MasksInMemory, scene_masks
 from ..data.scenes.config import SceneConfig
 from ..evaluation.controls import Partition, colour_clusters, superpixels
 from ..evaluation.evaluate import Evaluation, evaluate
+from ..evaluation.groups import probing_jaccard
 from ..evaluation.metrics import present_objects
 from ..image_encoder import ImageEncoder
 from ..images import normalize
@@ -216,8 +217,8 @@ def pixel_probing(model: Any, on: Conditions) -> dict[str, Any]:
     """Table C2, the control: the best of 16 clusters of an image's raw pixels, which have learnt nothing."""
     masks, partition = on.masks(), colour_clusters(16)
     with threadpool_limits(1):
-        found = [best_jaccard(F.one_hot(partition(example.image)).permute(2, 0, 1).bool(), example.mask.long(),
-                              masks.num_objects) for example in masks]
+        found = [probing_jaccard(partition(example.image), example.mask, masks.num_objects, len(masks.class_names))
+                 for example in masks]
     return {"probing_jaccard": float(np.mean([value for value in found if value is not None]))}
 
 
